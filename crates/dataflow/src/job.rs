@@ -1,0 +1,85 @@
+//! Running a job: INTERFACE STUB.
+use std::sync::Arc;
+
+use crate::JobError;
+use crate::graph::Env;
+
+/// How a job is to run; made from the configuration by the front door.
+#[derive(Clone)]
+pub struct JobOptions {
+    /// `pipeline.name`.
+    pub name: String,
+    /// `parallelism.default`.
+    pub parallelism: u16,
+    /// `pipeline.max-parallelism`; `None` derives it as Flink does.
+    pub max_parallelism: Option<u16>,
+    /// `execution.checkpointing.dir` as a URI.
+    pub checkpoint_dir: String,
+    /// `execution.checkpointing.interval`; `None` = only the final checkpoint of a bounded job.
+    pub checkpoint_interval_ms: Option<u64>,
+    /// `execution.checkpointing.num-retained`.
+    pub num_retained: usize,
+    /// `state.backend.type`.
+    pub backend: aquifer_state::BackendKind,
+    /// `table.exec.async-state.enabled`.
+    pub async_state: bool,
+    /// Go on from the newest checkpoint of the newest run of this job name.
+    pub resume: bool,
+    /// Accept an object store that ignores create-if-absent.
+    pub allow_unsafe_commits: bool,
+    /// Block cache of the process.
+    pub block_cache_bytes: u64,
+    /// Keep the last checkpoint of a finished job (`execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION`).
+    pub retain_when_finished: bool,
+    /// Store options.
+    pub store: aquifer_store::StoreOptions,
+    /// Identifies what the job computes; a checkpoint of another plan is refused.
+    pub plan: String,
+    /// Told about progress (from any thread).
+    pub observer: Arc<dyn JobObserver>,
+}
+
+/// What the front door shows while a job runs.
+pub trait JobObserver: Send + Sync {
+    /// The job has been restored from a checkpoint.
+    fn restored(&self, checkpoint_id: u64, workers_then: u16, workers_now: u16) {
+        let _ = (checkpoint_id, workers_then, workers_now);
+    }
+    /// Something the user should know but that does not end the job.
+    fn note(&self, message: &str) {
+        let _ = message;
+    }
+    /// A checkpoint is complete.
+    fn checkpoint(&self, checkpoint_id: u64, duration_ms: u64, state_bytes: u64) {
+        let _ = (checkpoint_id, duration_ms, state_bytes);
+    }
+}
+
+/// What a finished job did.
+#[derive(Clone, Debug, Default)]
+pub struct JobReport {
+    /// Rows that sources read in this run.
+    pub rows_in: u64,
+    /// Rows that sinks took in this run.
+    pub rows_out: u64,
+    /// Checkpoints completed in this run.
+    pub checkpoints: u64,
+    /// Bytes of keyed state in the last checkpoint.
+    pub state_bytes: u64,
+    /// Block cache hits and misses, memtable hits excluded.
+    pub cache_hits: u64,
+    /// See `cache_hits`.
+    pub cache_misses: u64,
+    /// Wall time.
+    pub elapsed_ms: u64,
+    /// True when `resume` found the job already finished.
+    pub already_finished: bool,
+}
+
+/// Runs a job to its end (or until it fails), restoring first if asked.
+pub fn run(
+    _options: JobOptions,
+    _build: Arc<dyn Fn(&mut Env<'_>) -> Result<(), JobError> + Send + Sync>,
+) -> Result<JobReport, JobError> {
+    todo!()
+}

@@ -1,0 +1,122 @@
+//! What an operator implements, and how a graph of them is built.
+//!
+//! INTERFACE (the runners behind it are being written): an operator sees batches, watermarks and barriers; time, capabilities, back-pressure,
+//! checkpoints and waking up are the runner's business.
+
+use std::future::Future;
+
+use aquifer_state::access::StateAccess;
+use aquifer_state::{StateDescription, StateError};
+use aquifer_store::TableId;
+
+use crate::JobError;
+
+/// The watermark that says that no more rows will come.
+pub const WATERMARK_MAX: i64 = i64::MAX;
+
+/// Where an operator puts what it makes. Batches are handed on in the order of the calls.
+pub struct Collector<D> {
+    pub(crate) batches: Vec<Emitted<D>>,
+}
+
+pub(crate) enum Emitted<D> {
+    Batch(D),
+    Watermark(i64),
+}
+
+impl<D> Default for Collector<D> {
+    fn default() -> Self {
+        Self { batches: Vec::new() }
+    }
+}
+
+impl<D> Collector<D> {
+    /// Hands a batch on.
+    pub fn emit(&mut self, batch: D) {
+        self.batches.push(Emitted::Batch(batch));
+    }
+
+    /// Says that no row with a smaller or equal event time (milliseconds) will follow from here.
+    pub fn watermark(&mut self, watermark_ms: i64) {
+        self.batches.push(Emitted::Watermark(watermark_ms));
+    }
+}
+
+/// An operator without state: a chain of projections and filters, a watermark assigner.
+pub trait StatelessOperator<D, E>: 'static {
+    /// Handles one batch.
+    fn on_batch(&mut self, batch: D, out: &mut Collector<E>) -> Result<(), JobError>;
+    /// A watermark has arrived; by default it is handed on. `WATERMARK_MAX` must always be handed on.
+    fn on_watermark(&mut self, watermark_ms: i64, out: &mut Collector<E>) -> Result<(), JobError> {
+        out.watermark(watermark_ms);
+        Ok(())
+    }
+}
+
+/// What an operator may ask for before its first record.
+pub struct OpenContext<'a> {
+    /// Stable id of the operator in the job graph.
+    pub operator: &'a str,
+    /// The worker's state.
+    pub state: &'a StateAccess,
+    pub(crate) tables: &'a mut Vec<TableId>,
+}
+
+impl OpenContext<'_> {
+    /// Registers a state of this operator. `layout` describes how keys and values are laid out; a checkpoint with another layout is refused.
+    pub fn register(&mut self, state: &str, ordered: bool, layout: &str) -> Result<TableId, StateError> {
+        let table = self.state.backend().borrow_mut().register(&StateDescription {
+            operator: self.operator.to_owned(),
+            state: state.to_owned(),
+            options: aquifer_store::TableOptions { ordered },
+            layout: layout.to_owned(),
+        })?;
+        self.tables.push(table);
+        Ok(table)
+    }
+}
+
+/// An operator over keyed state that works batch by batch, in the order of arrival.
+///
+/// `prepare` is called as soon as a batch has arrived, possibly long before its turn: it computes keys and may start cold reads
+/// (`StateAccess::prefetch`), so that the reads of many batches are under way together. `on_batch` is called when it is the batch's turn
+/// and awaits what it needs; nothing else of this operator runs meanwhile, so read-modify-write is safe.
+pub trait KeyedOperator<D, E>: 'static {
+    /// A batch with whatever was computed on arrival.
+    type Prepared: 'static;
+
+    /// Registers states.
+    fn open(&mut self, context: &mut OpenContext<'_>) -> Result<(), JobError>;
+
+    /// A batch has arrived.
+    fn prepare(&mut self, batch: D, state: &StateAccess) -> Result<Self::Prepared, JobError>;
+
+    /// It is the batch's turn.
+    fn on_batch(
+        &mut self,
+        prepared: Self::Prepared,
+        state: &StateAccess,
+        out: &mut Collector<E>,
+    ) -> impl Future<Output = Result<(), JobError>>;
+
+    /// The watermark (minimum over all upstream workers) has moved. Emit in bounded pieces: await `out.flush()` is not needed, but
+    /// call `emit` with batches of at most a few thousand rows. The runner hands the watermark on afterwards, unless it is held back by returning a smaller one.
+    fn on_watermark(
+        &mut self,
+        watermark_ms: i64,
+        state: &StateAccess,
+        out: &mut Collector<E>,
+    ) -> impl Future<Output = Result<i64, JobError>>;
+
+    /// The barrier: write every cache to state; what state holds after this call is what the checkpoint holds.
+    fn on_barrier(&mut self, state: &StateAccess, out: &mut Collector<E>) -> impl Future<Output = Result<(), JobError>> {
+        let _ = (state, out);
+        async { Ok(()) }
+    }
+}
+
+/// Splits a batch among workers by key group.
+pub trait Router<D>: 'static {
+    /// Calls `give(worker, rows)` for each worker that gets rows. `workers` is their number.
+    fn route(&mut self, batch: D, workers: usize, give: &mut dyn FnMut(usize, D)) -> Result<(), JobError>;
+}
