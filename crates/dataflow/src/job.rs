@@ -1,5 +1,7 @@
 //! Running a job: INTERFACE STUB.
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::JobError;
 use crate::graph::Env;
@@ -33,10 +35,32 @@ pub struct JobOptions {
     pub retain_when_finished: bool,
     /// Store options.
     pub store: aquifer_store::StoreOptions,
+    /// Keys for the object store of `checkpoint_dir` (`s3.endpoint`, `s3.access-key`, …), as `aquifer_store::objects` takes them. Holds
+    /// credentials: never print it.
+    pub object_store: BTreeMap<String, String>,
+    /// `execution.checkpointing.min-pause`: at least this long between the end of a checkpoint and the next trigger.
+    pub checkpoint_min_pause_ms: u64,
+    /// `execution.checkpointing.timeout`: a checkpoint that takes longer fails the job.
+    pub checkpoint_timeout_ms: u64,
+    /// `execution.async-state.total-buffer-size`: records in flight in one asynchronous operator at most.
+    pub async_in_flight_max: usize,
+    /// Milliseconds since 1970: the only clock a job may ask.
+    pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Counted up by all workers while the job runs.
+    pub counters: Arc<JobCounters>,
     /// Identifies what the job computes; a checkpoint of another plan is refused.
     pub plan: String,
     /// Told about progress (from any thread).
     pub observer: Arc<dyn JobObserver>,
+}
+
+/// Counters of a running job, shared by its workers and whoever shows them.
+#[derive(Debug, Default)]
+pub struct JobCounters {
+    /// Rows that sources have read.
+    pub rows_in: AtomicU64,
+    /// Rows that sinks have taken.
+    pub rows_out: AtomicU64,
 }
 
 /// What the front door shows while a job runs.
