@@ -71,6 +71,8 @@ pub struct FileRef {
     pub largest: Bytes,
     pub clip: KeyGroupRange,
     pub entries: u64,
+    /// Bytes at the end of the file that hold filter, index and footer, so that a cold file is opened with one read.
+    pub tail_bytes: u32,
     /// xxh3 of the file's footer or whole content: identity of the content.
     pub checksum: u64,
 }
@@ -118,6 +120,9 @@ pub struct Value<'a>(&'a [u8]);
 impl Deref for Value<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] { self.0 }
+}
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Self { Value(bytes) }
 }
 /// The rest of a read that memory could not answer: it holds the version it was planned on.
 pub struct ColdRead;
