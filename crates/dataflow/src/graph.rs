@@ -1,14 +1,19 @@
-//! Building a job graph: INTERFACE STUB, the runners are being written.
+//! Building a job graph.
 //!
-//! A job is a function that builds the same graph on every worker: `Fn(&mut Env<'_>) -> Result<(), JobError> + Send + Sync`.
+//! A job is a function that builds the same graph on every worker. Operator ids (`uid`) name the state of an operator in
+//! checkpoints: they must be unique in the graph and the same on every run.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use timely::dataflow::Scope;
 
 use crate::connector::{Sink, Source};
 use crate::operator::{KeyedOperator, Router, StatelessOperator};
+use crate::runner::{self, Link};
+use crate::time::Time;
+use crate::worker::Shared;
 use crate::{ChangeBatch, JobError};
 
 /// What flows: batches of rows that can cross threads and processes.
@@ -17,40 +22,80 @@ pub trait Payload: Clone + Send + Serialize + DeserializeOwned + 'static {
     fn rows(&self) -> usize;
 }
 
+impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Payload for Vec<T> {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+}
+
 /// The graph under construction on one worker.
 pub struct Env<'scope> {
-    _scope: std::marker::PhantomData<&'scope ()>,
+    pub(crate) scope: Scope<'scope, Time>,
+    pub(crate) shared: Shared,
 }
 
 /// The output of an operator.
 pub struct DataStream<'scope, D> {
-    _scope: std::marker::PhantomData<(&'scope (), D)>,
+    link: Link<'scope, D>,
+    shared: Shared,
 }
 
-#[allow(unused_variables)]
 impl<'scope> Env<'scope> {
     /// Number of workers.
-    pub fn parallelism(&self) -> u16 { todo!() }
+    pub fn parallelism(&self) -> u16 {
+        u16::try_from(self.shared.peers).unwrap_or(u16::MAX)
+    }
+
     /// Number of key groups.
-    pub fn max_parallelism(&self) -> u16 { todo!() }
-    /// Adds a source. Operator ids (`uid`) must be unique in the graph and the same on every run.
-    pub fn source(&mut self, uid: &str, source: Arc<dyn Source>) -> Result<DataStream<'scope, ChangeBatch>, JobError> { todo!() }
+    pub fn max_parallelism(&self) -> u16 {
+        self.shared.max_parallelism
+    }
+
+    /// Index of the worker this graph is built on.
+    pub fn worker(&self) -> usize {
+        self.shared.index
+    }
+
+    /// Adds a source.
+    pub fn source(&mut self, uid: &str, source: Arc<dyn Source>) -> Result<DataStream<'scope, ChangeBatch>, JobError> {
+        let link = runner::source(self.scope, &self.shared, uid, &source)?;
+        Ok(DataStream { link, shared: self.shared.clone() })
+    }
 }
 
-#[allow(unused_variables)]
 impl<'scope, D: Payload> DataStream<'scope, D> {
     /// A stateless operator on the same worker.
-    pub fn stateless<E: Payload>(self, uid: &str, operator: impl StatelessOperator<D, E>) -> DataStream<'scope, E> { todo!() }
+    pub fn stateless<E: Payload>(self, uid: &str, operator: impl StatelessOperator<D, E>) -> DataStream<'scope, E> {
+        let link = runner::stateless(self.link, &self.shared, uid, operator);
+        DataStream { link, shared: self.shared }
+    }
+
     /// Sends each row to the worker that the router says.
-    pub fn exchange(self, uid: &str, router: impl Router<D>) -> DataStream<'scope, D> { todo!() }
+    pub fn exchange(self, uid: &str, router: impl Router<D>) -> DataStream<'scope, D> {
+        let link = runner::exchange(self.link, &self.shared, uid, router);
+        DataStream { link, shared: self.shared }
+    }
+
     /// A keyed operator over state; its input must have been exchanged by key group.
-    pub fn keyed<E: Payload, O: KeyedOperator<D, E>>(self, uid: &str, operator: O) -> Result<DataStream<'scope, E>, JobError> { todo!() }
+    pub fn keyed<E: Payload, O: KeyedOperator<D, E>>(
+        self,
+        uid: &str,
+        operator: O,
+    ) -> Result<DataStream<'scope, E>, JobError> {
+        let link = runner::keyed(self.link, &self.shared, uid, operator)?;
+        Ok(DataStream { link, shared: self.shared })
+    }
+
     /// All rows of both.
-    pub fn union(self, other: DataStream<'scope, D>) -> DataStream<'scope, D> { todo!() }
+    pub fn union(self, other: DataStream<'scope, D>) -> DataStream<'scope, D> {
+        let link = runner::union(vec![self.link, other.link], &self.shared, "union");
+        DataStream { link, shared: self.shared }
+    }
 }
 
-#[allow(unused_variables)]
-impl<'scope> DataStream<'scope, ChangeBatch> {
+impl DataStream<'_, ChangeBatch> {
     /// Ends in a sink.
-    pub fn sink(self, uid: &str, sink: Arc<dyn Sink>) -> Result<(), JobError> { todo!() }
+    pub fn sink(self, uid: &str, sink: Arc<dyn Sink>) -> Result<(), JobError> {
+        runner::sink(self.link, &self.shared, uid, sink)
+    }
 }

@@ -5,8 +5,12 @@ pub mod connector;
 mod error;
 pub mod graph;
 pub mod job;
+mod envelope;
 pub mod operator;
 mod payload;
+mod runner;
+mod time;
+mod worker;
 
 pub use change::{ChangeBatch, RowKind};
 pub use error::{JobError, JobErrorKind};

@@ -1,9 +1,12 @@
-//! What an operator implements, and how a graph of them is built.
+//! What an operator implements.
 //!
-//! INTERFACE (the runners behind it are being written): an operator sees batches, watermarks and barriers; time, capabilities, back-pressure,
-//! checkpoints and waking up are the runner's business.
+//! An operator sees batches, watermarks and barriers; time, capabilities, flow control, checkpoints and waking up are the runner's
+//! business.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::rc::Rc;
+use std::task::Poll;
 
 use aquifer_state::access::StateAccess;
 use aquifer_state::{StateDescription, StateError};
@@ -16,29 +19,71 @@ pub const WATERMARK_MAX: i64 = i64::MAX;
 
 /// Where an operator puts what it makes. Batches are handed on in the order of the calls.
 pub struct Collector<D> {
-    pub(crate) batches: Vec<Emitted<D>>,
+    emitted: Rc<RefCell<Vec<Emitted<D>>>>,
 }
 
+/// What an operator hands on.
 pub(crate) enum Emitted<D> {
     Batch(D),
     Watermark(i64),
 }
 
+/// Batches that an operator may have made before it should let others run.
+const EMITTED_MAX: usize = 32;
+
 impl<D> Default for Collector<D> {
     fn default() -> Self {
-        Self { batches: Vec::new() }
+        Self { emitted: Rc::default() }
     }
 }
 
 impl<D> Collector<D> {
     /// Hands a batch on.
     pub fn emit(&mut self, batch: D) {
-        self.batches.push(Emitted::Batch(batch));
+        self.emitted.borrow_mut().push(Emitted::Batch(batch));
     }
 
     /// Says that no row with a smaller or equal event time (milliseconds) will follow from here.
     pub fn watermark(&mut self, watermark_ms: i64) {
-        self.batches.push(Emitted::Watermark(watermark_ms));
+        self.emitted.borrow_mut().push(Emitted::Watermark(watermark_ms));
+    }
+
+    /// Lets what was emitted flow on if it is much: to be awaited in every loop that emits more than it takes in.
+    pub async fn breathe(&mut self) {
+        if self.emitted.borrow().len() < EMITTED_MAX {
+            return;
+        }
+        let mut yielded = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// What was emitted so far, for tests of operators: batches and watermarks in order.
+    pub fn drain(&mut self) -> Vec<Result<D, i64>> {
+        let emitted = self.take();
+        emitted
+            .into_iter()
+            .map(|e| match e {
+                Emitted::Batch(batch) => Ok(batch),
+                Emitted::Watermark(watermark) => Err(watermark),
+            })
+            .collect()
+    }
+
+    /// A second handle on the same place, for the runner.
+    pub(crate) fn share(&self) -> Self {
+        Self { emitted: Rc::clone(&self.emitted) }
+    }
+
+    /// Takes what was emitted.
+    pub(crate) fn take(&self) -> Vec<Emitted<D>> {
+        std::mem::take(&mut *self.emitted.borrow_mut())
     }
 }
 
@@ -99,8 +144,8 @@ pub trait KeyedOperator<D, E>: 'static {
         out: &mut Collector<E>,
     ) -> impl Future<Output = Result<(), JobError>>;
 
-    /// The watermark (minimum over all upstream workers) has moved. Emit in bounded pieces: await `out.flush()` is not needed, but
-    /// call `emit` with batches of at most a few thousand rows. The runner hands the watermark on afterwards, unless it is held back by returning a smaller one.
+    /// The watermark (the minimum over all upstream workers) has moved. Emit in batches of at most a few thousand rows and await
+    /// [`Collector::breathe`] between them. Returns the watermark to hand on: the same, or a smaller one to hold it back.
     fn on_watermark(
         &mut self,
         watermark_ms: i64,
