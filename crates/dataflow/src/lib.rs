@@ -1,6 +1,7 @@
 //! Streaming operators on timely dataflow: barriers, watermarks, timers, coordinator, recovery.
 
 pub mod change;
+pub mod config;
 pub mod connector;
 mod error;
 pub mod graph;

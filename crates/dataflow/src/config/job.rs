@@ -1,0 +1,131 @@
+//! From a configuration to how a job is run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::options::{self, Retention};
+use super::{ConfigError, Configuration};
+use crate::job::{JobCounters, JobObserver, JobOptions};
+
+/// What a job needs beside its configuration; given by the front door.
+#[derive(Clone)]
+pub struct JobSurroundings {
+    /// The name when `pipeline.name` is not set.
+    pub default_name: String,
+    /// The checkpoint directory when `execution.checkpointing.dir` is not set.
+    pub default_checkpoint_dir: String,
+    /// Go on from the newest checkpoint of the newest run of this job name.
+    pub resume: bool,
+    /// Identifies what the job computes.
+    pub plan: String,
+    /// Milliseconds since 1970.
+    pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Counted up while the job runs.
+    pub counters: Arc<JobCounters>,
+    /// Told about progress.
+    pub observer: Arc<dyn JobObserver>,
+}
+
+/// `table.exec.mini-batch.*` when it is enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MiniBatch {
+    /// Rows may be gathered this long.
+    pub allow_latency: Duration,
+    /// This many rows may be gathered.
+    pub size: usize,
+}
+
+impl Configuration {
+    /// How a job with this configuration is run, or what in it does not fit together.
+    pub fn job_options(&self, surroundings: JobSurroundings) -> Result<JobOptions, ConfigError> {
+        self.mini_batch()?;
+        let parallelism = self.get(&options::PARALLELISM);
+        let max_parallelism = self.get(&options::MAX_PARALLELISM);
+        if let Some(max) = max_parallelism.filter(|max| *max < parallelism) {
+            return Err(ConfigError::new(format!(
+                "{}: expected at most {} = {max}, found '{parallelism}'",
+                options::PARALLELISM.key,
+                options::MAX_PARALLELISM.key
+            )));
+        }
+        Ok(JobOptions {
+            name: self
+                .get(&options::JOB_NAME)
+                .unwrap_or(surroundings.default_name),
+            parallelism,
+            max_parallelism,
+            checkpoint_dir: self
+                .get(&options::CHECKPOINT_DIR)
+                .unwrap_or(surroundings.default_checkpoint_dir),
+            checkpoint_interval_ms: self.get(&options::CHECKPOINT_INTERVAL).map(whole_ms),
+            checkpoint_min_pause_ms: whole_ms(self.get(&options::CHECKPOINT_MIN_PAUSE)),
+            checkpoint_timeout_ms: whole_ms(self.get(&options::CHECKPOINT_TIMEOUT)),
+            num_retained: self.get(&options::NUM_RETAINED),
+            backend: self.get(&options::STATE_BACKEND),
+            async_state: self.get(&options::ASYNC_STATE),
+            async_in_flight_max: self.get(&options::ASYNC_TOTAL_BUFFER),
+            resume: surroundings.resume,
+            allow_unsafe_commits: self.get(&options::ALLOW_UNSAFE_COMMITS),
+            block_cache_bytes: self.get(&options::BLOCK_CACHE).0,
+            retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,
+            object_store: self.object_store_keys(),
+            store: self.store_options(),
+            plan: surroundings.plan,
+            now_ms: surroundings.now_ms,
+            counters: surroundings.counters,
+            observer: surroundings.observer,
+        })
+    }
+
+    /// `table.exec.mini-batch.*`, or `None` when it is off.
+    pub fn mini_batch(&self) -> Result<Option<MiniBatch>, ConfigError> {
+        if !self.get(&options::MINI_BATCH_ENABLED) {
+            return Ok(None);
+        }
+        let allow_latency = self.get(&options::MINI_BATCH_LATENCY);
+        if allow_latency.is_zero() {
+            return Err(required(
+                "a duration above zero",
+                options::MINI_BATCH_LATENCY.key,
+            ));
+        }
+        let size = self.get(&options::MINI_BATCH_SIZE);
+        match usize::try_from(size) {
+            Ok(size) if size > 0 => Ok(Some(MiniBatch {
+                allow_latency,
+                size,
+            })),
+            _ => Err(required(
+                "a number above zero",
+                options::MINI_BATCH_SIZE.key,
+            )),
+        }
+    }
+
+    fn store_options(&self) -> aquifer_store::StoreOptions {
+        let bytes = |size: super::value::MemorySize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        let filters = self.get(&options::BLOOM_FILTER);
+        aquifer_store::StoreOptions {
+            block_bytes: bytes(self.get(&options::BLOCK_SIZE)),
+            memtable_bytes_max: bytes(self.get(&options::WRITE_BUFFER)),
+            l0_files_max: 4,
+            file_bytes_target: self.get(&options::TARGET_FILE_SIZE).0,
+            filter_bits_per_key: if filters {
+                self.get(&options::BLOOM_BITS)
+            } else {
+                0
+            },
+        }
+    }
+}
+
+fn required(expected: &str, key: &str) -> ConfigError {
+    ConfigError::new(format!(
+        "{key}: expected {expected}, because {} is true",
+        options::MINI_BATCH_ENABLED.key
+    ))
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

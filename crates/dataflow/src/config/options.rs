@@ -1,0 +1,284 @@
+//! Every configuration key that means something in this build.
+//!
+//! A key of Flink's keeps Flink's name, type and units. Where a default is not Flink's, its sentence says so.
+
+use std::time::Duration;
+
+use aquifer_state::BackendKind;
+
+use super::ConfigOption;
+use super::option::AnyOption;
+use super::value::{self, MemorySize};
+
+/// Whether the last checkpoint of a job stays when the job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// `NO_EXTERNALIZED_CHECKPOINTS`: checkpoints go when the job has finished.
+    None,
+    /// `DELETE_ON_CANCELLATION`: as above; there is no cancellation here other than ending the process, which always keeps them.
+    DeleteOnCancellation,
+    /// `RETAIN_ON_CANCELLATION`: the last checkpoint stays.
+    RetainOnCancellation,
+}
+
+macro_rules! options {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $key:literal $(| $old:literal)*, $default:expr, $parse:expr, $text:literal;)*) => {
+        $(
+            #[doc = $text]
+            pub static $name: ConfigOption<$type> = ConfigOption {
+                key: $key,
+                deprecated: &[$($old),*],
+                default: $default,
+                doc: $text,
+                parse: $parse,
+            };
+        )*
+        /// All of them, in the order of this file.
+        pub(super) static ALL: &[&dyn AnyOption] = &[$(&$name),*];
+    };
+}
+
+options! {
+    CHECKPOINT_DIR: Option<String> = "execution.checkpointing.dir" | "state.checkpoints.dir" | "state.backend.fs.checkpointdir",
+        None, some_text,
+        "Where checkpoints and state files go: a directory, or a URI such as s3://bucket/path; by default a directory of the user's data directory.";
+    CHECKPOINT_INTERVAL: Option<Duration> = "execution.checkpointing.interval", None, checkpoint_interval,
+        "Time between two checkpoints; without it there is only the checkpoint at the end of a bounded job.";
+    CHECKPOINT_MIN_PAUSE: Duration = "execution.checkpointing.min-pause", Duration::ZERO, value::duration,
+        "At least this long between the end of a checkpoint and the start of the next.";
+    CHECKPOINT_TIMEOUT: Duration = "execution.checkpointing.timeout", Duration::from_secs(600), checkpoint_timeout,
+        "A checkpoint that takes longer than this fails the job.";
+    CHECKPOINT_MODE: () = "execution.checkpointing.mode", (), checkpoint_mode,
+        "EXACTLY_ONCE or AT_LEAST_ONCE; both get exactly-once, for nothing would be gained by less.";
+    NUM_RETAINED: usize = "execution.checkpointing.num-retained" | "state.checkpoints.num-retained", 1, num_retained,
+        "How many completed checkpoints are kept.";
+    RETENTION: Retention = "execution.checkpointing.externalized-checkpoint-retention", Retention::None, retention,
+        "Whether the last checkpoint of a finished job is kept (RETAIN_ON_CANCELLATION).";
+    ALLOW_UNSAFE_COMMITS: bool = "execution.checkpointing.allow-unsafe-commits", false, value::boolean,
+        "Ours: accept an object store that ignores create-if-absent; two writers could then both commit.";
+    STATE_BACKEND: BackendKind = "state.backend.type" | "state.backend", BackendKind::Forst, state_backend,
+        "Where working state lives: forst (on the object store, with memory as a cache) or hashmap (in memory). Flink's default is hashmap.";
+    PARALLELISM: u16 = "parallelism.default", 1, parallelism,
+        "Number of workers.";
+    MAX_PARALLELISM: Option<u16> = "pipeline.max-parallelism", None, max_parallelism,
+        "Number of key groups, the upper bound of the parallelism for the life of the job; -1 derives it from the parallelism.";
+    JOB_NAME: Option<String> = "pipeline.name", None, some_text,
+        "The job's name, by which --resume finds its checkpoints.";
+    RUNTIME_MODE: () = "execution.runtime-mode", (), runtime_mode,
+        "STREAMING or AUTOMATIC; every job runs as a streaming job.";
+    ASYNC_STATE: bool = "table.exec.async-state.enabled", true, value::boolean,
+        "SQL operators overlap reads of cold state. Flink's default is false; here a hot read is synchronous in any case.";
+    ASYNC_TOTAL_BUFFER: usize = "execution.async-state.total-buffer-size", 6000, buffer_size,
+        "Records in flight in one asynchronous operator at most.";
+    ASYNC_ACTIVE_BUFFER: usize = "execution.async-state.active-buffer-size", 1000, buffer_size,
+        "State requests that are gathered before they are sent; here requests of one schedule always go together, so this is only checked.";
+    ASYNC_ACTIVE_TIMEOUT: Duration = "execution.async-state.active-buffer-timeout", Duration::from_millis(1000), value::duration,
+        "How long state requests are gathered at most; here nothing waits, so this is only checked.";
+    MINI_BATCH_ENABLED: bool = "table.exec.mini-batch.enabled", false, value::boolean,
+        "Emit one change per key and batch instead of one per row.";
+    MINI_BATCH_LATENCY: Duration = "table.exec.mini-batch.allow-latency", Duration::ZERO, value::duration,
+        "How long rows may be gathered; must be above zero when mini-batch is enabled.";
+    MINI_BATCH_SIZE: i64 = "table.exec.mini-batch.size", -1, value::integer,
+        "How many rows may be gathered; must be above zero when mini-batch is enabled.";
+    STATE_TTL: () = "table.exec.state.ttl", (), state_ttl,
+        "How long idle state is kept; only 0 (for ever) in this build.";
+    TIME_ZONE: () = "table.local-time-zone", (), time_zone,
+        "The session's time zone; only UTC in this build.";
+    BLOCK_SIZE: MemorySize = "state.backend.forst.block.blocksize", MemorySize(8 << 10), block_size,
+        "Uncompressed bytes of a data block. Flink's default is 4 kb.";
+    BLOCK_CACHE: MemorySize = "state.backend.forst.block.cache-size", MemorySize(256 << 20), value::memory_size,
+        "Memory for blocks of state files, shared by all workers of the process. Flink's default is 8 mb per operator.";
+    WRITE_BUFFER: MemorySize = "state.backend.forst.writebuffer.size", MemorySize(64 << 20), write_buffer,
+        "Changed state that a worker holds in memory before it writes a file between checkpoints.";
+    BLOOM_BITS: u32 = "state.backend.forst.bloom-filter.bits-per-key", 10, bloom_bits,
+        "Bits per key of the filters of state files.";
+    BLOOM_FILTER: bool = "state.backend.forst.use-bloom-filter", true, value::boolean,
+        "Whether new state files have filters. Flink's default is false.";
+    TARGET_FILE_SIZE: MemorySize = "state.backend.forst.compaction.level.target-file-size-base", MemorySize(64 << 20), target_file_size,
+        "Size of the files that compaction writes.";
+    PRIMARY_DIR: () = "state.backend.forst.primary-dir", (), primary_dir,
+        "Where state files live; only checkpoint-dir in this build.";
+    S3_ENDPOINT: Option<String> = "s3.endpoint", None, some_text,
+        "URL of an S3 service other than AWS; also AWS_ENDPOINT_URL of the environment.";
+    S3_ACCESS_KEY: Option<String> = "s3.access-key" | "s3.access.key", None, some_text,
+        "Access key of S3; better given as AWS_ACCESS_KEY_ID of the environment.";
+    S3_SECRET_KEY: Option<String> = "s3.secret-key" | "s3.secret.key", None, some_text,
+        "Secret key of S3; better given as AWS_SECRET_ACCESS_KEY of the environment.";
+    S3_REGION: Option<String> = "s3.region" | "s3.endpoint.region", None, some_text,
+        "Region of S3; also AWS_REGION of the environment.";
+    S3_PATH_STYLE: Option<bool> = "s3.path.style.access" | "s3.path-style-access", None, |text| value::boolean(text).map(Some),
+        "Address buckets as paths of the endpoint; the default is true with an endpoint and false without.";
+}
+
+/// The s3.* keys, for whoever opens the object store.
+pub(super) static S3: &[&dyn AnyOption] = &[
+    &S3_ENDPOINT,
+    &S3_ACCESS_KEY,
+    &S3_SECRET_KEY,
+    &S3_REGION,
+    &S3_PATH_STYLE,
+];
+
+/// Key and meaning of every option, for help texts.
+pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALL.iter().map(|option| (option.key(), option.doc()))
+}
+
+fn some_text(text: &str) -> Result<Option<String>, String> {
+    match text.trim() {
+        "" => Err("a text that is not empty".to_owned()),
+        text => Ok(Some(text.to_owned())),
+    }
+}
+
+fn checkpoint_interval(text: &str) -> Result<Option<Duration>, String> {
+    let interval = value::duration(text)?;
+    if interval < Duration::from_millis(10) {
+        return Err("at least 10 ms".to_owned());
+    }
+    Ok(Some(interval))
+}
+
+fn checkpoint_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = value::duration(text)?;
+    if timeout < Duration::from_millis(10) {
+        return Err("at least 10 ms".to_owned());
+    }
+    Ok(timeout)
+}
+
+fn checkpoint_mode(text: &str) -> Result<(), String> {
+    match enumerated(text).as_str() {
+        "exactly_once" | "at_least_once" => Ok(()),
+        _ => Err("EXACTLY_ONCE or AT_LEAST_ONCE".to_owned()),
+    }
+}
+
+fn num_retained(text: &str) -> Result<usize, String> {
+    bounded(text, 1, 10_000).map(|n| n as usize)
+}
+
+fn retention(text: &str) -> Result<Retention, String> {
+    match enumerated(text).as_str() {
+        "no_externalized_checkpoints" => Ok(Retention::None),
+        "delete_on_cancellation" => Ok(Retention::DeleteOnCancellation),
+        "retain_on_cancellation" => Ok(Retention::RetainOnCancellation),
+        _ => Err(
+            "NO_EXTERNALIZED_CHECKPOINTS, DELETE_ON_CANCELLATION or RETAIN_ON_CANCELLATION"
+                .to_owned(),
+        ),
+    }
+}
+
+fn state_backend(text: &str) -> Result<BackendKind, String> {
+    match enumerated(text).as_str() {
+        // The last two are the names of Flink's classic heap backends, which are one backend here.
+        "hashmap" | "jobmanager" | "filesystem" => Ok(BackendKind::Hashmap),
+        "forst" => Ok(BackendKind::Forst),
+        "rocksdb" => Err("forst or hashmap (the rocksdb backend is not in this build)".to_owned()),
+        _ => Err("forst or hashmap".to_owned()),
+    }
+}
+
+fn parallelism(text: &str) -> Result<u16, String> {
+    // The largest number of key groups, hence of workers.
+    bounded(text, 1, 32_768).map(|n| n as u16)
+}
+
+fn max_parallelism(text: &str) -> Result<Option<u16>, String> {
+    match value::integer(text) {
+        Ok(-1) => Ok(None),
+        Ok(n @ 1..=32_768) => Ok(Some(n as u16)),
+        _ => Err("a whole number from 1 to 32768, or -1".to_owned()),
+    }
+}
+
+fn runtime_mode(text: &str) -> Result<(), String> {
+    match enumerated(text).as_str() {
+        "streaming" | "automatic" => Ok(()),
+        "batch" => Err("STREAMING (this build has no batch mode)".to_owned()),
+        _ => Err("STREAMING".to_owned()),
+    }
+}
+
+fn buffer_size(text: &str) -> Result<usize, String> {
+    bounded(text, 1, 10_000_000).map(|n| n as usize)
+}
+
+fn state_ttl(text: &str) -> Result<(), String> {
+    match value::duration(text)? {
+        Duration::ZERO => Ok(()),
+        _ => Err("0 (this build keeps state for ever)".to_owned()),
+    }
+}
+
+fn time_zone(text: &str) -> Result<(), String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "default" | "utc" | "z" | "etc/utc" | "gmt" | "gmt+00:00" | "utc+00:00" | "+00:00" => {
+            Ok(())
+        }
+        _ => Err("UTC (this build has no other session time zone)".to_owned()),
+    }
+}
+
+fn block_size(text: &str) -> Result<MemorySize, String> {
+    sized(
+        text,
+        MemorySize(256),
+        MemorySize(16 << 20),
+        "from 256 bytes to 16 mb",
+    )
+}
+
+fn write_buffer(text: &str) -> Result<MemorySize, String> {
+    sized(
+        text,
+        MemorySize(64 << 10),
+        MemorySize(64 << 30),
+        "from 64 kb to 64 gb",
+    )
+}
+
+fn target_file_size(text: &str) -> Result<MemorySize, String> {
+    sized(
+        text,
+        MemorySize(64 << 10),
+        MemorySize(64 << 30),
+        "from 64 kb to 64 gb",
+    )
+}
+
+fn bloom_bits(text: &str) -> Result<u32, String> {
+    match text.trim().parse::<f64>() {
+        // Rounded: the filter has whole bits per key.
+        Ok(bits) if (0.0..=64.0).contains(&bits) => Ok(bits.round() as u32),
+        _ => Err("a number from 0 to 64".to_owned()),
+    }
+}
+
+fn primary_dir(text: &str) -> Result<(), String> {
+    match text.trim() {
+        "checkpoint-dir" => Ok(()),
+        _ => Err("checkpoint-dir (this build keeps state files beside the checkpoints)".to_owned()),
+    }
+}
+
+/// The form in which names of enums are compared: lower case, `-` as `_`.
+fn enumerated(text: &str) -> String {
+    text.trim().to_ascii_lowercase().replace('-', "_")
+}
+
+fn bounded(text: &str, min: i64, max: i64) -> Result<i64, String> {
+    match value::integer(text) {
+        Ok(n) if (min..=max).contains(&n) => Ok(n),
+        _ => Err(format!("a whole number from {min} to {max}")),
+    }
+}
+
+fn sized(text: &str, min: MemorySize, max: MemorySize, range: &str) -> Result<MemorySize, String> {
+    let size = value::memory_size(text)?;
+    if size < min || size > max {
+        return Err(format!("a size {range}"));
+    }
+    Ok(size)
+}

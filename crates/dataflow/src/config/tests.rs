@@ -1,0 +1,306 @@
+//! Layers, forms of values, unknown and foreign keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_state::BackendKind;
+
+use super::value::{MemorySize, boolean, duration, list, memory_size};
+use super::{ConfigError, Configuration, JobSurroundings, Layer, options};
+use crate::job::{JobCounters, JobObserver, JobOptions};
+
+struct Silent;
+impl JobObserver for Silent {}
+
+fn surroundings() -> JobSurroundings {
+    JobSurroundings {
+        default_name: "script".to_owned(),
+        default_checkpoint_dir: "/data/checkpoints".to_owned(),
+        resume: false,
+        plan: String::new(),
+        now_ms: Arc::new(|| 0),
+        counters: Arc::new(JobCounters::default()),
+        observer: Arc::new(Silent),
+    }
+}
+
+fn configured(entries: &[(Layer, &str, &str)]) -> Configuration {
+    let mut configuration = Configuration::default();
+    for (layer, key, value) in entries {
+        configuration.put(*layer, key, value).unwrap();
+    }
+    configuration
+}
+
+fn job(entries: &[(Layer, &str, &str)]) -> Result<JobOptions, ConfigError> {
+    configured(entries).job_options(surroundings())
+}
+
+fn refusal(key: &str, value: &str) -> String {
+    Configuration::check(key, value).unwrap_err().to_string()
+}
+
+#[test]
+fn durations_have_flinks_units() {
+    for (text, ms) in [
+        ("10 min", 600_000),
+        ("500ms", 500),
+        ("1 s", 1_000),
+        (" 30 S ", 30_000),
+        ("2h", 7_200_000),
+        ("1 day", 86_400_000),
+        ("3 milliseconds", 3),
+        ("250", 250),
+        ("0", 0),
+    ] {
+        assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+    }
+    assert_eq!(duration("7 µs"), Ok(Duration::from_micros(7)));
+    for text in [
+        "",
+        "s",
+        "-1 s",
+        "1.5 s",
+        "10 fortnights",
+        "99999999999999999999 s",
+        "99999999999999999 days",
+    ] {
+        assert!(duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn sizes_are_binary() {
+    for (text, bytes) in [
+        ("64 mb", 64 << 20),
+        ("1GB", 1 << 30),
+        ("10gb", 10 << 30),
+        ("4096", 4096),
+        ("8 kb", 8192),
+        ("3b", 3),
+    ] {
+        assert_eq!(memory_size(text), Ok(MemorySize(bytes)), "{text}");
+    }
+    for text in ["", "mb", "1 pb", "-1", "99999999999 tb"] {
+        assert!(memory_size(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn lists_are_split_at_semicolons_outside_quotes() {
+    assert_eq!(list("a; b;;c").unwrap(), ["a", "b", "c"]);
+    assert_eq!(list("'a;b';\"it\"\"s\"").unwrap(), ["a;b", "it\"s"]);
+    assert!(list("'a;b").is_err());
+    assert!(boolean("TRUE").unwrap());
+    assert!(boolean("yes").is_err());
+}
+
+#[test]
+fn a_later_layer_wins_and_says_so() {
+    let mut configuration = configured(&[
+        (Layer::CommandLine, "parallelism.default", "3"),
+        (Layer::File, "parallelism.default", "1"),
+    ]);
+    assert_eq!(configuration.get(&options::PARALLELISM), 3);
+    assert!(configuration.notes().is_empty());
+    let set = BTreeMap::from([("parallelism.default".to_owned(), "2".to_owned())]);
+    configuration.replace_session(&set).unwrap();
+    assert_eq!(configuration.get(&options::PARALLELISM), 3);
+    assert_eq!(
+        configuration.notes(),
+        ["the command line gives parallelism.default, so the script's SET of it does not count"]
+    );
+    let mut configuration = configured(&[(Layer::File, "parallelism.default", "4")]);
+    configuration.replace_session(&set).unwrap();
+    assert_eq!(configuration.get(&options::PARALLELISM), 2);
+    configuration.replace_session(&BTreeMap::new()).unwrap();
+    assert_eq!(
+        configuration.get(&options::PARALLELISM),
+        4,
+        "RESET gives the file's value back"
+    );
+}
+
+#[test]
+fn an_unknown_key_names_its_nearest() {
+    assert_eq!(
+        refusal("execution.checkpointing.intervall", "1 s"),
+        "there is no configuration key 'execution.checkpointing.intervall'; did you mean 'execution.checkpointing.interval'?"
+    );
+    assert_eq!(
+        refusal("paralelism.default", "1"),
+        "there is no configuration key 'paralelism.default'; did you mean 'parallelism.default'?"
+    );
+    assert_eq!(refusal("zzz", "1"), "there is no configuration key 'zzz'");
+    assert!(refusal(&"x".repeat(100_000), "1").len() < 300);
+}
+
+#[test]
+fn flinks_other_keys_pass_with_a_note() {
+    let configuration = configured(&[
+        (Layer::File, "jobmanager.rpc.address", "localhost"),
+        (Layer::File, "table.exec.sink.upsert-materialize", "NONE"),
+        (
+            Layer::File,
+            "state.backend.rocksdb.metrics.stall-micros",
+            "true",
+        ),
+        (Layer::Session, "state.checkpoints.dir", "/tmp/c"),
+    ]);
+    assert_eq!(
+        configuration.notes(),
+        [
+            "jobmanager.rpc.address means something in Flink and nothing here; it is ignored",
+            "state.backend.rocksdb.metrics.stall-micros means something in Flink and nothing here; it is ignored",
+            "table.exec.sink.upsert-materialize means something in Flink and nothing here; it is ignored",
+            "state.checkpoints.dir is an older name of execution.checkpointing.dir",
+        ]
+    );
+    assert_eq!(
+        configuration.get(&options::CHECKPOINT_DIR).as_deref(),
+        Some("/tmp/c")
+    );
+}
+
+#[test]
+fn values_are_checked_when_they_come_in() {
+    for (key, value, message) in [
+        (
+            "execution.checkpointing.interval",
+            "soon",
+            "execution.checkpointing.interval: expected a duration such as '10 s', '500ms' or '3 min', found 'soon'",
+        ),
+        (
+            "execution.checkpointing.interval",
+            "9 ms",
+            "execution.checkpointing.interval: expected at least 10 ms, found '9 ms'",
+        ),
+        (
+            "state.backend",
+            "rocksdb",
+            "state.backend.type: expected forst or hashmap (the rocksdb backend is not in this build), found 'rocksdb'",
+        ),
+        (
+            "parallelism.default",
+            "0",
+            "parallelism.default: expected a whole number from 1 to 32768, found '0'",
+        ),
+        (
+            "pipeline.max-parallelism",
+            "40000",
+            "pipeline.max-parallelism: expected a whole number from 1 to 32768, or -1, found '40000'",
+        ),
+        (
+            "table.exec.state.ttl",
+            "1 d",
+            "table.exec.state.ttl: expected 0 (this build keeps state for ever), found '1 d'",
+        ),
+        (
+            "execution.runtime-mode",
+            "batch",
+            "execution.runtime-mode: expected STREAMING (this build has no batch mode), found 'batch'",
+        ),
+        (
+            "state.backend.forst.bloom-filter.bits-per-key",
+            "NaN",
+            "state.backend.forst.bloom-filter.bits-per-key: expected a number from 0 to 64, found 'NaN'",
+        ),
+    ] {
+        assert_eq!(refusal(key, value), message);
+    }
+    Configuration::check("table.exec.state.ttl", "0 ms").unwrap();
+    Configuration::check("execution.checkpointing.mode", "exactly-once").unwrap();
+}
+
+#[test]
+fn credentials_are_not_shown() {
+    assert_eq!(
+        refusal("s3.secret-key", " "),
+        "s3.secret-key: expected a text that is not empty, found a value that is kept secret"
+    );
+    let configuration = configured(&[(Layer::File, "s3.secret.key", "hunter2")]);
+    assert!(!format!("{configuration:?}").contains("hunter2"));
+    assert_eq!(
+        configuration.object_store_keys(),
+        BTreeMap::from([("s3.secret-key".to_owned(), "hunter2".to_owned())])
+    );
+}
+
+#[test]
+fn a_job_has_defaults_and_takes_what_was_said() {
+    let options = job(&[]).unwrap();
+    assert_eq!(
+        (
+            options.name.as_str(),
+            options.parallelism,
+            options.max_parallelism
+        ),
+        ("script", 1, None)
+    );
+    assert_eq!(options.checkpoint_dir, "/data/checkpoints");
+    assert_eq!(
+        (options.checkpoint_interval_ms, options.num_retained),
+        (None, 1)
+    );
+    assert!(matches!(options.backend, BackendKind::Forst));
+    assert_eq!(options.store.filter_bits_per_key, 10);
+
+    let options = job(&[
+        (Layer::Session, "pipeline.name", "auctions"),
+        (Layer::Session, "execution.checkpointing.interval", "1 s"),
+        (Layer::File, "state.backend", "HASHMAP"),
+        (
+            Layer::File,
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "retain_on_cancellation",
+        ),
+        (Layer::File, "state.backend.forst.use-bloom-filter", "false"),
+        (Layer::CommandLine, "parallelism.default", "2"),
+    ])
+    .unwrap();
+    assert_eq!(
+        (
+            options.name.as_str(),
+            options.parallelism,
+            options.checkpoint_interval_ms
+        ),
+        ("auctions", 2, Some(1_000))
+    );
+    assert!(matches!(options.backend, BackendKind::Hashmap));
+    assert!(options.retain_when_finished);
+    assert_eq!(options.store.filter_bits_per_key, 0);
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let error = job(&[
+        (Layer::File, "parallelism.default", "5"),
+        (Layer::File, "pipeline.max-parallelism", "4"),
+    ])
+    .err()
+    .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "parallelism.default: expected at most pipeline.max-parallelism = 4, found '5'"
+    );
+    let error = job(&[(Layer::File, "table.exec.mini-batch.enabled", "true")])
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "table.exec.mini-batch.allow-latency: expected a duration above zero, because table.exec.mini-batch.enabled is true"
+    );
+    let enabled = [
+        (Layer::File, "table.exec.mini-batch.enabled", "true"),
+        (Layer::File, "table.exec.mini-batch.allow-latency", "2 s"),
+        (Layer::File, "table.exec.mini-batch.size", "5000"),
+    ];
+    assert_eq!(
+        configured(&enabled)
+            .mini_batch()
+            .unwrap()
+            .map(|batch| batch.size),
+        Some(5_000)
+    );
+}
