@@ -1,0 +1,197 @@
+//! What a checkpoint URI means. Pure; the error texts never repeat a URI that may carry a password.
+
+use std::path::PathBuf;
+
+use object_store::path::Path;
+use url::Url;
+
+use super::error::usage;
+use crate::Error;
+
+/// A parsed URI.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Location {
+    /// An absolute local directory.
+    Directory(PathBuf),
+    /// A store of this process.
+    Memory { name: String, base: Path },
+    /// A bucket.
+    S3 { bucket: String, base: Path },
+}
+
+impl Location {
+    pub fn parse(uri: &str) -> Result<Self, Error> {
+        if uri.trim().is_empty() {
+            return Err(usage(
+                "an object store location is expected, found an empty text",
+            ));
+        }
+        let Some((scheme, rest)) = split_scheme(uri) else {
+            return Self::directory(PathBuf::from(uri));
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "file" => Self::file_uri(uri),
+            "memory" => {
+                let (name, base) = split_authority("memory", rest)?;
+                Ok(Self::Memory { name, base })
+            }
+            "s3" | "s3a" => {
+                let (bucket, base) = split_authority("s3", rest)?;
+                check_bucket(&bucket)?;
+                Ok(Self::S3 { bucket, base })
+            }
+            _ => Err(usage(format!(
+                "the scheme `{scheme}` of an object store location is not known: expected a local path, file:///directory, \
+                 memory://name or s3://bucket/prefix"
+            ))),
+        }
+    }
+
+    fn file_uri(uri: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| usage(format!("`{uri}` is not a local directory: {why}"));
+        let url = Url::parse(uri).map_err(|e| wrong(&e.to_string()))?;
+        if let Some(host) = url.host_str() {
+            return Err(wrong(&format!(
+                "it names the host `{host}`; a local path has three slashes, as in file:///directory"
+            )));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("`?` and `#` must be written as %3F and %23"));
+        }
+        let path = url
+            .to_file_path()
+            .map_err(|()| wrong("the path is not absolute"))?;
+        Self::directory(path)
+    }
+
+    fn directory(path: PathBuf) -> Result<Self, Error> {
+        let absolute = std::path::absolute(&path).map_err(|e| {
+            usage(format!(
+                "the path `{}` cannot be made absolute: {e}",
+                path.display()
+            ))
+        })?;
+        Ok(Self::Directory(absolute))
+    }
+}
+
+/// `scheme://rest` or `file:rest`; anything else is a path (so is `C:\dir`).
+fn split_scheme(uri: &str) -> Option<(&str, &str)> {
+    if let Some((scheme, rest)) = uri.split_once("://") {
+        let plausible = !scheme.is_empty()
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        return plausible.then_some((scheme, rest));
+    }
+    uri.get(..5)
+        .filter(|s| s.eq_ignore_ascii_case("file:"))
+        .map(|s| (&s[..4], &uri[5..]))
+}
+
+fn split_authority(scheme: &str, rest: &str) -> Result<(String, Path), Error> {
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.contains('@') {
+        return Err(usage(format!(
+            "a {scheme}:// location must not contain credentials; give them as s3.access-key and s3.secret-key or in the environment"
+        )));
+    }
+    if authority.is_empty() {
+        return Err(usage(format!(
+            "a {scheme}:// location must name something after the slashes, as in {scheme}://name/prefix"
+        )));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(usage(format!(
+            "a {scheme}:// location must not contain `?` or `#`"
+        )));
+    }
+    let base = Path::parse(path.trim_matches('/')).map_err(|e| {
+        usage(format!(
+            "the path of the {scheme}:// location is not an object path: {e}"
+        ))
+    })?;
+    Ok((authority.to_owned(), base))
+}
+
+fn check_bucket(bucket: &str) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if (3..=255).contains(&bucket.len()) && bucket.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(usage(format!(
+            "`{bucket}` is not a bucket name: expected 3 to 255 letters, digits, dots, dashes or underscores"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s3(bucket: &str, base: &str) -> Location {
+        Location::S3 {
+            bucket: bucket.into(),
+            base: base.into(),
+        }
+    }
+
+    #[test]
+    fn every_form_is_understood() {
+        let dir = |p: &str| Location::Directory(p.into());
+        let here = std::env::current_dir().unwrap();
+        for (uri, expected) in [
+            ("/tmp/a", dir("/tmp/a")),
+            ("file:///tmp/a", dir("/tmp/a")),
+            ("file:/tmp/a", dir("/tmp/a")),
+            ("FILE:///tmp/a%20b", dir("/tmp/a b")),
+            ("file:///tmp/a b", dir("/tmp/a b")),
+            ("a/b", Location::Directory(here.join("a/b"))),
+            ("s3://bucket", s3("bucket", "")),
+            ("s3://bucket/", s3("bucket", "")),
+            ("s3a://my.bucket-1/a/b/", s3("my.bucket-1", "a/b")),
+            (
+                "memory://x",
+                Location::Memory {
+                    name: "x".into(),
+                    base: "".into(),
+                },
+            ),
+            (
+                "memory://x/y",
+                Location::Memory {
+                    name: "x".into(),
+                    base: "y".into(),
+                },
+            ),
+        ] {
+            assert_eq!(Location::parse(uri).unwrap(), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (uri, says) in [
+            ("", "empty"),
+            ("hdfs://namenode/a", "`hdfs`"),
+            ("hdfs://namenode/a", "s3://bucket/prefix"),
+            ("file://tmp/a", "three slashes"),
+            ("file:///a?b", "%3F"),
+            ("s3://", "must name something"),
+            ("s3:///a", "must name something"),
+            ("s3://a b/c", "bucket name"),
+            ("s3://bucket/a//b", "not an object path"),
+            ("s3://bucket/../b", "not an object path"),
+            ("s3://bucket/a?b", "`?`"),
+            ("memory://", "must name something"),
+        ] {
+            let error = Location::parse(uri).unwrap_err();
+            assert_eq!(error.kind, crate::ErrorKind::Usage);
+            assert!(error.message.contains(says), "{uri}: {error}");
+        }
+        let error = Location::parse("s3://AKIAKEY:verysecret@bucket/a").unwrap_err();
+        assert!(
+            !format!("{error:?}").contains("verysecret") && !format!("{error:?}").contains("AKIA")
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Opens the object store that a URI names, and checks that it can be trusted with commits.
+//!
+//! | URI | store | base |
+//! |---|---|---|
+//! | `file:///dir`, `/dir`, `dir` | the local directory, created when missing, every write synced to disk | empty |
+//! | `memory://name/prefix` | memory of this process; the same name is the same store | `prefix` |
+//! | `s3://bucket/prefix`, `s3a://…` | S3 or a look-alike | `prefix` |
+//!
+//! What always holds: credentials appear in no error and no `Debug` output. What can go wrong: a URI that cannot be understood and
+//! a directory that cannot be made are `Usage` errors; the network is not touched before the first request.
+
+mod error;
+mod local;
+mod location;
+mod memory;
+mod probe;
+mod s3;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+
+use crate::Error;
+use location::Location;
+
+pub use error::request_error;
+pub use probe::{ALLOW_UNSAFE_COMMITS, probe_create_if_absent};
+
+/// Opens the store that `uri` names and says below which path of it everything is to lie.
+///
+/// `settings` are Flink's keys: `s3.endpoint`, `s3.access-key`, `s3.secret-key`, `s3.path.style.access` and `s3.region`; others
+/// are ignored. They come before the environment's `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+/// `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT`), `AWS_REGION` and the other variables that the AWS tools know.
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// let (objects, base) = aquifer_store::objects::open("memory://doc/jobs", &BTreeMap::new())?;
+/// assert_eq!(objects.to_string(), "InMemory");
+/// assert_eq!(base.as_ref(), "jobs");
+/// # Ok::<(), aquifer_store::Error>(())
+/// ```
+pub fn open(
+    uri: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
+    let environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(key, _)| key.starts_with("AWS_"))
+        .collect();
+    open_with_environment(uri, settings, &environment)
+}
+
+/// [`open`] with the environment passed in.
+pub fn open_with_environment(
+    uri: &str,
+    settings: &BTreeMap<String, String>,
+    environment: &BTreeMap<String, String>,
+) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
+    match Location::parse(uri)? {
+        Location::Directory(directory) => Ok((local::open(&directory)?, Path::default())),
+        Location::Memory { name, base } => Ok((memory::open(&name), base)),
+        Location::S3 { bucket, base } => Ok((s3::open(&bucket, settings, environment)?, base)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
