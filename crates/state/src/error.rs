@@ -1,0 +1,29 @@
+//! What users of state get as an error. The kind says what the caller can do about it.
+
+/// An error of the state layer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StateError {
+    /// The store could not answer; its own kind says whether a retry can help.
+    #[error(transparent)]
+    Store(#[from] aquifer_store::Error),
+    /// The call is wrong: fix the program or the configuration.
+    #[error("{0}")]
+    Usage(String),
+    /// A checkpoint holds this state in a layout that the program does not read.
+    #[error("{0}")]
+    Incompatible(String),
+    /// Bytes that were read are not what was written.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl StateError {
+    /// The background runtime went away while something was waiting for it: the job is ending.
+    pub(crate) fn runtime_gone(what: &str) -> Self {
+        Self::Store(aquifer_store::Error {
+            kind: aquifer_store::ErrorKind::Retry,
+            message: format!("{what} was cut off because the background runtime has shut down"),
+            source: None,
+        })
+    }
+}

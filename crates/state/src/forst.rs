@@ -1,0 +1,172 @@
+//! The `forst` backend: a worker's keyed state in the LSM store on the object store.
+//!
+//! A thin coat over [`Store`]: it knows states by name, turns key groups that are not the worker's into a clear error, and gives a
+//! snapshot the number of its checkpoint. A snapshot costs what has changed since the last one.
+
+use aquifer_store::{
+    Checkpoint, ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows,
+    Store, StoreOptions, TableId,
+};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::registry::{Registered, TableRegistry};
+use crate::{BackendStats, KeyedSnapshot, KeyedStateBackend, StateDescription, StateError};
+
+/// See the module.
+pub(crate) struct ForstBackend {
+    store: Store,
+    registry: TableRegistry,
+    range: KeyGroupRange,
+    /// The checkpoint that is being made durable.
+    pending: Option<u64>,
+}
+
+impl ForstBackend {
+    /// Opens the store on the restored files. Reads nothing.
+    pub(crate) fn open(
+        environment: Environment,
+        options: StoreOptions,
+        range: KeyGroupRange,
+        registry: TableRegistry,
+        restored: Vec<(Checkpoint, KeyGroupRange)>,
+    ) -> Result<Self, StateError> {
+        let mut store = Store::open(environment, options, restored)?;
+        // Tables that the program no longer registers live on: compactions must keep their rows.
+        for (table, options) in registry.options() {
+            store.create_table(table, options)?;
+        }
+        Ok(Self {
+            store,
+            registry,
+            range,
+            pending: None,
+        })
+    }
+
+    fn check(&self, group: u16) -> Result<(), StateError> {
+        crate::backend::check_group(self.range, group)
+    }
+}
+
+impl KeyedStateBackend for ForstBackend {
+    fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
+        Ok(match self.registry.register(description)? {
+            Registered::New(table) | Registered::Known(table) => {
+                self.store
+                    .create_table(table, description.options.clone())?;
+                table
+            }
+        })
+    }
+
+    fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError> {
+        self.check(group)?;
+        Ok(self.store.get(table, group, key)?)
+    }
+
+    fn multi_get(
+        &self,
+        table: TableId,
+        keys: &[(u16, &[u8])],
+        answer: &mut dyn FnMut(usize, Lookup<'_>),
+    ) -> Result<(), StateError> {
+        for (group, _) in keys {
+            self.check(*group)?;
+        }
+        Ok(self.store.multi_get(table, keys, answer)?)
+    }
+
+    fn put(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StateError> {
+        self.check(group)?;
+        Ok(self.store.put(table, group, key, value)?)
+    }
+
+    fn delete(&mut self, table: TableId, group: u16, key: &[u8]) -> Result<(), StateError> {
+        self.check(group)?;
+        Ok(self.store.delete(table, group, key)?)
+    }
+
+    fn scan(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+        from: &[u8],
+        until: Option<&[u8]>,
+        rows_max: usize,
+    ) -> Result<ScanLookup, StateError> {
+        self.check(group)?;
+        Ok(self
+            .store
+            .scan(table, group, prefix, from, until, rows_max)?)
+    }
+
+    fn fetch(
+        &self,
+        reads: Vec<ColdRead>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StateError>> {
+        self.store.fetch(reads).map(|answer| Ok(answer?)).boxed()
+    }
+
+    fn fetch_scan(&self, scan: ColdScan) -> BoxFuture<'static, Result<ScanRows, StateError>> {
+        self.store
+            .fetch_scan(scan)
+            .map(|answer| Ok(answer?))
+            .boxed()
+    }
+
+    fn installs(&self) -> u64 {
+        self.store.installs()
+    }
+
+    fn freeze(&mut self, table: TableId) -> Result<(), StateError> {
+        Ok(self.store.freeze(table)?)
+    }
+
+    fn snapshot(&mut self, checkpoint_id: u64) -> Result<(), StateError> {
+        if let Some(pending) = self.pending {
+            return Err(StateError::Usage(format!(
+                "checkpoint {checkpoint_id} was started while checkpoint {pending} is being written"
+            )));
+        }
+        self.store.checkpoint()?;
+        self.pending = Some(checkpoint_id);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
+        let Some(files) = self.store.poll()? else {
+            return Ok(None);
+        };
+        match self.pending.take() {
+            Some(id) => Ok(Some((id, KeyedSnapshot { files }))),
+            None => Err(StateError::Corrupt(
+                "the store finished a checkpoint that nobody had asked for".into(),
+            )),
+        }
+    }
+
+    fn tables(&self) -> Vec<(StateDescription, TableId)> {
+        self.registry.tables()
+    }
+
+    fn stats(&self) -> BackendStats {
+        let store = self.store.stats();
+        BackendStats {
+            state_bytes: store.memtable_bytes + store.file_bytes,
+            cache_hits: store.block_cache_hits,
+            cache_misses: store.block_cache_misses,
+            cold_reads: store.cold_reads,
+            bytes_uploaded: store.bytes_uploaded,
+            files: store.files,
+        }
+    }
+}

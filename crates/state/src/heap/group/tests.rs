@@ -1,0 +1,158 @@
+//! A group against a `BTreeMap`, under random writes, freezes, snapshots that finish late, and folding.
+use std::collections::BTreeMap;
+
+use super::*;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A small generator of numbers, so that a failure repeats.
+struct Random(u64);
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) % n
+    }
+}
+
+fn live(layers: &[Arc<Rows>]) -> Model {
+    let newest_first: Vec<&Rows> = layers.iter().rev().map(Arc::as_ref).collect();
+    let mut rows = Model::new();
+    visit_live(&newest_first, &mut |key, value| {
+        assert!(
+            rows.insert(key.to_vec(), value.to_vec()).is_none(),
+            "{key:?} came twice"
+        );
+    });
+    rows
+}
+
+fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Model {
+    let mut rows = Model::new();
+    let mut from = Vec::new();
+    loop {
+        let answer = group.scan(prefix, &from, None, piece);
+        assert!(answer.rows.len() <= piece);
+        assert!(answer.rows.is_sorted_by(|a, b| a.0 < b.0));
+        if let Some((key, _)) = answer.rows.last() {
+            from = key.to_vec();
+            from.push(0);
+        }
+        rows.extend(answer.rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())));
+        if answer.done {
+            return rows;
+        }
+    }
+}
+
+fn run(seed: u64, ordered: bool) {
+    let mut random = Random(seed);
+    let mut group = Group::new(ordered);
+    let mut model = Model::new();
+    let mut snapshots: Vec<(FrozenLayers, Model)> = Vec::new();
+    for step in 0..3000 {
+        let key = vec![random.below(4) as u8, random.below(30) as u8];
+        match random.below(20) {
+            0..=9 => {
+                let value = vec![random.below(256) as u8; 1 + random.below(3) as usize];
+                group.put(&key, &value);
+                model.insert(key, value);
+            }
+            10..=14 => {
+                group.delete(&key);
+                model.remove(&key);
+            }
+            15 if snapshots.len() < 6 => snapshots.push((group.freeze(), model.clone())),
+            16 if !snapshots.is_empty() => {
+                let (layers, expected) =
+                    snapshots.remove(random.below(snapshots.len() as u64) as usize);
+                assert_eq!(live(&layers), expected, "snapshot, seed {seed} step {step}");
+            }
+            17 => {
+                group.fold();
+            }
+            18 => {
+                let prefix = [key[0]];
+                let expected: Model = model
+                    .iter()
+                    .filter(|(k, _)| k[0] == key[0])
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
+                assert_eq!(
+                    scan_all(&group, &prefix, 1 + random.below(8) as usize),
+                    expected
+                );
+            }
+            _ => assert_eq!(
+                group.get(&key),
+                model.get(&key).map(Vec::as_slice),
+                "seed {seed} step {step}"
+            ),
+        }
+    }
+    for (layers, expected) in snapshots {
+        assert_eq!(live(&layers), expected);
+    }
+    group.fold();
+    assert!(!group.is_layered());
+    assert_eq!(scan_all(&group, b"", 1000), model);
+    assert_eq!(scan_all(&group.reordered(!ordered), b"", 7), model);
+    assert_eq!(group.active.len(), model.len(), "tombstones must be gone");
+    let bytes: usize = model.iter().map(|(k, v)| k.len() + v.len()).sum();
+    assert_eq!(group.bytes(), bytes as u64, "bytes are accounted for");
+}
+
+#[test]
+fn random_operations_agree_with_a_model() {
+    for seed in 0..16 {
+        run(seed, seed % 2 == 0);
+    }
+}
+
+#[test]
+fn a_snapshot_holds_what_the_group_held_at_freeze() {
+    let mut group = Group::new(false);
+    group.put(b"a", b"1");
+    group.put(b"b", b"1");
+    let layers = group.freeze();
+    group.put(b"a", b"2");
+    group.delete(b"b");
+    group.put(b"c", b"2");
+    assert_eq!(
+        live(&layers),
+        Model::from([(b"a".into(), b"1".into()), (b"b".into(), b"1".into())])
+    );
+    assert_eq!(group.get(b"b"), None);
+    assert_eq!(group.fold(), 0, "the snapshot still holds the layer");
+    drop(layers);
+    assert!(group.fold() > 0);
+    assert_eq!(
+        scan_all(&group, b"", 9),
+        Model::from([(b"a".into(), b"2".into()), (b"c".into(), b"2".into())])
+    );
+}
+
+#[test]
+fn scans_respect_prefix_start_and_end() {
+    for ordered in [false, true] {
+        let mut group = Group::new(ordered);
+        for key in [[1, 1], [2, 1], [2, 2], [2, 3], [3, 1]] {
+            group.put(&key, b"v");
+        }
+        let keys = |prefix: &[u8], from: &[u8], until: Option<&[u8]>| -> Vec<Vec<u8>> {
+            group
+                .scan(prefix, from, until, 10)
+                .rows
+                .iter()
+                .map(|(k, _)| k.to_vec())
+                .collect()
+        };
+        assert_eq!(keys(&[2], &[], None), [[2, 1], [2, 2], [2, 3]]);
+        assert_eq!(keys(&[2], &[2, 2], None), [[2, 2], [2, 3]]);
+        assert_eq!(keys(&[2], &[2, 2], Some(&[2, 3])), [[2, 2]]);
+        assert_eq!(keys(&[], &[2, 3], None), [[2, 3], [3, 1]]);
+        assert_eq!(keys(&[2], &[3], None), Vec::<Vec<u8>>::new());
+    }
+}

@@ -1,0 +1,386 @@
+//! The `hashmap` backend: a worker's keyed state on the heap.
+//!
+//! Every table has one [`group::Group`] per key group of the worker, hashed, or ordered if the table asks for it. Reads are never cold.
+//! A snapshot shares the frozen layers with a background thread, which writes **all** live rows through a private store into the same
+//! kind of files that the `forst` backend writes: so either backend restores the other's. The cost to the operator is one moved layer per
+//! key group at the barrier, a second look-up per read while the snapshot is under way, and the folding of what was written meanwhile
+//! afterwards (in bounded pieces, by `poll`).
+
+mod group;
+mod rows;
+mod snapshot;
+
+use aquifer_store::{
+    Checkpoint, ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows,
+    Store, StoreOptions, TableId, Value,
+};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+
+use self::group::Group;
+use self::snapshot::{FrozenTable, SnapshotJob};
+use crate::backend::check_group;
+use crate::blocking::wait;
+use crate::registry::{Registered, TableRegistry};
+use crate::{BackendStats, KeyedSnapshot, KeyedStateBackend, StateDescription, StateError};
+
+/// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
+const FOLD_ROWS_PER_POLL: usize = 16 * 1024;
+/// Rows that a restore asks for at once.
+const RESTORE_ROWS_PER_SCAN: usize = 4096;
+
+/// See the module.
+pub(crate) struct HeapBackend {
+    environment: Environment,
+    options: StoreOptions,
+    range: KeyGroupRange,
+    registry: TableRegistry,
+    /// By table number.
+    tables: Vec<Option<HeapTable>>,
+    /// Tables that the barrier has passed, by table number, until the snapshot starts.
+    frozen: Vec<Option<FrozenTable>>,
+    job: Option<SnapshotJob>,
+    snapshots_started: u64,
+    /// Where folding goes on: (table, group), or None when there is nothing to fold.
+    folding: Option<(usize, usize)>,
+    bytes_uploaded: u64,
+    files_of_last_snapshot: u64,
+}
+
+struct HeapTable {
+    groups: Vec<Group>,
+    ordered: bool,
+}
+
+impl HeapTable {
+    fn new(range: KeyGroupRange, ordered: bool) -> Self {
+        let groups = (range.start..=range.end)
+            .map(|_| Group::new(ordered))
+            .collect();
+        Self { groups, ordered }
+    }
+}
+
+impl HeapBackend {
+    /// Opens an empty backend, or loads what a checkpoint holds for these key groups.
+    pub(crate) fn open(
+        environment: Environment,
+        options: StoreOptions,
+        range: KeyGroupRange,
+        registry: TableRegistry,
+        restored: Vec<(Checkpoint, KeyGroupRange)>,
+    ) -> Result<Self, StateError> {
+        let mut backend = Self {
+            environment,
+            options,
+            range,
+            registry,
+            tables: Vec::new(),
+            frozen: Vec::new(),
+            job: None,
+            snapshots_started: 0,
+            folding: None,
+            bytes_uploaded: 0,
+            files_of_last_snapshot: 0,
+        };
+        let known: Vec<_> = backend.registry.options().collect();
+        for (table, options) in known {
+            backend.create(table, options.ordered);
+        }
+        if restored
+            .iter()
+            .any(|(checkpoint, _)| !checkpoint.files.is_empty())
+        {
+            backend.load(restored)?;
+        }
+        Ok(backend)
+    }
+
+    /// Reads every row of the worker's key groups. Tables that the program does not register any more are loaded too: they must be in
+    /// the next snapshot.
+    fn load(&mut self, restored: Vec<(Checkpoint, KeyGroupRange)>) -> Result<(), StateError> {
+        let mut store = Store::open(self.environment.clone(), self.options.clone(), restored)?;
+        for (table, options) in self.registry.options() {
+            store.create_table(table, options)?;
+        }
+        for (index, table) in self.tables.iter_mut().enumerate() {
+            let Some(table) = table else { continue };
+            let id = TableId(index as u16);
+            for (group, rows) in (self.range.start..=self.range.end).zip(&mut table.groups) {
+                let mut from = Vec::new();
+                loop {
+                    let piece =
+                        match store.scan(id, group, b"", &from, None, RESTORE_ROWS_PER_SCAN)? {
+                            ScanLookup::Rows(rows) => rows,
+                            ScanLookup::Cold(scan) => wait(
+                                &self.environment.runtime,
+                                "loading a checkpoint",
+                                store.fetch_scan(scan),
+                            )??,
+                        };
+                    for (key, value) in &piece.rows {
+                        rows.put(key, value);
+                    }
+                    match piece.rows.last() {
+                        Some((key, _)) if !piece.done => {
+                            from.clear();
+                            from.extend_from_slice(key);
+                            from.push(0);
+                        }
+                        _ => break,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, table: TableId, ordered: bool) {
+        let index = usize::from(table.0);
+        if self.tables.len() <= index {
+            self.tables.resize_with(index + 1, || None);
+        }
+        match &mut self.tables[index] {
+            Some(known) if known.ordered == ordered => {}
+            // A new version of the program scans what it did not scan before, or the other way round.
+            Some(known) => {
+                known.ordered = ordered;
+                for group in &mut known.groups {
+                    *group = group.reordered(ordered);
+                }
+            }
+            empty => *empty = Some(HeapTable::new(self.range, ordered)),
+        }
+    }
+
+    fn group(&self, table: TableId, group: u16) -> Result<&Group, StateError> {
+        check_group(self.range, group)?;
+        self.tables
+            .get(usize::from(table.0))
+            .and_then(Option::as_ref)
+            .and_then(|table| table.groups.get(usize::from(group - self.range.start)))
+            .ok_or_else(|| unknown_table(table))
+    }
+
+    fn group_mut(&mut self, table: TableId, group: u16) -> Result<&mut Group, StateError> {
+        check_group(self.range, group)?;
+        self.tables
+            .get_mut(usize::from(table.0))
+            .and_then(Option::as_mut)
+            .and_then(|table| table.groups.get_mut(usize::from(group - self.range.start)))
+            .ok_or_else(|| unknown_table(table))
+    }
+
+    /// Folds a bounded number of rows; asks to be polled again if there is more.
+    fn fold_some(&mut self) {
+        let Some((mut table, mut group)) = self.folding.take() else {
+            return;
+        };
+        let mut moved = 0;
+        while let Some(candidate) = self.tables.get_mut(table) {
+            let groups = candidate
+                .as_mut()
+                .map(|table| &mut table.groups[..])
+                .unwrap_or_default();
+            let Some(next) = groups.get_mut(group) else {
+                (table, group) = (table + 1, 0);
+                continue;
+            };
+            if moved >= FOLD_ROWS_PER_POLL && next.is_layered() {
+                self.folding = Some((table, group));
+                (self.environment.waker)();
+                return;
+            }
+            moved += next.fold();
+            group += 1;
+        }
+    }
+}
+
+fn unknown_table(table: TableId) -> StateError {
+    StateError::Usage(format!(
+        "table {} is not registered with this backend",
+        table.0
+    ))
+}
+
+impl KeyedStateBackend for HeapBackend {
+    fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
+        Ok(match self.registry.register(description)? {
+            Registered::New(table) | Registered::Known(table) => {
+                self.create(table, description.options.ordered);
+                table
+            }
+        })
+    }
+
+    fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError> {
+        Ok(match self.group(table, group)?.get(key) {
+            Some(value) => Lookup::Found(Value::from(value)),
+            None => Lookup::Absent,
+        })
+    }
+
+    fn multi_get(
+        &self,
+        table: TableId,
+        keys: &[(u16, &[u8])],
+        answer: &mut dyn FnMut(usize, Lookup<'_>),
+    ) -> Result<(), StateError> {
+        for (index, (group, key)) in keys.iter().enumerate() {
+            answer(index, self.get(table, *group, key)?);
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StateError> {
+        if u32::try_from(key.len()).is_err() {
+            return Err(StateError::Usage(format!(
+                "a key of {} bytes is too long, expected less than 4 GiB",
+                key.len()
+            )));
+        }
+        self.group_mut(table, group)?.put(key, value);
+        Ok(())
+    }
+
+    fn delete(&mut self, table: TableId, group: u16, key: &[u8]) -> Result<(), StateError> {
+        self.group_mut(table, group)?.delete(key);
+        Ok(())
+    }
+
+    fn scan(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+        from: &[u8],
+        until: Option<&[u8]>,
+        rows_max: usize,
+    ) -> Result<ScanLookup, StateError> {
+        Ok(ScanLookup::Rows(
+            self.group(table, group)?
+                .scan(prefix, from, until, rows_max),
+        ))
+    }
+
+    fn fetch(
+        &self,
+        reads: Vec<ColdRead>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StateError>> {
+        future::ready(if reads.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(never_cold())
+        })
+        .boxed()
+    }
+
+    fn fetch_scan(&self, _scan: ColdScan) -> BoxFuture<'static, Result<ScanRows, StateError>> {
+        future::ready(Err(never_cold())).boxed()
+    }
+
+    fn installs(&self) -> u64 {
+        0
+    }
+
+    fn freeze(&mut self, table: TableId) -> Result<(), StateError> {
+        let index = usize::from(table.0);
+        let heap = self
+            .tables
+            .get_mut(index)
+            .and_then(Option::as_mut)
+            .ok_or_else(|| unknown_table(table))?;
+        let frozen = FrozenTable {
+            table,
+            groups: heap.groups.iter_mut().map(Group::freeze).collect(),
+        };
+        if self.frozen.len() <= index {
+            self.frozen.resize_with(index + 1, || None);
+        }
+        self.frozen[index] = Some(frozen);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, checkpoint_id: u64) -> Result<(), StateError> {
+        if let Some(job) = &self.job {
+            return Err(StateError::Usage(format!(
+                "checkpoint {checkpoint_id} was started while checkpoint {} is being written",
+                job.checkpoint_id
+            )));
+        }
+        // Tables that no operator of this program owns are not frozen by anyone.
+        let missing: Vec<TableId> = self
+            .registry
+            .options()
+            .map(|(table, _)| table)
+            .filter(|table| !matches!(self.frozen.get(usize::from(table.0)), Some(Some(_))))
+            .collect();
+        for table in missing {
+            self.freeze(table)?;
+        }
+        let tables = std::mem::take(&mut self.frozen)
+            .into_iter()
+            .flatten()
+            .collect();
+        self.snapshots_started += 1;
+        self.job = Some(SnapshotJob::start(
+            checkpoint_id,
+            self.snapshots_started,
+            tables,
+            self.range,
+            &self.environment,
+            &self.options,
+        ));
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
+        if let Some(job) = &self.job
+            && let Some(written) = job.result()
+        {
+            let checkpoint_id = job.checkpoint_id;
+            self.job = None;
+            self.folding = Some((0, 0));
+            let written = written?;
+            self.bytes_uploaded += written.bytes_uploaded;
+            self.files_of_last_snapshot = written.checkpoint.files.len() as u64;
+            (self.environment.waker)();
+            return Ok(Some((
+                checkpoint_id,
+                KeyedSnapshot {
+                    files: written.checkpoint,
+                },
+            )));
+        }
+        self.fold_some();
+        Ok(None)
+    }
+
+    fn tables(&self) -> Vec<(StateDescription, TableId)> {
+        self.registry.tables()
+    }
+
+    fn stats(&self) -> BackendStats {
+        let groups = self.tables.iter().flatten().flat_map(|table| &table.groups);
+        BackendStats {
+            state_bytes: groups.map(Group::bytes).sum(),
+            bytes_uploaded: self.bytes_uploaded,
+            files: self.files_of_last_snapshot,
+            ..BackendStats::default()
+        }
+    }
+}
+
+fn never_cold() -> StateError {
+    StateError::Usage(
+        "a cold read was handed to the hashmap backend, which never gives one out".into(),
+    )
+}

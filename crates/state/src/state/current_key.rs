@@ -1,0 +1,57 @@
+//! The key that state handles act on.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::StateError;
+
+/// The current key of one operator: its key group and its encoded bytes. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct CurrentKey {
+    inner: Rc<RefCell<Option<Key>>>,
+}
+
+#[derive(Debug)]
+struct Key {
+    group: u16,
+    bytes: Vec<u8>,
+}
+
+impl CurrentKey {
+    /// No key yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a key current. `bytes` is its self-delimiting encoding (`crate::ordered`), `group` its key group.
+    pub fn set(&self, group: u16, bytes: &[u8]) {
+        match &mut *self.inner.borrow_mut() {
+            Some(key) => {
+                key.group = group;
+                key.bytes.clear();
+                key.bytes.extend_from_slice(bytes);
+            }
+            empty => {
+                *empty = Some(Key {
+                    group,
+                    bytes: bytes.to_vec(),
+                })
+            }
+        }
+    }
+
+    /// No key is current: state must not be touched until one is.
+    pub fn clear(&self) {
+        *self.inner.borrow_mut() = None;
+    }
+
+    /// Shows the current key to `use_key`.
+    pub fn with<R>(&self, use_key: impl FnOnce(u16, &[u8]) -> R) -> Result<R, StateError> {
+        match &*self.inner.borrow() {
+            Some(key) => Ok(use_key(key.group, &key.bytes)),
+            None => Err(StateError::Usage(
+                "keyed state was used without a current key, i.e. outside the processing of a record or a timer".into(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Event-time timers, kept in the store.
+//!
+//! A timer is (timestamp, key, namespace); registering it twice is registering it once. It is one row of an ordered table,
+//! `timestamp ‖ key ‖ namespace`, in the key group of its key, so timers are part of every snapshot and move with their key groups.
+//! Memory holds only a *lower bound* of the first timestamp of each key group: a watermark below all bounds costs one comparison, and a
+//! scan starts at the bound, past the tombstones of timers that have fired. After a restore the bounds are unknown and the first watermark
+//! looks at every key group.
+//!
+//! ```text
+//! while let Some(timers) = service.next_due(watermark).await? {
+//!     for timer in timers { /* set the current key, run the callback, await it */ }
+//! }
+//! // only now hand the watermark on
+//! ```
+//! Timers that a callback registers at or below the watermark come in the same loop: `next_due` looks at the bounds anew each time, and
+//! says `None` only when nothing is due. (Flink's asynchronous timers forward the watermark first, and lose the last window of a bounded input.)
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use aquifer_store::{KeyGroupRange, ScanRows, TableId};
+use bytes::Bytes;
+
+use crate::StateError;
+use crate::access::{ScanRange, StateAccess};
+use crate::ordered::{OrderedKey, decode_bytes, encode_bytes};
+
+/// Timers that one call of `next_due` loads over all key groups.
+const TIMERS_PER_PIECE: usize = 4096;
+/// Timers that one call loads of each key group, at least.
+const TIMERS_PER_GROUP_MIN: usize = 4;
+
+/// A timer that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Event time, in milliseconds.
+    pub timestamp: i64,
+    /// Key group of the key.
+    pub group: u16,
+    /// The encoded key.
+    pub key: Bytes,
+    /// The encoded namespace; empty for user timers.
+    pub namespace: Bytes,
+}
+
+/// The event-time timers of one operator on one worker. Clones share them.
+#[derive(Clone)]
+pub struct TimerService {
+    access: StateAccess,
+    table: TableId,
+    bounds: Rc<Bounds>,
+}
+
+/// Lower bounds of the first timestamp per key group; `None` where nothing is registered.
+struct Bounds {
+    range: KeyGroupRange,
+    groups: RefCell<Vec<Option<i64>>>,
+    /// At most the smallest of `groups`.
+    lowest: Cell<Option<i64>>,
+    watermark: Cell<i64>,
+}
+
+impl Bounds {
+    fn lower(&self, group: u16, timestamp: i64) {
+        let index = usize::from(group.wrapping_sub(self.range.start));
+        if let Some(bound) = self.groups.borrow_mut().get_mut(index) {
+            *bound = Some(bound.map_or(timestamp, |bound| bound.min(timestamp)));
+            self.lowest.set(Some(
+                self.lowest
+                    .get()
+                    .map_or(timestamp, |low| low.min(timestamp)),
+            ));
+        }
+    }
+
+    /// Key groups that may hold a due timer, with their bounds.
+    fn candidates(&self, watermark: i64) -> Vec<(u16, i64)> {
+        if self.lowest.get().is_none_or(|lowest| lowest > watermark) {
+            return Vec::new();
+        }
+        let groups = self.groups.borrow();
+        self.lowest.set(groups.iter().flatten().min().copied());
+        (self.range.start..=self.range.end)
+            .zip(groups.iter())
+            .filter_map(|(group, bound)| Some((group, (*bound)?)))
+            .filter(|(_, bound)| *bound <= watermark)
+            .collect()
+    }
+}
+
+impl TimerService {
+    /// The name under which the timers of a service are registered.
+    pub fn state_name(service: &str) -> String {
+        format!("_timer_state/event_{service}")
+    }
+
+    /// What the checkpoint says about timers, for keys of this type.
+    pub fn layout(key: &str) -> String {
+        format!("timers-1 key={key}")
+    }
+
+    /// Timers in a registered table, which must be ordered.
+    pub fn new(access: StateAccess, table: TableId) -> Self {
+        let range = access.key_groups();
+        let groups = (range.start..=range.end).map(|_| Some(i64::MIN)).collect();
+        let bounds = Bounds {
+            range,
+            groups: RefCell::new(groups),
+            lowest: Cell::new(Some(i64::MIN)),
+            watermark: Cell::new(i64::MIN),
+        };
+        Self {
+            access,
+            table,
+            bounds: Rc::new(bounds),
+        }
+    }
+
+    /// The last watermark that `next_due` was asked about.
+    pub fn current_watermark(&self) -> i64 {
+        self.bounds.watermark.get()
+    }
+
+    /// Registers a timer; a timer that is there already stays.
+    pub fn register(
+        &self,
+        timestamp: i64,
+        group: u16,
+        key: &[u8],
+        namespace: &[u8],
+    ) -> Result<(), StateError> {
+        self.access
+            .put(self.table, group, &row_key(timestamp, key, namespace), &[])?;
+        self.bounds.lower(group, timestamp);
+        Ok(())
+    }
+
+    /// Removes a timer, whether it is there or not.
+    pub fn delete(
+        &self,
+        timestamp: i64,
+        group: u16,
+        key: &[u8],
+        namespace: &[u8],
+    ) -> Result<(), StateError> {
+        self.access
+            .delete(self.table, group, &row_key(timestamp, key, namespace))
+    }
+
+    /// Takes the next timers with `timestamp <= watermark`, in ascending order of timestamps, at most a few thousand at once. `None` when
+    /// nothing is due: see the module for the loop.
+    pub async fn next_due(&self, watermark: i64) -> Result<Option<Vec<Timer>>, StateError> {
+        self.bounds
+            .watermark
+            .set(watermark.max(self.bounds.watermark.get()));
+        loop {
+            let candidates = self.bounds.candidates(watermark);
+            if candidates.is_empty() {
+                return Ok(None);
+            }
+            let timers = self.take(&candidates, watermark).await?;
+            // Otherwise the bounds were too low; now they are right.
+            if !timers.is_empty() {
+                return Ok(Some(timers));
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        candidates: &[(u16, i64)],
+        watermark: i64,
+    ) -> Result<Vec<Timer>, StateError> {
+        let rows_max = (TIMERS_PER_PIECE / candidates.len()).max(TIMERS_PER_GROUP_MIN);
+        let starts: Vec<Vec<u8>> = candidates
+            .iter()
+            .map(|(_, bound)| timestamp_key(*bound))
+            .collect();
+        let ranges: Vec<ScanRange<'_>> = candidates
+            .iter()
+            .zip(&starts)
+            .map(|((group, _), from)| ScanRange {
+                group: *group,
+                prefix: &[],
+                from,
+                until: None,
+                rows_max,
+            })
+            .collect();
+        let pieces = self
+            .access
+            .scan_many(self.table, &ranges, self.access.waiting_mode())
+            .await?;
+        // From here on nothing waits: the rows are the newest, and bounds and rows change together.
+        let mut loaded = Vec::with_capacity(pieces.len());
+        for ((group, _), piece) in candidates.iter().zip(pieces) {
+            loaded.push(GroupPiece::decode(*group, piece)?);
+        }
+        // Past the last timer that was loaded of a group, the group may hold more: only up to there the order over groups is known.
+        let horizon = loaded.iter().filter_map(GroupPiece::known_up_to).min();
+        let limit = horizon.map_or(watermark, |horizon| horizon.min(watermark));
+        let mut due = Vec::new();
+        for piece in loaded {
+            let next = piece.timers.iter().find(|timer| timer.timestamp > limit);
+            let bound = match (next, piece.done) {
+                (Some(next), _) => Some(next.timestamp),
+                (None, true) => None,
+                // Everything that was loaded is due, and there may be more of the same timestamp.
+                (None, false) => piece.timers.last().map(|last| last.timestamp),
+            };
+            self.set_bound(piece.group, bound);
+            due.extend(
+                piece
+                    .timers
+                    .into_iter()
+                    .take_while(|timer| timer.timestamp <= limit),
+            );
+        }
+        due.sort_by_key(|timer| timer.timestamp);
+        for timer in &due {
+            let key = row_key(timer.timestamp, &timer.key, &timer.namespace);
+            self.access.delete(self.table, timer.group, &key)?;
+        }
+        Ok(due)
+    }
+
+    fn set_bound(&self, group: u16, bound: Option<i64>) {
+        let index = usize::from(group.wrapping_sub(self.bounds.range.start));
+        if let Some(slot) = self.bounds.groups.borrow_mut().get_mut(index) {
+            *slot = bound;
+        }
+    }
+}
+
+/// The first timers of one key group.
+struct GroupPiece {
+    group: u16,
+    timers: Vec<Timer>,
+    done: bool,
+}
+
+impl GroupPiece {
+    fn decode(group: u16, rows: ScanRows) -> Result<Self, StateError> {
+        let timers = rows.rows.iter().map(|(key, _)| decode_row(group, key));
+        Ok(Self {
+            group,
+            timers: timers.collect::<Result<_, _>>()?,
+            done: rows.done,
+        })
+    }
+
+    /// The timestamp up to which this group is loaded; `None` if it is loaded whole.
+    fn known_up_to(&self) -> Option<i64> {
+        match self.timers.last() {
+            Some(last) if !self.done => Some(last.timestamp),
+            _ => None,
+        }
+    }
+}
+
+fn timestamp_key(timestamp: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    timestamp.encode_ordered(&mut out);
+    out
+}
+
+fn row_key(timestamp: i64, key: &[u8], namespace: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + key.len() + namespace.len());
+    timestamp.encode_ordered(&mut out);
+    encode_bytes(key, &mut out);
+    out.extend_from_slice(namespace);
+    out
+}
+
+fn decode_row(group: u16, row: &Bytes) -> Result<Timer, StateError> {
+    let mut input: &[u8] = row;
+    let timestamp = i64::decode_ordered(&mut input)?;
+    let key = Bytes::from(decode_bytes(&mut input)?);
+    let namespace = row.slice(row.len() - input.len()..);
+    Ok(Timer {
+        timestamp,
+        group,
+        key,
+        namespace,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_sort_by_time_and_tell_keys_from_namespaces() {
+        let timers = [
+            (-5, "ab", "c"),
+            (-5, "a", "bc"),
+            (3, "", "\0"),
+            (3, "\0", ""),
+            (i64::MAX, "k", ""),
+        ];
+        for (timestamp, key, namespace) in timers {
+            let row = Bytes::from(row_key(timestamp, key.as_bytes(), namespace.as_bytes()));
+            let timer = decode_row(9, &row).unwrap();
+            assert_eq!((timer.timestamp, timer.group), (timestamp, 9));
+            assert_eq!(
+                (&timer.key[..], &timer.namespace[..]),
+                (key.as_bytes(), namespace.as_bytes())
+            );
+        }
+        assert_ne!(row_key(-5, b"ab", b"c"), row_key(-5, b"a", b"bc"));
+        assert!(row_key(-1, b"z", b"") < row_key(0, b"a", b""));
+    }
+
+    #[test]
+    fn hostile_rows_are_refused() {
+        for row in [
+            &b""[..],
+            b"1234567",
+            b"12345678",
+            b"12345678k",
+            b"12345678k\0\x07",
+        ] {
+            assert!(matches!(
+                decode_row(0, &Bytes::copy_from_slice(row)),
+                Err(StateError::Corrupt(_))
+            ));
+        }
+    }
+}
