@@ -40,6 +40,7 @@ pub(crate) fn context_with_clock(
         workers,
         attempt: 1,
         run_id: "run".to_owned(),
+        operator: "sink".to_owned(),
         runtime: runtime.handle().clone(),
         waker: Arc::new(|| {}),
         now_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
