@@ -10,10 +10,10 @@ use crate::job::{JobCounters, JobObserver, JobOptions};
 /// What a job needs beside its configuration; given by the front door.
 #[derive(Clone)]
 pub struct JobSurroundings {
-    /// The name when `pipeline.name` is not set.
-    pub default_name: String,
-    /// The checkpoint directory when `execution.checkpointing.dir` is not set.
-    pub default_checkpoint_dir: String,
+    /// The job's name: `pipeline.name`, or what the front door calls it.
+    pub name: String,
+    /// The checkpoint directory when `execution.checkpointing.dir` is not set; without either a job cannot be run.
+    pub default_checkpoint_dir: Option<String>,
     /// Go on from the newest checkpoint of the newest run of this job name.
     pub resume: bool,
     /// Identifies what the job computes.
@@ -48,15 +48,20 @@ impl Configuration {
                 options::MAX_PARALLELISM.key
             )));
         }
+        let checkpoint_dir = self
+            .get(&options::CHECKPOINT_DIR)
+            .or(surroundings.default_checkpoint_dir);
+        let checkpoint_dir = checkpoint_dir.ok_or_else(|| {
+            ConfigError::new(format!(
+                "{}: expected a directory, because the system names no data directory for this user",
+                options::CHECKPOINT_DIR.key
+            ))
+        })?;
         Ok(JobOptions {
-            name: self
-                .get(&options::JOB_NAME)
-                .unwrap_or(surroundings.default_name),
+            name: surroundings.name,
             parallelism,
             max_parallelism,
-            checkpoint_dir: self
-                .get(&options::CHECKPOINT_DIR)
-                .unwrap_or(surroundings.default_checkpoint_dir),
+            checkpoint_dir,
             checkpoint_interval_ms: self.get(&options::CHECKPOINT_INTERVAL).map(whole_ms),
             checkpoint_min_pause_ms: whole_ms(self.get(&options::CHECKPOINT_MIN_PAUSE)),
             checkpoint_timeout_ms: whole_ms(self.get(&options::CHECKPOINT_TIMEOUT)),

@@ -15,8 +15,8 @@ impl JobObserver for Silent {}
 
 fn surroundings() -> JobSurroundings {
     JobSurroundings {
-        default_name: "script".to_owned(),
-        default_checkpoint_dir: "/data/checkpoints".to_owned(),
+        name: "script".to_owned(),
+        default_checkpoint_dir: Some("/data/checkpoints".to_owned()),
         resume: false,
         plan: String::new(),
         now_ms: Arc::new(|| 0),
@@ -247,7 +247,7 @@ fn a_job_has_defaults_and_takes_what_was_said() {
     assert_eq!(options.store.filter_bits_per_key, 10);
 
     let options = job(&[
-        (Layer::Session, "pipeline.name", "auctions"),
+        (Layer::Session, "table.exec.async-state.enabled", "false"),
         (Layer::Session, "execution.checkpointing.interval", "1 s"),
         (Layer::File, "state.backend", "HASHMAP"),
         (
@@ -261,11 +261,11 @@ fn a_job_has_defaults_and_takes_what_was_said() {
     .unwrap();
     assert_eq!(
         (
-            options.name.as_str(),
+            options.async_state,
             options.parallelism,
             options.checkpoint_interval_ms
         ),
-        ("auctions", 2, Some(1_000))
+        (false, 2, Some(1_000))
     );
     assert!(matches!(options.backend, BackendKind::Hashmap));
     assert!(options.retain_when_finished);

@@ -44,7 +44,6 @@ pub(crate) fn source<'scope>(
             // Fails only when the worker is gone, and then there is nothing to wake.
             let _ = wake.activate();
         }),
-        operator: uid.to_owned(),
         ..shared.connector.clone()
     };
     let splits = own_splits(&shared.attempt, uid, source, context.worker, context.workers)?;
