@@ -1,0 +1,76 @@
+//! How background work reports back to the worker's thread.
+//!
+//! Every task that is started sends exactly one [`Done`], even if it panics or its runtime is shut down, so that nobody
+//! waits for ever. The queue is bounded by the number of tasks under way.
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sst::writer::NewFile;
+
+const ATTEMPTS: u32 = 4;
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+
+/// What a background task has to say.
+pub(crate) enum Done {
+    Flush { number: u64, result: Result<Option<NewFile>> },
+    Compaction { result: Result<Vec<NewFile>> },
+}
+
+/// Runs `work` on a blocking thread, again if it fails with an error that may pass, and reports what `report` makes of it.
+pub(crate) fn run<T: Send + 'static>(
+    context: &Arc<Context>,
+    done: &Sender<Done>,
+    name: &'static str,
+    work: impl Fn(&Arc<Context>) -> Result<T> + Send + 'static,
+    report: impl FnOnce(Result<T>) -> Done + Send + 'static,
+) {
+    let mut slip = Slip { what: PhantomData, context: context.clone(), done: done.clone(), name, report: Some(report) };
+    context.env.runtime.spawn_blocking(move || {
+        let context = slip.context.clone();
+        let mut pause = PAUSE_FIRST;
+        let mut attempt = 1;
+        let result = loop {
+            match work(&context) {
+                Err(error) if error.kind == ErrorKind::Retry && attempt < ATTEMPTS => {
+                    tracing::warn!(%error, attempt, "a {name} failed and is tried again");
+                    context.env.runtime.block_on(tokio::time::sleep(pause));
+                    pause *= 4;
+                    attempt += 1;
+                }
+                result => break result,
+            }
+        };
+        drop(work);
+        slip.send(result);
+    });
+}
+
+/// Sends the report; if it is dropped before, a report of failure.
+struct Slip<T, F: FnOnce(Result<T>) -> Done> {
+    what: PhantomData<fn(T)>,
+    context: Arc<Context>,
+    done: Sender<Done>,
+    name: &'static str,
+    report: Option<F>,
+}
+
+impl<T, F: FnOnce(Result<T>) -> Done> Slip<T, F> {
+    fn send(&mut self, result: Result<T>) {
+        if let Some(report) = self.report.take() {
+            // The store may be gone; then nobody wants to know.
+            let _ = self.done.send(report(result));
+            (self.context.env.waker)();
+        }
+    }
+}
+
+impl<T, F: FnOnce(Result<T>) -> Done> Drop for Slip<T, F> {
+    fn drop(&mut self) {
+        let name = self.name;
+        self.send(Err(Error::retry(format!("a {name} was stopped before it was done"))));
+    }
+}

@@ -1,0 +1,155 @@
+//! The files of one worker at one checkpoint, and how they are written down. `docs/format/checkpoint-files.md` has the
+//! byte diagram.
+//!
+//! The list is part of the checkpoint's metadata, which carries the checksum; this codec only makes sure that hostile
+//! bytes lead to an error.
+use bytes::Bytes;
+
+use crate::encoding::{Reader, put_bytes, put_varint};
+use crate::error::{Error, Result};
+use crate::options::KeyGroupRange;
+
+const FORMAT_VERSION: u8 = 1;
+/// Fewest bytes one file can take, for checking the count.
+const FILE_BYTES_MIN: usize = 20;
+
+/// One immutable SST file as a version or a checkpoint names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRef {
+    /// Full path on the object store.
+    pub path: String,
+    /// Length of the whole file.
+    pub size_bytes: u64,
+    /// Level of the tree; 0 holds the newest files.
+    pub level: u8,
+    /// First key in the file, whatever the clip.
+    pub smallest: Bytes,
+    /// Last key in the file, whatever the clip.
+    pub largest: Bytes,
+    /// Only rows of these key groups count.
+    pub clip: KeyGroupRange,
+    /// Rows in the file, tombstones included, whatever the clip.
+    pub entries: u64,
+    /// Bytes at the end of the file that hold filter, index and footer, so that a cold file is opened with one read.
+    pub tail_bytes: u32,
+    /// Identity of the content: xxh3 of the tail, which contains the checksum of the data.
+    pub checksum: u64,
+}
+
+/// The files of one worker at one checkpoint: L0 newest first, then the deeper levels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// L0 newest first, then the deeper levels in key order.
+    pub files: Vec<FileRef>,
+}
+
+impl Checkpoint {
+    /// Appends the list to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT_VERSION);
+        put_varint(out, self.files.len() as u64);
+        for file in &self.files {
+            put_bytes(out, file.path.as_bytes());
+            put_varint(out, file.size_bytes);
+            out.push(file.level);
+            put_bytes(out, &file.smallest);
+            put_bytes(out, &file.largest);
+            out.extend_from_slice(&file.clip.start.to_le_bytes());
+            out.extend_from_slice(&file.clip.end.to_le_bytes());
+            put_varint(out, file.entries);
+            put_varint(out, u64::from(file.tail_bytes));
+            out.extend_from_slice(&file.checksum.to_le_bytes());
+        }
+    }
+
+    /// Decodes what `encode` wrote; never panics, never allocates an unchecked length.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new("the checkpoint's file list", bytes);
+        let version = reader.u8("format version")?;
+        if version != FORMAT_VERSION {
+            return Err(Error::corrupt(format!(
+                "the checkpoint's file list has format version {version}, but this program reads version {FORMAT_VERSION}"
+            )));
+        }
+        let count = reader.count(FILE_BYTES_MIN, "file count")?;
+        let mut files = Vec::with_capacity(count);
+        for _ in 0..count {
+            files.push(decode_file(&mut reader)?);
+        }
+        reader.finish()?;
+        Ok(Self { files })
+    }
+}
+
+fn decode_file(reader: &mut Reader<'_>) -> Result<FileRef> {
+    let path = reader.bytes("path")?;
+    let path = std::str::from_utf8(path)
+        .map_err(|_| Error::corrupt(format!("a path at offset {} of the checkpoint's file list is not text", reader.position())))?
+        .to_string();
+    let size_bytes = reader.varint("size")?;
+    let level = reader.u8("level")?;
+    let smallest = Bytes::copy_from_slice(reader.bytes("smallest key")?);
+    let largest = Bytes::copy_from_slice(reader.bytes("largest key")?);
+    let clip = KeyGroupRange { start: reader.u16("clip start")?, end: reader.u16("clip end")? };
+    if clip.start > clip.end {
+        return Err(Error::corrupt(format!(
+            "the clip of {path} runs from key group {} to {}, which is backwards",
+            clip.start, clip.end
+        )));
+    }
+    let entries = reader.varint("entry count")?;
+    let tail = reader.varint("tail length")?;
+    let tail_bytes = u32::try_from(tail)
+        .map_err(|_| Error::corrupt(format!("the tail of {path} has {tail} bytes, more than a tail can have")))?;
+    let checksum = reader.u64("checksum")?;
+    Ok(FileRef { path, size_bytes, level, smallest, largest, clip, entries, tail_bytes, checksum })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(files: u64) -> Checkpoint {
+        let file = |i: u64| FileRef {
+            path: format!("job/shared/{i}.sst"),
+            size_bytes: i * 1_000_003,
+            level: (i % 3) as u8,
+            smallest: Bytes::from(vec![0, i as u8, 0, 1]),
+            largest: Bytes::from(vec![9; 4 + i as usize]),
+            clip: KeyGroupRange { start: i as u16, end: 128 },
+            entries: i << 40,
+            tail_bytes: 1000 + i as u32,
+            checksum: i.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        };
+        Checkpoint { files: (0..files).map(file).collect() }
+    }
+
+    #[test]
+    fn comes_back() {
+        for files in [0, 1, 7] {
+            let mut bytes = Vec::new();
+            sample(files).encode(&mut bytes);
+            assert_eq!(Checkpoint::decode(&bytes).unwrap(), sample(files));
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_are_errors_or_lists_but_never_panics() {
+        let mut good = Vec::new();
+        sample(7).encode(&mut good);
+        for len in 0..good.len() {
+            assert!(Checkpoint::decode(&good[..len]).is_err(), "cut at {len}");
+        }
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            // The metadata around the list has the checksum; here only panics and allocations count.
+            let _ = Checkpoint::decode(&bad).map(|list| assert!(list.files.len() <= good.len()));
+        }
+        good.push(0);
+        assert!(Checkpoint::decode(&good).is_err(), "bytes after the end");
+        let mut huge = vec![FORMAT_VERSION];
+        put_varint(&mut huge, u64::MAX);
+        assert!(Checkpoint::decode(&huge).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! What a store is told when it is opened: names, limits, and the outside world it works in.
+//!
+//! Nothing here does I/O. The clock, the runtime, the object store and the names of new files all come in through
+//! [`Environment`], so that a simulation can replace each of them.
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+
+use crate::BlockCache;
+
+/// Names one table (one state of one operator) inside a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableId(pub u16);
+
+/// A contiguous range of key groups; both ends are included, as in Flink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyGroupRange {
+    /// First key group of the range.
+    pub start: u16,
+    /// Last key group of the range.
+    pub end: u16,
+}
+
+impl KeyGroupRange {
+    /// Every key group there can be.
+    pub const ALL: Self = Self { start: 0, end: u16::MAX };
+
+    /// Whether `group` lies in the range.
+    pub fn contains(self, group: u16) -> bool {
+        self.start <= group && group <= self.end
+    }
+
+    /// The key groups both ranges have, if any.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let both = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        (both.start <= both.end).then_some(both)
+    }
+}
+
+/// Options of one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableOptions {
+    /// Keep an ordered companion of the memtable, because the table is scanned often (map state, timers, windows).
+    pub ordered: bool,
+}
+
+/// Options of one store (one per worker).
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Uncompressed bytes of a data block; 8 KiB.
+    pub block_bytes: usize,
+    /// Memtable bytes of all tables together that start a flush between checkpoints; 64 MiB.
+    pub memtable_bytes_max: usize,
+    /// L0 files that start a compaction; 4.
+    pub l0_files_max: usize,
+    /// Size at which a compaction output is closed; 64 MiB.
+    pub file_bytes_target: u64,
+    /// Bits per key of the filter; 10. 0 switches filters off.
+    pub filter_bits_per_key: u32,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            block_bytes: 8 << 10,
+            memtable_bytes_max: 64 << 20,
+            l0_files_max: 4,
+            file_bytes_target: 64 << 20,
+            filter_bits_per_key: 10,
+        }
+    }
+}
+
+/// What a store needs from outside.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where files live.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Where new SST files are written, e.g. `<job>/shared`. `FileRef.path` is relative to `objects`' root (a full
+    /// object path), so files of other directories can be restored too.
+    pub directory: object_store::path::Path,
+    /// Runs uploads, fetches, flushes and compactions. Its timer must be enabled. Stores must not be used on this
+    /// runtime's own core threads: a store that is ahead of its uploads blocks its caller until one is done.
+    pub runtime: tokio::runtime::Handle,
+    /// Shared by all stores of the process.
+    pub block_cache: Arc<BlockCache>,
+    /// Unique per writer, e.g. `000007-w2` (attempt, worker): file names are `<prefix>-<counter>.sst` and never reused.
+    pub file_prefix: String,
+    /// Called (from any thread) when background work finished and `Store::poll` has something to do.
+    pub waker: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// What a store has done and holds, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct StoreStats {
+    /// Bytes in memtables, whether frozen or not.
+    pub memtable_bytes: u64,
+    /// Files of the current version.
+    pub files: u64,
+    /// Bytes of those files on the object store.
+    pub file_bytes: u64,
+    /// Files in level 0, which every read may have to look into.
+    pub l0_files: u64,
+    /// Flushes installed so far.
+    pub flushes: u64,
+    /// Compactions installed so far.
+    pub compactions: u64,
+    /// Bytes written to the object store.
+    pub bytes_uploaded: u64,
+    /// Blocks that were in memory when a read of this store asked for them.
+    pub block_cache_hits: u64,
+    /// Blocks that had to be loaded for a read of this store.
+    pub block_cache_misses: u64,
+    /// Reads and scans that memory could not answer.
+    pub cold_reads: u64,
+}

@@ -1,0 +1,12 @@
+//! Sorted string tables: the immutable files of the tree. `docs/format/sst.md` has the byte diagram.
+//!
+//! [`writer`] makes a file as a stream, [`reader`] loads parts of one, [`file`] is the handle that versions share. A
+//! part that has been loaded is checked once against its checksum; files themselves never change.
+pub(crate) mod block;
+pub(crate) mod file;
+pub(crate) mod filter;
+pub(crate) mod footer;
+pub(crate) mod index;
+pub(crate) mod reader;
+pub(crate) mod upload;
+pub(crate) mod writer;

@@ -1,0 +1,92 @@
+//! Loads parts of a file from the object store.
+//!
+//! Every part is checked before it is handed on. A request that fails, or whose answer fails its check, is asked again
+//! a few times: networks flip bits and cut bodies. What still fails then is reported.
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+
+use super::block::DataBlock;
+use super::file::{FileMeta, SstFile};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+
+const ATTEMPTS: u32 = 4;
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// Loads index and filter and keeps them in memory.
+pub(crate) async fn load_meta(context: &Context, file: &SstFile) -> Result<Arc<FileMeta>> {
+    let start = file.size_bytes.saturating_sub(u64::from(file.tail_bytes));
+    let meta = read_checked(context, file, start..file.size_bytes, |tail| {
+        let (meta, footer, checksum) = FileMeta::decode(file.path().as_ref(), &tail, file.size_bytes)?;
+        if checksum != file.checksum || footer.entries != file.entries {
+            return Err(Error::corrupt(format!(
+                "{} is not the file the checkpoint names: its checksum is {checksum:016x}, expected {:016x}",
+                file.path(),
+                file.checksum
+            )));
+        }
+        Ok(Arc::new(meta))
+    })
+    .await?;
+    file.keep_meta(meta.clone());
+    Ok(meta)
+}
+
+/// Loads blocks that lie in one piece of the file; `blocks` are their numbers and places in ascending order, with gaps
+/// allowed.
+pub(crate) async fn load_blocks(
+    context: &Context,
+    file: &SstFile,
+    blocks: &[(u32, Range<u64>)],
+) -> Result<Vec<(u32, Arc<DataBlock>)>> {
+    let (Some((_, first)), Some((_, last))) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
+    let base = first.start;
+    read_checked(context, file, base..last.end, |bytes| {
+        blocks
+            .iter()
+            .map(|(number, range)| {
+                let what = || format!("block {number} of {}", file.path());
+                let sealed = (range.start - base) as usize..(range.end - base) as usize;
+                let sealed = bytes.get(sealed).unwrap_or_default();
+                Ok((*number, Arc::new(DataBlock::decode(&what, sealed)?)))
+            })
+            .collect()
+    })
+    .await
+}
+
+async fn read_checked<T>(
+    context: &Context,
+    file: &SstFile,
+    range: Range<u64>,
+    check: impl Fn(Bytes) -> Result<T>,
+) -> Result<T> {
+    let mut pause = PAUSE_FIRST;
+    let mut attempt = 1;
+    loop {
+        let answer = match context.env.objects.get_range(file.path(), range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => check(bytes),
+            Ok(bytes) => Err(Error::corrupt(format!(
+                "{} is damaged: bytes {}..{} were asked for, but {} came",
+                file.path(),
+                range.start,
+                range.end,
+                bytes.len()
+            ))),
+            Err(error) => Err(Error::object("read", file.path().as_ref(), error)),
+        };
+        match answer {
+            Err(error) if attempt < ATTEMPTS && matches!(error.kind, ErrorKind::Retry | ErrorKind::Corrupt) => {
+                tracing::debug!(%error, attempt, "reading again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+                attempt += 1;
+            }
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A version: which files make up the tree, and which part of each counts.
+//!
+//! Versions are immutable and shared; installing a flush or a compaction makes a new one. L0 is ordered newest first
+//! and its files may overlap; the files of each deeper level are in key order and do not. Every file's key range is
+//! narrowed by its clip, so rows of other key groups are never looked at.
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::key;
+use crate::options::KeyGroupRange;
+use crate::sst::file::SstFile;
+use crate::{Checkpoint, FileRef};
+
+/// Levels of the tree.
+pub(crate) const LEVELS: usize = 7;
+
+/// A file at its place in the tree.
+pub(crate) struct VersionFile {
+    pub(crate) file: Arc<SstFile>,
+    pub(crate) level: u8,
+    pub(crate) clip: KeyGroupRange,
+    /// First key that may count.
+    pub(crate) lower: Bytes,
+    /// First key above all that may count.
+    pub(crate) upper: Bytes,
+}
+
+impl VersionFile {
+    /// `None` if the clip leaves nothing of the file.
+    pub(crate) fn new(file: Arc<SstFile>, level: u8, clip: KeyGroupRange) -> Option<Arc<Self>> {
+        let mut lower = file.smallest.clone();
+        if lower.as_ref() < clip.start.to_be_bytes().as_slice() {
+            lower = Bytes::copy_from_slice(&clip.start.to_be_bytes());
+        }
+        let mut upper = [&file.largest[..], &[0]].concat();
+        if let Some(end) = clip.end.checked_add(1) {
+            upper = upper.min(end.to_be_bytes().to_vec());
+        }
+        (lower.as_ref() < upper.as_slice()).then(|| Arc::new(Self { file, level, clip, lower, upper: upper.into() }))
+    }
+
+    /// A file of which everything counts, clipped to the key groups it holds so that a later union never shows more.
+    pub(crate) fn whole(file: Arc<SstFile>, level: u8) -> Option<Arc<Self>> {
+        let start = key::group(&file.smallest).unwrap_or(0);
+        let end = key::group(&file.largest).unwrap_or(u16::MAX);
+        Self::new(file, level, KeyGroupRange { start, end })
+    }
+
+    #[inline]
+    pub(crate) fn may_hold(&self, key: &[u8]) -> bool {
+        self.lower.as_ref() <= key && key < self.upper.as_ref()
+    }
+
+    /// Whether any key in `lower..upper` may count (`None`: no upper end).
+    pub(crate) fn overlaps(&self, lower: &[u8], upper: Option<&[u8]>) -> bool {
+        lower < self.upper.as_ref() && upper.is_none_or(|upper| self.lower.as_ref() < upper)
+    }
+
+    /// Whether the clip hides rows of the file.
+    pub(crate) fn is_clipped(&self) -> bool {
+        self.lower != self.file.smallest || self.upper.len() != self.file.largest.len() + 1
+    }
+
+    fn describe(&self) -> FileRef {
+        let file = &self.file;
+        FileRef {
+            path: file.path().to_string(),
+            size_bytes: file.size_bytes,
+            level: self.level,
+            smallest: file.smallest.clone(),
+            largest: file.largest.clone(),
+            clip: self.clip,
+            entries: file.entries,
+            tail_bytes: file.tail_bytes,
+            checksum: file.checksum,
+        }
+    }
+}
+
+/// An immutable set of files.
+#[derive(Default)]
+pub(crate) struct Version {
+    pub(crate) levels: [Vec<Arc<VersionFile>>; LEVELS],
+}
+
+impl Version {
+    /// The union of checkpoints, each clipped to a range. Reads nothing.
+    pub(crate) fn restore(context: &Arc<Context>, restored: &[(Checkpoint, KeyGroupRange)]) -> Result<Self> {
+        let mut version = Self::default();
+        for (checkpoint, range) in restored {
+            for described in &checkpoint.files {
+                let Some(level) = version.levels.get_mut(described.level as usize) else {
+                    return Err(Error::corrupt(format!(
+                        "the checkpoint puts {} into level {}, but there are {LEVELS} levels",
+                        described.path, described.level
+                    )));
+                };
+                let file = SstFile::restored(context, described)?;
+                if let Some(clip) = described.clip.intersection(*range) {
+                    level.extend(VersionFile::new(file, described.level, clip));
+                }
+            }
+        }
+        for level in &mut version.levels[1..] {
+            sort_level(level);
+            if let Some(pair) = level.windows(2).find(|pair| pair[0].upper > pair[1].lower) {
+                return Err(Error::usage(format!(
+                    "{} and {} hold the same keys in level {}: the restored checkpoints or their ranges overlap",
+                    pair[0].file.path(),
+                    pair[1].file.path(),
+                    pair[0].level
+                )));
+            }
+        }
+        Ok(version)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.levels.iter().all(Vec::is_empty)
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<VersionFile>> {
+        self.levels.iter().flatten()
+    }
+
+    /// The list that a checkpoint records.
+    pub(crate) fn describe(&self) -> Checkpoint {
+        Checkpoint { files: self.files().map(|file| file.describe()).collect() }
+    }
+
+    /// This version with a newer file in front.
+    pub(crate) fn with_flushed(&self, file: Arc<SstFile>) -> Self {
+        let mut levels = self.levels.clone();
+        levels[0].splice(0..0, VersionFile::whole(file, 0));
+        Self { levels }
+    }
+
+    /// This version with some files replaced by others of one deeper level.
+    pub(crate) fn with_compacted(&self, inputs: &[Arc<VersionFile>], outputs: Vec<Arc<VersionFile>>) -> Self {
+        let mut levels = self.levels.clone();
+        for level in &mut levels {
+            level.retain(|file| !inputs.iter().any(|input| Arc::ptr_eq(input, file)));
+        }
+        for output in outputs {
+            if let Some(level) = levels.get_mut(output.level as usize) {
+                level.push(output);
+            }
+        }
+        levels[1..].iter_mut().for_each(|level| sort_level(level));
+        Self { levels }
+    }
+
+    /// Files of a level below L0 that overlap a range, as a slice in key order.
+    pub(crate) fn overlapping(&self, level: usize, lower: &[u8], upper: Option<&[u8]>) -> &[Arc<VersionFile>] {
+        let files = self.levels.get(level).map(Vec::as_slice).unwrap_or_default();
+        let start = files.partition_point(|file| file.upper.as_ref() <= lower);
+        let end = files.partition_point(|file| upper.is_none_or(|upper| file.lower.as_ref() < upper));
+        files.get(start..end).unwrap_or_default()
+    }
+
+    /// The one file of a level below L0 that may hold `key`.
+    #[inline]
+    pub(crate) fn file_for(&self, level: usize, key: &[u8]) -> Option<&Arc<VersionFile>> {
+        let files = self.levels.get(level)?;
+        let at = files.partition_point(|file| file.upper.as_ref() <= key);
+        files.get(at).filter(|file| file.lower.as_ref() <= key)
+    }
+}
+
+fn sort_level(level: &mut [Arc<VersionFile>]) {
+    level.sort_by(|a, b| a.lower.cmp(&b.lower));
+}
