@@ -16,8 +16,13 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 
 /// What a background task has to say.
 pub(crate) enum Done {
-    Flush { number: u64, result: Result<Option<NewFile>> },
-    Compaction { result: Result<Vec<NewFile>> },
+    Flush {
+        number: u64,
+        result: Result<Option<NewFile>>,
+    },
+    Compaction {
+        result: Result<Vec<NewFile>>,
+    },
 }
 
 /// Runs `work` on a blocking thread, again if it fails with an error that may pass, and reports what `report` makes of it.
@@ -28,7 +33,13 @@ pub(crate) fn run<T: Send + 'static>(
     work: impl Fn(&Arc<Context>) -> Result<T> + Send + 'static,
     report: impl FnOnce(Result<T>) -> Done + Send + 'static,
 ) {
-    let mut slip = Slip { what: PhantomData, context: context.clone(), done: done.clone(), name, report: Some(report) };
+    let mut slip = Slip {
+        what: PhantomData,
+        context: context.clone(),
+        done: done.clone(),
+        name,
+        report: Some(report),
+    };
     context.env.runtime.spawn_blocking(move || {
         let context = slip.context.clone();
         let mut pause = PAUSE_FIRST;
@@ -71,6 +82,8 @@ impl<T, F: FnOnce(Result<T>) -> Done> Slip<T, F> {
 impl<T, F: FnOnce(Result<T>) -> Done> Drop for Slip<T, F> {
     fn drop(&mut self) {
         let name = self.name;
-        self.send(Err(Error::retry(format!("a {name} was stopped before it was done"))));
+        self.send(Err(Error::retry(format!(
+            "a {name} was stopped before it was done"
+        ))));
     }
 }

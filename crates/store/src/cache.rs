@@ -73,7 +73,11 @@ impl BlockCache {
             // Every required option is given above; should that ever change, a cache with default shards serves as well.
             Err(_) => Cache::with_weighter(16, capacity_bytes, ByBytes),
         };
-        Arc::new(Self { entries, capacity_bytes, pinned_bytes: AtomicU64::new(0) })
+        Arc::new(Self {
+            entries,
+            capacity_bytes,
+            pinned_bytes: AtomicU64::new(0),
+        })
     }
 
     /// Bytes it may hold.
@@ -136,12 +140,16 @@ impl BlockCache {
             })
             .ok()?;
         self.resize();
-        Some(Pin { cache: self.clone(), bytes })
+        Some(Pin {
+            cache: self.clone(),
+            bytes,
+        })
     }
 
     fn resize(&self) {
         let pinned = self.pinned_bytes.load(Ordering::Relaxed);
-        self.entries.set_capacity(self.capacity_bytes.saturating_sub(pinned));
+        self.entries
+            .set_capacity(self.capacity_bytes.saturating_sub(pinned));
     }
 }
 
@@ -153,7 +161,9 @@ pub(crate) struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.cache.pinned_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.cache
+            .pinned_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
         self.cache.resize();
     }
 }
@@ -175,7 +185,11 @@ mod tests {
             cache.insert_block(FileId(1), number, block(4));
             assert!(cache.used_bytes() <= 1 << 20);
         }
-        assert!(cache.used_bytes() > 1 << 18, "it is used: {}", cache.used_bytes());
+        assert!(
+            cache.used_bytes() > 1 << 18,
+            "it is used: {}",
+            cache.used_bytes()
+        );
         cache.forget(FileId(1), 100_000);
         assert_eq!(cache.used_bytes(), 0);
     }

@@ -84,13 +84,21 @@ impl Checkpoint {
 fn decode_file(reader: &mut Reader<'_>) -> Result<FileRef> {
     let path = reader.bytes("path")?;
     let path = std::str::from_utf8(path)
-        .map_err(|_| Error::corrupt(format!("a path at offset {} of the checkpoint's file list is not text", reader.position())))?
+        .map_err(|_| {
+            Error::corrupt(format!(
+                "a path at offset {} of the checkpoint's file list is not text",
+                reader.position()
+            ))
+        })?
         .to_string();
     let size_bytes = reader.varint("size")?;
     let level = reader.u8("level")?;
     let smallest = Bytes::copy_from_slice(reader.bytes("smallest key")?);
     let largest = Bytes::copy_from_slice(reader.bytes("largest key")?);
-    let clip = KeyGroupRange { start: reader.u16("clip start")?, end: reader.u16("clip end")? };
+    let clip = KeyGroupRange {
+        start: reader.u16("clip start")?,
+        end: reader.u16("clip end")?,
+    };
     if clip.start > clip.end {
         return Err(Error::corrupt(format!(
             "the clip of {path} runs from key group {} to {}, which is backwards",
@@ -99,10 +107,23 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileRef> {
     }
     let entries = reader.varint("entry count")?;
     let tail = reader.varint("tail length")?;
-    let tail_bytes = u32::try_from(tail)
-        .map_err(|_| Error::corrupt(format!("the tail of {path} has {tail} bytes, more than a tail can have")))?;
+    let tail_bytes = u32::try_from(tail).map_err(|_| {
+        Error::corrupt(format!(
+            "the tail of {path} has {tail} bytes, more than a tail can have"
+        ))
+    })?;
     let checksum = reader.u64("checksum")?;
-    Ok(FileRef { path, size_bytes, level, smallest, largest, clip, entries, tail_bytes, checksum })
+    Ok(FileRef {
+        path,
+        size_bytes,
+        level,
+        smallest,
+        largest,
+        clip,
+        entries,
+        tail_bytes,
+        checksum,
+    })
 }
 
 #[cfg(test)]
@@ -116,12 +137,17 @@ mod tests {
             level: (i % 3) as u8,
             smallest: Bytes::from(vec![0, i as u8, 0, 1]),
             largest: Bytes::from(vec![9; 4 + i as usize]),
-            clip: KeyGroupRange { start: i as u16, end: 128 },
+            clip: KeyGroupRange {
+                start: i as u16,
+                end: 128,
+            },
             entries: i << 40,
             tail_bytes: 1000 + i as u32,
             checksum: i.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
-        Checkpoint { files: (0..files).map(file).collect() }
+        Checkpoint {
+            files: (0..files).map(file).collect(),
+        }
     }
 
     #[test]

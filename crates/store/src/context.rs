@@ -28,6 +28,9 @@ impl Context {
     /// A file name that was never used before, if the prefix is unique.
     pub(crate) fn new_path(&self) -> Path {
         let number = self.files_named.fetch_add(1, Ordering::Relaxed);
-        self.env.directory.clone().join(format!("{}-{number:08}.sst", self.env.file_prefix))
+        self.env
+            .directory
+            .clone()
+            .join(format!("{}-{number:08}.sst", self.env.file_prefix))
     }
 }

@@ -49,7 +49,11 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(what: &'a str, bytes: &'a [u8]) -> Self {
-        Self { what, rest: bytes, at: 0 }
+        Self {
+            what,
+            rest: bytes,
+            at: 0,
+        }
     }
 
     pub(crate) fn remaining(&self) -> usize {
@@ -147,18 +151,34 @@ mod tests {
 
     #[test]
     fn varints_come_back() {
-        for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        for value in [
+            0,
+            1,
+            127,
+            128,
+            300,
+            u64::from(u32::MAX),
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
             let mut out = Vec::new();
             put_varint(&mut out, value);
             assert_eq!(varint(&out), Some((value, out.len())));
-            assert_eq!(varint(&out[..out.len() - 1]), None, "a cut varint is refused");
+            assert_eq!(
+                varint(&out[..out.len() - 1]),
+                None,
+                "a cut varint is refused"
+            );
         }
     }
 
     #[test]
     fn varints_longer_than_a_number_are_refused() {
         assert_eq!(varint(&[0xff; 11]), None);
-        assert_eq!(varint(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]), None);
+        assert_eq!(
+            varint(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]),
+            None
+        );
     }
 
     #[test]

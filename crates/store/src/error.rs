@@ -33,28 +33,48 @@ pub struct Error {
 impl Error {
     /// The arguments of a call are wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Usage, message: message.into(), source: None }
+        Self {
+            kind: ErrorKind::Usage,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Bytes are not what was written.
     pub fn corrupt(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Corrupt, message: message.into(), source: None }
+        Self {
+            kind: ErrorKind::Corrupt,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Something outside did not answer as it should.
     pub fn retry(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Retry, message: message.into(), source: None }
+        Self {
+            kind: ErrorKind::Retry,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// An answer of the object store about `path` while doing `what` ("read", "write").
     pub(crate) fn object(what: &str, path: &str, source: object_store::Error) -> Self {
         let (kind, message) = match &source {
-            object_store::Error::NotFound { .. } => {
-                (ErrorKind::Missing, format!("could not {what} {path}: the object store has no such object"))
-            }
-            _ => (ErrorKind::Retry, format!("could not {what} {path}: the object store failed")),
+            object_store::Error::NotFound { .. } => (
+                ErrorKind::Missing,
+                format!("could not {what} {path}: the object store has no such object"),
+            ),
+            _ => (
+                ErrorKind::Retry,
+                format!("could not {what} {path}: the object store failed"),
+            ),
         };
-        Self { kind, message, source: Some(Arc::new(source)) }
+        Self {
+            kind,
+            message,
+            source: Some(Arc::new(source)),
+        }
     }
 }
 

@@ -29,7 +29,12 @@ struct Head<'a> {
 
 impl Head<'_> {
     fn rank(&self) -> (u16, TableId, &[u8], Reverse<usize>) {
-        (self.row.group, self.table, self.row.key, Reverse(self.source))
+        (
+            self.row.group,
+            self.table,
+            self.row.key,
+            Reverse(self.source),
+        )
     }
 }
 
@@ -53,7 +58,8 @@ impl Ord for Head<'_> {
 /// Writes the file. Runs on a blocking thread. `None` if there is nothing to write.
 pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option<NewFile>> {
     // What was just written is likely to be read again; but it may take a quarter of the cache at most.
-    let keep_bytes = usize::try_from(context.env.block_cache.capacity_bytes() / 4).unwrap_or(usize::MAX);
+    let keep_bytes =
+        usize::try_from(context.env.block_cache.capacity_bytes() / 4).unwrap_or(usize::MAX);
     let mut writer = SstWriter::new(context, keep_bytes);
     let mut positions = vec![0usize; sources.len()];
     let mut heads = BinaryHeap::with_capacity(sources.len());
@@ -61,7 +67,11 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option
         let frozen = &sources[source];
         let row = frozen.memtable.sorted_row(positions[source])?;
         positions[source] += 1;
-        Some(Reverse(Head { table: frozen.table, row, source }))
+        Some(Reverse(Head {
+            table: frozen.table,
+            row,
+            source,
+        }))
     };
     for (source, frozen) in sources.iter().enumerate() {
         frozen.memtable.sort();
@@ -71,7 +81,9 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option
     while let Some(Reverse(head)) = heads.pop() {
         heads.extend(next(head.source, &mut positions));
         let header = key::header(head.row.group, head.table);
-        let known = whole.strip_prefix(&header).is_some_and(|user| user == head.row.key);
+        let known = whole
+            .strip_prefix(&header)
+            .is_some_and(|user| user == head.row.key);
         if known {
             continue;
         }

@@ -39,7 +39,11 @@ impl KeyBuffer {
     #[inline]
     pub(crate) fn new(header: [u8; KEY_HEADER_BYTES], key: &[u8]) -> Self {
         let len = KEY_HEADER_BYTES + key.len();
-        let mut this = Self { short: [0; Self::SHORT_BYTES], long: Vec::new(), len };
+        let mut this = Self {
+            short: [0; Self::SHORT_BYTES],
+            long: Vec::new(),
+            len,
+        };
         if len <= Self::SHORT_BYTES {
             this.short[..KEY_HEADER_BYTES].copy_from_slice(&header);
             this.short[KEY_HEADER_BYTES..len].copy_from_slice(key);
@@ -97,7 +101,12 @@ pub(crate) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
         }
         shared += 8;
     }
-    shared + a.iter().zip(b).skip(shared).take_while(|(x, y)| x == y).count()
+    shared
+        + a.iter()
+            .zip(b)
+            .skip(shared)
+            .take_while(|(x, y)| x == y)
+            .count()
 }
 
 #[cfg(test)]
@@ -115,7 +124,10 @@ mod tests {
     #[test]
     fn parts_and_whole_hash_alike() {
         let whole = encode(7, TableId(3), b"user");
-        assert_eq!(hash(&whole), Some(hash_parts(header(7, TableId(3)), b"user")));
+        assert_eq!(
+            hash(&whole),
+            Some(hash_parts(header(7, TableId(3)), b"user"))
+        );
         assert_eq!(group(&whole), Some(7));
         assert_eq!(hash(&whole[..3]), None);
     }

@@ -23,7 +23,10 @@ pub struct KeyGroupRange {
 
 impl KeyGroupRange {
     /// Every key group there can be.
-    pub const ALL: Self = Self { start: 0, end: u16::MAX };
+    pub const ALL: Self = Self {
+        start: 0,
+        end: u16::MAX,
+    };
 
     /// Whether `group` lies in the range.
     pub fn contains(self, group: u16) -> bool {
@@ -32,7 +35,10 @@ impl KeyGroupRange {
 
     /// The key groups both ranges have, if any.
     pub fn intersection(self, other: Self) -> Option<Self> {
-        let both = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        let both = Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        };
         (both.start <= both.end).then_some(both)
     }
 }

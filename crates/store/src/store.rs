@@ -17,9 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::Checkpoint;
 use crate::background::{self, Done};
-use crate::compaction::picker::{CompactionJob, CompactionOptions, pick};
 use crate::compaction::job;
+use crate::compaction::picker::{CompactionJob, CompactionOptions, pick};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flush::{Frozen, flush};
@@ -33,7 +34,6 @@ use crate::read::scan::{ColdScan, MemoryRows, ScanLookup, ScanRows, Window, fetc
 use crate::read::{Cached, ColdRead, Lookup, Value};
 use crate::sst::writer::NewFile;
 use crate::version::{Version, VersionFile};
-use crate::Checkpoint;
 
 /// L0 files, as a multiple of those that start a compaction, at which writes wait for it.
 const L0_STALL_FACTOR: usize = 5;
@@ -107,7 +107,9 @@ impl Store {
         restored: Vec<(Checkpoint, KeyGroupRange)>,
     ) -> Result<Self> {
         if options.block_bytes == 0 || options.memtable_bytes_max == 0 {
-            return Err(Error::usage("the sizes of blocks and memtables must be above 0"));
+            return Err(Error::usage(
+                "the sizes of blocks and memtables must be above 0",
+            ));
         }
         let compaction_options = CompactionOptions::from(&options);
         let context = Context::new(env, options);
@@ -153,7 +155,12 @@ impl Store {
             ))),
             slot => {
                 let active = Memtable::new(options.ordered);
-                *slot = Some(Table { options, active, frozen: Vec::new(), passed: false });
+                *slot = Some(Table {
+                    options,
+                    active,
+                    frozen: Vec::new(),
+                    passed: false,
+                });
                 Ok(())
             }
         }
@@ -169,7 +176,10 @@ impl Store {
 
     #[inline]
     fn cached(&self) -> Cached<'_> {
-        Cached { cache: &self.context.env.block_cache, hits: &self.hits }
+        Cached {
+            cache: &self.context.env.block_cache,
+            hits: &self.hits,
+        }
     }
 
     fn count_cold(&self) {
@@ -188,14 +198,20 @@ impl Store {
             None => {}
         }
         let whole = KeyBuffer::new(header, key);
-        Ok(match search(&self.version, hash, whole.as_slice(), &self.cached()) {
-            Search::Found(block, range) => Lookup::Found(Value::in_block(block, range)),
-            Search::Absent => Lookup::Absent,
-            Search::Cold => {
-                self.count_cold();
-                Lookup::Cold(ColdRead { version: self.version.clone(), key: whole.as_slice().into(), hash })
-            }
-        })
+        Ok(
+            match search(&self.version, hash, whole.as_slice(), &self.cached()) {
+                Search::Found(block, range) => Lookup::Found(Value::in_block(block, range)),
+                Search::Absent => Lookup::Absent,
+                Search::Cold => {
+                    self.count_cold();
+                    Lookup::Cold(ColdRead {
+                        version: self.version.clone(),
+                        key: whole.as_slice().into(),
+                        hash,
+                    })
+                }
+            },
+        )
     }
 
     /// Looks up many keys; each file and block is visited once. `answer(i, lookup)` is called once per key, in any order.
@@ -252,16 +268,31 @@ impl Store {
             let until = key::encode(group, table, until);
             upper = Some(upper.map_or(until.clone(), |upper| upper.min(until)));
         }
-        let window = Window { lower, upper, rows_max };
-        if window.upper.as_ref().is_some_and(|upper| *upper <= window.lower) {
-            return Ok(ScanLookup::Rows(ScanRows { rows: Vec::new(), done: true }));
+        let window = Window {
+            lower,
+            upper,
+            rows_max,
+        };
+        if window
+            .upper
+            .as_ref()
+            .is_some_and(|upper| *upper <= window.lower)
+        {
+            return Ok(ScanLookup::Rows(ScanRows {
+                rows: Vec::new(),
+                done: true,
+            }));
         }
         let memory = MemoryRows::capture(memtables.newest_first(), group, &window);
         match scan(&self.version, &window, &memory, &self.cached()) {
             Some(rows) => Ok(ScanLookup::Rows(rows)),
             None => {
                 self.count_cold();
-                Ok(ScanLookup::Cold(ColdScan { version: self.version.clone(), window, memory }))
+                Ok(ScanLookup::Cold(ColdScan {
+                    version: self.version.clone(),
+                    window,
+                    memory,
+                }))
             }
         }
     }
@@ -291,7 +322,13 @@ impl Store {
     }
 
     #[inline]
-    fn write(&mut self, table: TableId, group: u16, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+    fn write(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<()> {
         let value_len = value.map_or(0, <[u8]>::len);
         if key.len() > ROW_PART_BYTES_MAX || value_len > ROW_PART_BYTES_MAX {
             return Err(Error::usage(format!(
@@ -300,7 +337,9 @@ impl Store {
                 key.len()
             )));
         }
-        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else { return Err(unknown(table)) };
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
         let hash = key::hash_parts(key::header(group, table), key);
         let before = found.active.bytes();
         found.active.put(hash, group, key, value);
@@ -327,12 +366,19 @@ impl Store {
             }
             self.install_done()?;
         }
-        let l0_stall = self.context.options.l0_files_max.max(1).saturating_mul(L0_STALL_FACTOR);
+        let l0_stall = self
+            .context
+            .options
+            .l0_files_max
+            .max(1)
+            .saturating_mul(L0_STALL_FACTOR);
         while self.compaction.is_some() && self.version.levels[0].len() > l0_stall {
             match self.done.recv_timeout(STALL_MAX) {
                 Ok(done) => self.accept(done)?,
                 Err(_) => {
-                    tracing::warn!("writes waited {STALL_MAX:?} for a compaction and go on without it");
+                    tracing::warn!(
+                        "writes waited {STALL_MAX:?} for a compaction and go on without it"
+                    );
                     break;
                 }
             }
@@ -343,7 +389,9 @@ impl Store {
 
     /// The barrier has passed this table: what it holds now belongs to the checkpoint in progress. O(1).
     pub fn freeze(&mut self, table: TableId) -> Result<()> {
-        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else { return Err(unknown(table)) };
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
         if found.passed && !found.active.is_empty() {
             return Err(Error::usage(format!(
                 "table {} was frozen twice in one barrier, with {} rows written in between",
@@ -403,10 +451,17 @@ impl Store {
         let mut bytes = 0;
         for (id, table) in self.tables.iter_mut().enumerate() {
             let Some(table) = table else { continue };
-            for frozen in table.frozen.iter_mut().filter(|frozen| frozen.flush.is_none()) {
+            for frozen in table
+                .frozen
+                .iter_mut()
+                .filter(|frozen| frozen.flush.is_none())
+            {
                 frozen.flush = Some(number);
                 bytes += frozen.memtable.bytes();
-                sources.push(Frozen { table: TableId(id as u16), memtable: frozen.memtable.clone() });
+                sources.push(Frozen {
+                    table: TableId(id as u16),
+                    memtable: frozen.memtable.clone(),
+                });
             }
         }
         if sources.is_empty() && !checkpoint {
@@ -414,7 +469,12 @@ impl Store {
         }
         self.flushes_started += 1;
         let result = sources.is_empty().then_some(Ok(None));
-        self.flushes.push_back(Flush { number, bytes, checkpoint, result });
+        self.flushes.push_back(Flush {
+            number,
+            bytes,
+            checkpoint,
+            result,
+        });
         if !sources.is_empty() {
             background::run(
                 &self.context,
@@ -438,11 +498,15 @@ impl Store {
                 Ok(())
             }
             Done::Compaction { result } => {
-                let Some(job) = self.compaction.take() else { return Ok(()) };
+                let Some(job) = self.compaction.take() else {
+                    return Ok(());
+                };
                 match result {
                     Ok(outputs) => {
                         let outputs = outputs.into_iter().map(|output| output.warm(&self.context));
-                        let outputs = outputs.filter_map(|file| VersionFile::whole(file, job.output_level)).collect();
+                        let outputs = outputs
+                            .filter_map(|file| VersionFile::whole(file, job.output_level))
+                            .collect();
                         self.install_compaction(&job, outputs);
                         Ok(())
                     }
@@ -503,11 +567,15 @@ impl Store {
 
     fn start_compaction(&mut self) {
         while self.compaction.is_none() && self.failed.is_none() {
-            let Some(picked) = pick(&self.version, &self.compaction_options) else { return };
+            let Some(picked) = pick(&self.version, &self.compaction_options) else {
+                return;
+            };
             if picked.trivial_move {
                 let level = picked.output_level;
                 let moved = picked.inputs().into_iter();
-                let moved = moved.filter_map(|f| VersionFile::new(f.file.clone(), level, f.clip)).collect();
+                let moved = moved
+                    .filter_map(|f| VersionFile::new(f.file.clone(), level, f.clip))
+                    .collect();
                 self.install_compaction(&picked, moved);
                 continue;
             }
@@ -559,21 +627,31 @@ impl Table {
         if let Some(row) = self.active.get(hash, group, key) {
             return Some(row);
         }
-        self.frozen.iter().rev().find_map(|frozen| frozen.memtable.get(hash, group, key))
+        self.frozen
+            .iter()
+            .rev()
+            .find_map(|frozen| frozen.memtable.get(hash, group, key))
     }
 
     fn newest_first(&self) -> impl Iterator<Item = &Memtable> {
-        std::iter::once(&self.active).chain(self.frozen.iter().rev().map(|frozen| &*frozen.memtable))
+        std::iter::once(&self.active)
+            .chain(self.frozen.iter().rev().map(|frozen| &*frozen.memtable))
     }
 
     fn freeze(&mut self) {
         if !self.active.is_empty() {
             let full = std::mem::replace(&mut self.active, Memtable::new(self.options.ordered));
-            self.frozen.push(FrozenTable { memtable: Arc::new(full), flush: None });
+            self.frozen.push(FrozenTable {
+                memtable: Arc::new(full),
+                flush: None,
+            });
         }
     }
 }
 
 fn unknown(table: TableId) -> Error {
-    Error::usage(format!("table {} does not exist: it must be created before it is used", table.0))
+    Error::usage(format!(
+        "table {} does not exist: it must be created before it is used",
+        table.0
+    ))
 }

@@ -39,7 +39,15 @@ impl VersionFile {
         if let Some(end) = clip.end.checked_add(1) {
             upper = upper.min(end.to_be_bytes().to_vec());
         }
-        (lower.as_ref() < upper.as_slice()).then(|| Arc::new(Self { file, level, clip, lower, upper: upper.into() }))
+        (lower.as_ref() < upper.as_slice()).then(|| {
+            Arc::new(Self {
+                file,
+                level,
+                clip,
+                lower,
+                upper: upper.into(),
+            })
+        })
     }
 
     /// A file of which everything counts, clipped to the key groups it holds so that a later union never shows more.
@@ -88,7 +96,10 @@ pub(crate) struct Version {
 
 impl Version {
     /// The union of checkpoints, each clipped to a range. Reads nothing.
-    pub(crate) fn restore(context: &Arc<Context>, restored: &[(Checkpoint, KeyGroupRange)]) -> Result<Self> {
+    pub(crate) fn restore(
+        context: &Arc<Context>,
+        restored: &[(Checkpoint, KeyGroupRange)],
+    ) -> Result<Self> {
         let mut version = Self::default();
         for (checkpoint, range) in restored {
             for described in &checkpoint.files {
@@ -128,7 +139,9 @@ impl Version {
 
     /// The list that a checkpoint records.
     pub(crate) fn describe(&self) -> Checkpoint {
-        Checkpoint { files: self.files().map(|file| file.describe()).collect() }
+        Checkpoint {
+            files: self.files().map(|file| file.describe()).collect(),
+        }
     }
 
     /// This version with a newer file in front.
@@ -139,7 +152,11 @@ impl Version {
     }
 
     /// This version with some files replaced by others of one deeper level.
-    pub(crate) fn with_compacted(&self, inputs: &[Arc<VersionFile>], outputs: Vec<Arc<VersionFile>>) -> Self {
+    pub(crate) fn with_compacted(
+        &self,
+        inputs: &[Arc<VersionFile>],
+        outputs: Vec<Arc<VersionFile>>,
+    ) -> Self {
         let mut levels = self.levels.clone();
         for level in &mut levels {
             level.retain(|file| !inputs.iter().any(|input| Arc::ptr_eq(input, file)));
@@ -154,10 +171,20 @@ impl Version {
     }
 
     /// Files of a level below L0 that overlap a range, as a slice in key order.
-    pub(crate) fn overlapping(&self, level: usize, lower: &[u8], upper: Option<&[u8]>) -> &[Arc<VersionFile>] {
-        let files = self.levels.get(level).map(Vec::as_slice).unwrap_or_default();
+    pub(crate) fn overlapping(
+        &self,
+        level: usize,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> &[Arc<VersionFile>] {
+        let files = self
+            .levels
+            .get(level)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let start = files.partition_point(|file| file.upper.as_ref() <= lower);
-        let end = files.partition_point(|file| upper.is_none_or(|upper| file.lower.as_ref() < upper));
+        let end =
+            files.partition_point(|file| upper.is_none_or(|upper| file.lower.as_ref() < upper));
         files.get(start..end).unwrap_or_default()
     }
 

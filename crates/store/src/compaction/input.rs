@@ -100,7 +100,9 @@ impl RunInput {
                 }
                 self.open = None;
             }
-            let Some(file) = self.files.pop_front() else { return Ok(None) };
+            let Some(file) = self.files.pop_front() else {
+                return Ok(None);
+            };
             self.open = Some(OpenFile::new(&self.context, file)?);
         }
     }
@@ -108,19 +110,34 @@ impl RunInput {
 
 impl OpenFile {
     fn new(context: &Arc<Context>, file: Arc<VersionFile>) -> Result<Self> {
-        let meta = context.env.runtime.block_on(load_meta_once(context, &file.file))?;
+        let meta = context
+            .env
+            .runtime
+            .block_on(load_meta_once(context, &file.file))?;
         let next_block = meta.index.find(&file.lower).unwrap_or(meta.index.len());
-        let mut this = Self { file, meta, next_block, loading: None };
+        let mut this = Self {
+            file,
+            meta,
+            next_block,
+            loading: None,
+        };
         this.loading = this.start_loading(context);
         Ok(this)
     }
 
     /// The next piece that was requested; requests the one after it.
     fn next_piece(&mut self, context: &Arc<Context>) -> Result<Option<VecDeque<Block>>> {
-        let Some(loading) = self.loading.take() else { return Ok(None) };
+        let Some(loading) = self.loading.take() else {
+            return Ok(None);
+        };
         let blocks = match context.env.runtime.block_on(loading) {
             Ok(blocks) => blocks?,
-            Err(error) => return Err(Error::retry(format!("reading {} was stopped: {error}", self.file.file.path()))),
+            Err(error) => {
+                return Err(Error::retry(format!(
+                    "reading {} was stopped: {error}",
+                    self.file.file.path()
+                )));
+            }
         };
         self.loading = self.start_loading(context);
         Ok(Some(blocks))
@@ -140,7 +157,13 @@ impl OpenFile {
             return None;
         }
         let (context, file) = (context.clone(), self.file.file.clone());
-        Some(context.env.runtime.clone().spawn(async move { load_piece(&context, &file, piece).await }))
+        Some(
+            context
+                .env
+                .runtime
+                .clone()
+                .spawn(async move { load_piece(&context, &file, piece).await }),
+        )
     }
 }
 
@@ -160,10 +183,19 @@ async fn load_meta_once(context: &Context, file: &SstFile) -> Result<Arc<FileMet
     }
 }
 
-async fn load_piece(context: &Context, file: &SstFile, piece: Vec<(u32, Range<u64>)>) -> Result<VecDeque<Block>> {
+async fn load_piece(
+    context: &Context,
+    file: &SstFile,
+    piece: Vec<(u32, Range<u64>)>,
+) -> Result<VecDeque<Block>> {
     let mut blocks: Vec<Option<Block>> = piece
         .iter()
-        .map(|(number, _)| Some((context.env.block_cache.peek_block(file.id(), *number)?, true)))
+        .map(|(number, _)| {
+            Some((
+                context.env.block_cache.peek_block(file.id(), *number)?,
+                true,
+            ))
+        })
         .collect();
     // One request covers what is missing from the first to the last; what lies between is not asked for twice.
     let first = blocks.iter().position(Option::is_none);

@@ -26,7 +26,8 @@ fn merge(context: &Arc<Context>, job: &CompactionJob, outputs: &mut Vec<NewFile>
     for files in &job.runs {
         runs.push(RunInput::new(context, files.clone())?);
     }
-    let mut keep_bytes = usize::try_from(context.env.block_cache.capacity_bytes() / 2).unwrap_or(usize::MAX);
+    let mut keep_bytes =
+        usize::try_from(context.env.block_cache.capacity_bytes() / 2).unwrap_or(usize::MAX);
     let mut writer: Option<SstWriter> = None;
     let mut at_key = Vec::with_capacity(runs.len());
     loop {
@@ -46,7 +47,11 @@ fn merge(context: &Arc<Context>, job: &CompactionJob, outputs: &mut Vec<NewFile>
             output.add(key, value, run.is_hot())?;
         }
         at_key.clear();
-        at_key.extend((runs.iter().enumerate()).filter(|(_, run)| run.key() == Some(key)).map(|(i, _)| i));
+        at_key.extend(
+            (runs.iter().enumerate())
+                .filter(|(_, run)| run.key() == Some(key))
+                .map(|(i, _)| i),
+        );
         for &i in &at_key {
             runs[i].advance()?;
         }

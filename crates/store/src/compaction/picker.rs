@@ -79,7 +79,12 @@ fn cheapest(version: &Version, level: usize) -> Option<Arc<VersionFile>> {
         let dragged: u64 = below.iter().map(|file| file.file.size_bytes).sum();
         dragged.saturating_mul(1000) / file.file.size_bytes.max(1)
     };
-    version.levels.get(level)?.iter().min_by_key(|file| cost(file)).cloned()
+    version
+        .levels
+        .get(level)?
+        .iter()
+        .min_by_key(|file| cost(file))
+        .cloned()
 }
 
 fn job(
@@ -88,15 +93,27 @@ fn job(
     mut runs: Vec<Vec<Arc<VersionFile>>>,
     output_level: usize,
 ) -> CompactionJob {
-    let lower = runs.iter().flatten().map(|file| file.lower.clone()).min().unwrap_or_default();
-    let upper = runs.iter().flatten().map(|file| file.upper.clone()).max().unwrap_or_default();
+    let lower = runs
+        .iter()
+        .flatten()
+        .map(|file| file.lower.clone())
+        .min()
+        .unwrap_or_default();
+    let upper = runs
+        .iter()
+        .flatten()
+        .map(|file| file.upper.clone())
+        .max()
+        .unwrap_or_default();
     let below = version.overlapping(output_level, &lower, Some(&upper));
     // Small files are rewritten even if they overlap nothing, or they would pile up.
     let trivial_move = below.is_empty()
         && runs.len() == 1
-        && runs.iter().flatten().all(|file| !file.is_clipped() && file.file.size_bytes >= options.file_bytes_target / 2);
-    let drop_tombstones =
-        (output_level + 1..LEVELS).all(|level| version.overlapping(level, &lower, Some(&upper)).is_empty());
+        && runs.iter().flatten().all(|file| {
+            !file.is_clipped() && file.file.size_bytes >= options.file_bytes_target / 2
+        });
+    let drop_tombstones = (output_level + 1..LEVELS)
+        .all(|level| version.overlapping(level, &lower, Some(&upper)).is_empty());
     if !below.is_empty() {
         runs.push(below.to_vec());
     }

@@ -26,9 +26,15 @@ impl Arena {
 
     /// Appends the parts one after the other, then zeroes up to `len`, all in one piece.
     pub(super) fn append(&mut self, parts: &[&[u8]], len: usize) -> Place {
-        let fits = self.chunks.last().is_some_and(|c| c.capacity() - c.len() >= len);
+        let fits = self
+            .chunks
+            .last()
+            .is_some_and(|c| c.capacity() - c.len() >= len);
         if !fits {
-            let grown = self.chunks.last().map_or(CHUNK_BYTES_MIN, |c| c.capacity() * 2);
+            let grown = self
+                .chunks
+                .last()
+                .map_or(CHUNK_BYTES_MIN, |c| c.capacity() * 2);
             let capacity = grown.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).max(len);
             self.chunks.push(Vec::with_capacity(capacity));
             self.bytes += capacity;
@@ -40,7 +46,10 @@ impl Arena {
             chunk.extend_from_slice(part);
         }
         chunk.resize(offset + len, 0);
-        Place { chunk: index as u32, offset: offset as u32 }
+        Place {
+            chunk: index as u32,
+            offset: offset as u32,
+        }
     }
 
     #[inline]

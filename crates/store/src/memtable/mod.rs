@@ -64,11 +64,16 @@ impl RowHeader {
 
     #[inline]
     fn decode(bytes: &[u8]) -> Self {
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         Self {
             group: u16::from_le_bytes([bytes[0], bytes[1]]),
             key_len: word(2),
-            value: Place { chunk: word(6), offset: word(10) },
+            value: Place {
+                chunk: word(6),
+                offset: word(10),
+            },
             value_capacity: word(14),
             value_len: word(18),
         }
@@ -87,7 +92,10 @@ pub(crate) struct Memtable {
 
 impl Memtable {
     pub(crate) fn new(ordered: bool) -> Self {
-        Self { ordered: ordered.then(OrderedIndex::default), ..Self::default() }
+        Self {
+            ordered: ordered.then(OrderedIndex::default),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -109,7 +117,9 @@ impl Memtable {
     /// The row of a key, if the memtable knows anything about it: `Some(None)` is a tombstone.
     #[inline]
     pub(crate) fn get(&self, hash: u64, group: u16, key: &[u8]) -> Option<Option<&[u8]>> {
-        let slot = self.index.find(hash, |s| s.hash == hash && row_is(&self.arena, s.place, group, key))?;
+        let slot = self.index.find(hash, |s| {
+            s.hash == hash && row_is(&self.arena, s.place, group, key)
+        })?;
         let header = header_at(&self.arena, slot.place);
         Some(value_of(&self.arena, header))
     }
@@ -117,7 +127,12 @@ impl Memtable {
     /// Puts a value, or a tombstone for `None`. Key and value are at most [`ROW_PART_BYTES_MAX`] long.
     pub(crate) fn put(&mut self, hash: u64, group: u16, key: &[u8], value: Option<&[u8]>) {
         let arena = &mut self.arena;
-        let found = self.index.find(hash, |s| s.hash == hash && row_is(arena, s.place, group, key)).copied();
+        let found = self
+            .index
+            .find(hash, |s| {
+                s.hash == hash && row_is(arena, s.place, group, key)
+            })
+            .copied();
         if let Some(slot) = found {
             overwrite(arena, slot.place, value);
             return;
@@ -127,16 +142,28 @@ impl Memtable {
         let header = RowHeader {
             group,
             key_len: key.len() as u32,
-            value: Place { chunk: 0, offset: 0 },
+            value: Place {
+                chunk: 0,
+                offset: 0,
+            },
             value_capacity: bytes.len() as u32,
             value_len: value.map_or(TOMBSTONE, |v| v.len() as u32),
         };
         let place = arena.append(&[&header.encode(), key, bytes], len);
         // The value follows the key; only now is it known where that is.
         let value_offset = place.offset + (ROW_HEADER_BYTES + key.len()) as u32;
-        let header = RowHeader { value: Place { chunk: place.chunk, offset: value_offset }, ..header };
-        arena.get_mut(place, ROW_HEADER_BYTES).copy_from_slice(&header.encode());
-        self.index.insert_unique(hash, Slot { hash, place }, |s| s.hash);
+        let header = RowHeader {
+            value: Place {
+                chunk: place.chunk,
+                offset: value_offset,
+            },
+            ..header
+        };
+        arena
+            .get_mut(place, ROW_HEADER_BYTES)
+            .copy_from_slice(&header.encode());
+        self.index
+            .insert_unique(hash, Slot { hash, place }, |s| s.hash);
         if let Some(ordered) = &mut self.ordered {
             let arena = &self.arena;
             ordered.insert(place, |p| compare(arena, p, group, key));
@@ -152,7 +179,10 @@ impl Memtable {
         let at = if let Some(ordered) = &self.ordered {
             Position::Ordered(ordered, ordered.lower_bound(order))
         } else if let Some(sorted) = self.sorted.get() {
-            Position::Sorted(sorted, sorted.partition_point(|&p| order(p) == Ordering::Less))
+            Position::Sorted(
+                sorted,
+                sorted.partition_point(|&p| order(p) == Ordering::Less),
+            )
         } else {
             let mut rows: Vec<Row<'_>> = (self.index.iter())
                 .map(|s| row_at(arena, s.place))
@@ -241,7 +271,13 @@ fn header_at(arena: &Arena, place: Place) -> RowHeader {
 
 #[inline]
 fn key_at(arena: &Arena, place: Place, len: u32) -> &[u8] {
-    arena.get(Place { offset: place.offset + ROW_HEADER_BYTES as u32, ..place }, len as usize)
+    arena.get(
+        Place {
+            offset: place.offset + ROW_HEADER_BYTES as u32,
+            ..place
+        },
+        len as usize,
+    )
 }
 
 #[inline]
@@ -276,7 +312,9 @@ fn overwrite(arena: &mut Arena, place: Place, value: Option<&[u8]>) {
     match value {
         None => header.value_len = TOMBSTONE,
         Some(bytes) if bytes.len() <= header.value_capacity as usize => {
-            arena.get_mut(header.value, bytes.len()).copy_from_slice(bytes);
+            arena
+                .get_mut(header.value, bytes.len())
+                .copy_from_slice(bytes);
             header.value_len = bytes.len() as u32;
         }
         Some(bytes) => {
@@ -287,5 +325,7 @@ fn overwrite(arena: &mut Arena, place: Place, value: Option<&[u8]>) {
             header.value_len = bytes.len() as u32;
         }
     }
-    arena.get_mut(place, ROW_HEADER_BYTES).copy_from_slice(&header.encode());
+    arena
+        .get_mut(place, ROW_HEADER_BYTES)
+        .copy_from_slice(&header.encode());
 }

@@ -23,7 +23,9 @@ impl OrderedIndex {
         let (leaf, at) = self.lower_bound(&compare);
         // A row before a leaf's first may as well end the leaf before: keys that only grow fill their leaves.
         let (leaf, at) = match (at, leaf.checked_sub(1)) {
-            (0, Some(before)) if leaf == self.leaves.len() || self.leaves[before].len() < LEAF_ROWS_MAX => {
+            (0, Some(before))
+                if leaf == self.leaves.len() || self.leaves[before].len() < LEAF_ROWS_MAX =>
+            {
                 (before, self.leaves[before].len())
             }
             _ => (leaf, at),
@@ -35,7 +37,11 @@ impl OrderedIndex {
             self.leaves[leaf].insert(at, place);
             return;
         }
-        let keep = if at == LEAF_ROWS_MAX { LEAF_ROWS_MAX } else { LEAF_ROWS_MAX / 2 };
+        let keep = if at == LEAF_ROWS_MAX {
+            LEAF_ROWS_MAX
+        } else {
+            LEAF_ROWS_MAX / 2
+        };
         let mut right = Vec::with_capacity(LEAF_ROWS_MAX);
         right.extend_from_slice(&self.leaves[leaf][keep..]);
         self.leaves[leaf].truncate(keep);

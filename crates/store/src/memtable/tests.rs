@@ -8,7 +8,10 @@ use crate::key;
 struct Seeded(u64);
 impl Seeded {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 33) % n
     }
 }
@@ -35,7 +38,10 @@ fn behaves_like_a_sorted_map() {
         }
         assert_eq!(table.rows(), model.len());
         for ((group, key), value) in &model {
-            assert_eq!(table.get(hash(*group, key), *group, key), Some(value.as_deref()));
+            assert_eq!(
+                table.get(hash(*group, key), *group, key),
+                Some(value.as_deref())
+            );
         }
         assert_eq!(table.get(hash(9, b"x"), 9, b"x"), None);
         for sorted in [false, true] {
@@ -56,7 +62,10 @@ fn behaves_like_a_sorted_map() {
                 assert_eq!(seen, expected);
             }
         }
-        let all: Vec<_> = (0..).map_while(|i| table.sorted_row(i)).map(|r| (r.group, r.key.to_vec())).collect();
+        let all: Vec<_> = (0..)
+            .map_while(|i| table.sorted_row(i))
+            .map(|r| (r.group, r.key.to_vec()))
+            .collect();
         assert_eq!(all, model.keys().cloned().collect::<Vec<_>>());
     }
 }
@@ -67,7 +76,11 @@ fn growing_keys_fill_their_leaves() {
     for offset in 0..10_000u32 {
         index.insert(Place { chunk: 0, offset }, |p| p.offset.cmp(&offset));
     }
-    assert!(index.bytes() < 10_000 * 10, "leaves of growing keys are full: {}", index.bytes());
+    assert!(
+        index.bytes() < 10_000 * 10,
+        "leaves of growing keys are full: {}",
+        index.bytes()
+    );
     let all: Vec<u32> = index.places().iter().map(|p| p.offset).collect();
     assert_eq!(all, (0..10_000).collect::<Vec<_>>());
 }

@@ -60,7 +60,11 @@ enum Loaded {
 
 impl Fetched {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context, metas: HashMap::new(), blocks: HashMap::new() }
+        Self {
+            context,
+            metas: HashMap::new(),
+            blocks: HashMap::new(),
+        }
     }
 
     /// Loads everything in `needs`, all requests at once.
@@ -68,24 +72,37 @@ impl Fetched {
         let mut requests: Vec<BoxFuture<'static, Result<Loaded>>> = Vec::new();
         for file in needs.metas.into_values() {
             let context = self.context.clone();
-            requests.push(Box::pin(async move { Ok(Loaded::Meta(file.id(), load_meta(&context, &file).await?)) }));
+            requests.push(Box::pin(async move {
+                Ok(Loaded::Meta(file.id(), load_meta(&context, &file).await?))
+            }));
         }
         for NeededBlocks { file, places } in needs.blocks.into_values() {
             for run in coalesce(places.into_iter()) {
                 let (context, file) = (self.context.clone(), file.clone());
                 requests.push(Box::pin(async move {
-                    Ok(Loaded::Blocks(file.id(), load_blocks(&context, &file, &run).await?))
+                    Ok(Loaded::Blocks(
+                        file.id(),
+                        load_blocks(&context, &file, &run).await?,
+                    ))
                 }));
             }
         }
-        let loaded: Vec<Loaded> = stream::iter(requests).buffer_unordered(REQUESTS_MAX).try_collect().await?;
+        let loaded: Vec<Loaded> = stream::iter(requests)
+            .buffer_unordered(REQUESTS_MAX)
+            .try_collect()
+            .await?;
         for part in loaded {
             match part {
                 Loaded::Meta(id, meta) => drop(self.metas.insert(id, meta)),
                 Loaded::Blocks(id, blocks) => {
-                    self.context.blocks_loaded.fetch_add(blocks.len() as u64, Ordering::Relaxed);
+                    self.context
+                        .blocks_loaded
+                        .fetch_add(blocks.len() as u64, Ordering::Relaxed);
                     for (number, block) in blocks {
-                        self.context.env.block_cache.insert_block(id, number, block.clone());
+                        self.context
+                            .env
+                            .block_cache
+                            .insert_block(id, number, block.clone());
                         self.blocks.insert((id, number), block);
                     }
                 }
@@ -127,7 +144,10 @@ pub(crate) fn on_runtime<T: Send + 'static>(
 }
 
 /// Finishes point reads; answers come in the order of `reads`.
-pub(crate) async fn fetch(context: Arc<Context>, reads: Vec<ColdRead>) -> Result<Vec<Option<Bytes>>> {
+pub(crate) async fn fetch(
+    context: Arc<Context>,
+    reads: Vec<ColdRead>,
+) -> Result<Vec<Option<Bytes>>> {
     let mut answers = vec![None; reads.len()];
     let mut order: Vec<usize> = (0..reads.len()).collect();
     order.sort_unstable_by(|&a, &b| reads[a].key.cmp(&reads[b].key));
@@ -164,12 +184,24 @@ mod tests {
     fn neighbours_are_read_together() {
         let place = |n: u32, at: u64, len: u64| (n, at..at + len);
         let runs = coalesce(
-            [place(0, 0, 8_000), place(1, 8_000, 8_000), place(3, 24_000, 8_000), place(9, 500_000, 8_000)].into_iter(),
+            [
+                place(0, 0, 8_000),
+                place(1, 8_000, 8_000),
+                place(3, 24_000, 8_000),
+                place(9, 500_000, 8_000),
+            ]
+            .into_iter(),
         );
-        let numbers: Vec<Vec<u32>> = runs.iter().map(|r| r.iter().map(|(n, _)| *n).collect()).collect();
+        let numbers: Vec<Vec<u32>> = runs
+            .iter()
+            .map(|r| r.iter().map(|(n, _)| *n).collect())
+            .collect();
         assert_eq!(numbers, [vec![0, 1, 3], vec![9]]);
         let long = coalesce((0..1_000).map(|n| place(n, u64::from(n) * 8_000, 8_000)));
-        assert!(long.iter().all(|r| r[r.len() - 1].1.end - r[0].1.start <= REQUEST_BYTES_MAX));
+        assert!(
+            long.iter()
+                .all(|r| r[r.len() - 1].1.end - r[0].1.start <= REQUEST_BYTES_MAX)
+        );
         assert_eq!(long.iter().map(Vec::len).sum::<usize>(), 1_000);
     }
 }

@@ -24,7 +24,10 @@ pub(crate) enum Step {
 }
 
 /// Files that may hold `key`, newest first.
-fn candidates<'a>(version: &'a Version, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<VersionFile>> {
+fn candidates<'a>(
+    version: &'a Version,
+    key: &'a [u8],
+) -> impl Iterator<Item = &'a Arc<VersionFile>> {
     let [newest, ..] = &version.levels;
     let newest = newest.iter().filter(move |file| file.may_hold(key));
     newest.chain((1..version.levels.len()).filter_map(move |level| version.file_for(level, key)))
@@ -32,12 +35,18 @@ fn candidates<'a>(version: &'a Version, key: &'a [u8]) -> impl Iterator<Item = &
 
 #[inline]
 fn step(file: &VersionFile, hash: u64, key: &[u8], blocks: &impl Blocks) -> Step {
-    let Some(meta) = blocks.meta(&file.file) else { return Step::NoMeta };
+    let Some(meta) = blocks.meta(&file.file) else {
+        return Step::NoMeta;
+    };
     if !meta.filter.may_contain(hash) {
         return Step::Unknown;
     }
-    let Some(number) = meta.index.find(key) else { return Step::Unknown };
-    let Some(place) = meta.index.range(number) else { return Step::Unknown };
+    let Some(number) = meta.index.find(key) else {
+        return Step::Unknown;
+    };
+    let Some(place) = meta.index.range(number) else {
+        return Step::Unknown;
+    };
     let number = number as u32;
     match blocks.block(&file.file, number) {
         None => Step::NoBlock(number, place),
@@ -64,7 +73,13 @@ pub(crate) fn search(version: &Version, hash: u64, key: &[u8], blocks: &impl Blo
 
 /// Like [`search`], but notes what is missing. Index and filter of every candidate are asked for at once, because they
 /// decide which block is worth a request.
-pub(crate) fn search_noting(version: &Version, hash: u64, key: &[u8], blocks: &impl Blocks, needs: &mut Needs) -> Search {
+pub(crate) fn search_noting(
+    version: &Version,
+    hash: u64,
+    key: &[u8],
+    blocks: &impl Blocks,
+    needs: &mut Needs,
+) -> Search {
     let mut cold = false;
     for file in candidates(version, key) {
         match step(file, hash, key, blocks) {
@@ -73,7 +88,9 @@ pub(crate) fn search_noting(version: &Version, hash: u64, key: &[u8], blocks: &i
                 cold = true;
             }
             Step::Row(_, BlockRow::Tombstone) if !cold => return Search::Absent,
-            Step::Row(block, BlockRow::Value(range)) if !cold => return Search::Found(block, range),
+            Step::Row(block, BlockRow::Value(range)) if !cold => {
+                return Search::Found(block, range);
+            }
             // Whether this row counts depends on newer files that are not known yet; older ones do not matter.
             Step::Row(..) => return Search::Cold,
             Step::NoBlock(number, place) => {

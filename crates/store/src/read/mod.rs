@@ -85,7 +85,9 @@ pub struct ColdRead {
 
 impl std::fmt::Debug for ColdRead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ColdRead").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("ColdRead")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +141,10 @@ impl Needs {
 
     pub(crate) fn block(&mut self, file: &Arc<SstFile>, number: u32, place: Range<u64>) {
         let needed = self.blocks.entry(file.id());
-        let needed = needed.or_insert_with(|| NeededBlocks { file: file.clone(), places: BTreeMap::new() });
+        let needed = needed.or_insert_with(|| NeededBlocks {
+            file: file.clone(),
+            places: BTreeMap::new(),
+        });
         needed.places.insert(number, place);
     }
 }

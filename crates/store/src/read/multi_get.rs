@@ -26,7 +26,13 @@ impl PendingKeys {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(header);
         self.bytes.extend_from_slice(key);
-        self.keys.push(Pending { index, hash, start, end: self.bytes.len(), open: true });
+        self.keys.push(Pending {
+            index,
+            hash,
+            start,
+            end: self.bytes.len(),
+            open: true,
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -48,7 +54,12 @@ impl PendingKeys {
         }
         let Self { bytes, keys } = &mut self;
         keys.sort_unstable_by(|a, b| bytes[a.start..a.end].cmp(&bytes[b.start..b.end]));
-        let mut visit = Visit { version, blocks, bytes, answer };
+        let mut visit = Visit {
+            version,
+            blocks,
+            bytes,
+            answer,
+        };
         let [newest, ..] = &version.levels;
         for file in newest {
             let start = keys.partition_point(|k| visit.key(k) < file.lower.as_ref());
@@ -81,13 +92,19 @@ struct Visit<'a, B> {
 
 impl<B: Blocks> Visit<'_, B> {
     fn key(&self, pending: &Pending) -> &[u8] {
-        self.bytes.get(pending.start..pending.end).unwrap_or_default()
+        self.bytes
+            .get(pending.start..pending.end)
+            .unwrap_or_default()
     }
 
     fn cold(&mut self, pending: &mut Pending) {
         pending.open = false;
         let key = self.key(pending).into();
-        let read = ColdRead { version: self.version.clone(), key, hash: pending.hash };
+        let read = ColdRead {
+            version: self.version.clone(),
+            key,
+            hash: pending.hash,
+        };
         (self.answer)(pending.index, Lookup::Cold(read));
     }
 
@@ -97,12 +114,19 @@ impl<B: Blocks> Visit<'_, B> {
             return;
         }
         let Some(meta) = self.blocks.meta(&file.file) else {
-            keys.iter_mut().filter(|k| k.open).for_each(|k| self.cold(k));
+            keys.iter_mut()
+                .filter(|k| k.open)
+                .for_each(|k| self.cold(k));
             return;
         };
         let mut current: Option<(u32, Option<Arc<DataBlock>>)> = None;
-        for pending in keys.iter_mut().filter(|k| k.open && meta.filter.may_contain(k.hash)) {
-            let Some(number) = meta.index.find(self.key(pending)) else { break };
+        for pending in keys
+            .iter_mut()
+            .filter(|k| k.open && meta.filter.may_contain(k.hash))
+        {
+            let Some(number) = meta.index.find(self.key(pending)) else {
+                break;
+            };
             let number = number as u32;
             let block = match &current {
                 Some((known, block)) if *known == number => block.clone(),

@@ -46,7 +46,9 @@ pub struct ColdScan {
 
 impl std::fmt::Debug for ColdScan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ColdScan").field("window", &self.window).finish_non_exhaustive()
+        f.debug_struct("ColdScan")
+            .field("window", &self.window)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,11 +75,16 @@ pub(crate) struct MemoryRows {
 
 impl MemoryRows {
     /// Merges memtables (newest first) over the window; stops when the values alone fill the answer.
-    pub(crate) fn capture<'a>(memtables: impl Iterator<Item = &'a Memtable>, group: u16, window: &Window) -> Self {
+    pub(crate) fn capture<'a>(
+        memtables: impl Iterator<Item = &'a Memtable>,
+        group: u16,
+        window: &Window,
+    ) -> Self {
         let user_lower = window.lower.get(KEY_HEADER_BYTES..).unwrap_or_default();
         let header = window.lower.get(..KEY_HEADER_BYTES).unwrap_or_default();
-        let mut sources: Vec<std::iter::Peekable<RowIter<'_>>> =
-            memtables.map(|m| m.rows_from(group, user_lower).peekable()).collect();
+        let mut sources: Vec<std::iter::Peekable<RowIter<'_>>> = memtables
+            .map(|m| m.rows_from(group, user_lower).peekable())
+            .collect();
         let mut this = Self::default();
         let mut values = 0;
         while values < window.rows_max {
@@ -90,7 +97,9 @@ impl MemoryRows {
                 }
             }
             let Some((newest, key)) = least else { break };
-            let Some(row) = sources[newest].next() else { break };
+            let Some(row) = sources[newest].next() else {
+                break;
+            };
             for older in &mut sources[newest + 1..] {
                 older.next_if(|row| row.key == key);
             }
@@ -139,7 +148,11 @@ enum Place {
 
 impl<'a> FileRun<'a> {
     fn new(files: &'a [Arc<VersionFile>]) -> Self {
-        Self { files, at: Place::Start, cursor: BlockCursor::default() }
+        Self {
+            files,
+            at: Place::Start,
+            cursor: BlockCursor::default(),
+        }
     }
 
     /// Makes the run stand at a row or at its end; notes what is missing for that and returns false.
@@ -183,14 +196,20 @@ impl<'a> FileRun<'a> {
                 Place::Start => self.cursor.seek(&block, lower),
                 _ => self.cursor.advance(&block),
             };
-            self.at = if found { Place::Row(number, block) } else { Place::Block(number + 1) };
+            self.at = if found {
+                Place::Row(number, block)
+            } else {
+                Place::Block(number + 1)
+            };
             self.check_end(window);
         }
     }
 
     /// Leaves the file when the row is past what counts of it.
     fn check_end(&mut self, window: &Window) {
-        let (Place::Row(..), Some(file)) = (&self.at, self.files.first()) else { return };
+        let (Place::Row(..), Some(file)) = (&self.at, self.files.first()) else {
+            return;
+        };
         if !window.is_below_upper(self.cursor.key()) {
             self.at = Place::End;
         } else if self.cursor.key() >= file.upper.as_ref() {
@@ -230,7 +249,8 @@ struct Output {
 impl Output {
     fn push(&mut self, key: &[u8], value: &[u8]) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(key.get(KEY_HEADER_BYTES..).unwrap_or_default());
+        self.bytes
+            .extend_from_slice(key.get(KEY_HEADER_BYTES..).unwrap_or_default());
         let middle = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.rows.push((start, middle, self.bytes.len()));
@@ -239,7 +259,10 @@ impl Output {
     fn finish(self, done: bool) -> ScanRows {
         let bytes = Bytes::from(self.bytes);
         let slice = |(start, middle, end)| (bytes.slice(start..middle), bytes.slice(middle..end));
-        ScanRows { rows: self.rows.into_iter().map(slice).collect(), done }
+        ScanRows {
+            rows: self.rows.into_iter().map(slice).collect(),
+            done,
+        }
     }
 }
 
@@ -258,10 +281,23 @@ impl<'a> Merge<'a> {
     fn new(version: &'a Version, window: &'a Window, memory: &'a MemoryRows) -> Self {
         let (lower, upper) = (window.lower.as_slice(), window.upper.as_deref());
         let [newest, ..] = &version.levels;
-        let newest = newest.chunks(1).filter(|one| one.iter().all(|file| file.overlaps(lower, upper)));
-        let levels = (1..version.levels.len()).map(|level| version.overlapping(level, lower, upper));
-        let runs = newest.chain(levels.filter(|files| !files.is_empty())).map(FileRun::new).collect();
-        Self { window, memory, memory_at: 0, runs, at_key: Vec::new(), output: Output::default() }
+        let newest = newest
+            .chunks(1)
+            .filter(|one| one.iter().all(|file| file.overlaps(lower, upper)));
+        let levels =
+            (1..version.levels.len()).map(|level| version.overlapping(level, lower, upper));
+        let runs = newest
+            .chain(levels.filter(|files| !files.is_empty()))
+            .map(FileRun::new)
+            .collect();
+        Self {
+            window,
+            memory,
+            memory_at: 0,
+            runs,
+            at_key: Vec::new(),
+            output: Output::default(),
+        }
     }
 
     /// Goes on as far as `blocks` reach. `None`: what is missing is in `needs`.
@@ -294,13 +330,21 @@ impl<'a> Merge<'a> {
                 (Some(ours), Some((_, key))) if ours <= key => (ours, true, 0),
                 (_, Some((i, key))) => (key, false, i),
             };
-            let value = if from_memory { memory.value(self.memory_at) } else { self.runs[newest].value() };
+            let value = if from_memory {
+                memory.value(self.memory_at)
+            } else {
+                self.runs[newest].value()
+            };
             if let Some(value) = value {
                 self.output.push(key, value);
             }
             // Which runs stand at this key is found before any moves: the key may lie in the buffer of one of them.
             self.at_key.clear();
-            let standing = self.runs.iter().enumerate().filter(|(_, run)| run.key() == Some(key));
+            let standing = self
+                .runs
+                .iter()
+                .enumerate()
+                .filter(|(_, run)| run.key() == Some(key));
             self.at_key.extend(standing.map(|(i, _)| i));
             if from_memory {
                 self.memory_at += 1;
@@ -313,7 +357,12 @@ impl<'a> Merge<'a> {
 }
 
 /// Scans what is in memory; `None` if that is not enough.
-pub(crate) fn scan(version: &Version, window: &Window, memory: &MemoryRows, blocks: &impl Blocks) -> Option<ScanRows> {
+pub(crate) fn scan(
+    version: &Version,
+    window: &Window,
+    memory: &MemoryRows,
+    blocks: &impl Blocks,
+) -> Option<ScanRows> {
     let mut merge = Merge::new(version, window, memory);
     let done = merge.run(blocks, &mut Needs::default())?;
     Some(merge.output.finish(done))
@@ -329,7 +378,9 @@ pub(crate) async fn fetch_scan(context: Arc<Context>, scan: ColdScan) -> Result<
             return Ok(merge.output.finish(done));
         }
         if needs.is_empty() {
-            return Err(Error::corrupt("a scan stopped although nothing was missing"));
+            return Err(Error::corrupt(
+                "a scan stopped although nothing was missing",
+            ));
         }
         fetched.load(needs).await?;
     }

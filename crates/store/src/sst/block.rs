@@ -71,7 +71,8 @@ impl BlockBuilder {
         for restart in &self.restarts {
             self.out.extend_from_slice(&restart.to_le_bytes());
         }
-        self.out.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
+        self.out
+            .extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
         self.restarts.clear();
         self.rows = 0;
         self.last_key.clear();
@@ -101,14 +102,22 @@ pub(crate) fn seal(plain: &[u8], out: &mut Vec<u8>) {
 /// Takes a sealed block apart. `what` names it in errors.
 fn unseal(what: &dyn Fn() -> String, sealed: &[u8]) -> Result<Vec<u8>> {
     let damaged = |why: String| Error::corrupt(format!("{} is damaged: {why}", what()));
-    let split = sealed.len().checked_sub(8).and_then(|at| sealed.split_at_checked(at));
+    let split = sealed
+        .len()
+        .checked_sub(8)
+        .and_then(|at| sealed.split_at_checked(at));
     let Some((checked, checksum)) = split.filter(|(c, _)| c.len() >= TRAILER_BYTES - 8) else {
-        return Err(damaged(format!("it has {} bytes, fewer than a trailer", sealed.len())));
+        return Err(damaged(format!(
+            "it has {} bytes, fewer than a trailer",
+            sealed.len()
+        )));
     };
     let expected = u64::from_le_bytes(checksum.try_into().unwrap_or_default());
     let found = xxh3_64(checked);
     if expected != found {
-        return Err(damaged(format!("its checksum is {found:016x}, but {expected:016x} was written")));
+        return Err(damaged(format!(
+            "its checksum is {found:016x}, but {expected:016x} was written"
+        )));
     }
     let (payload, tail) = checked.split_at(checked.len() - 5);
     let compression = tail.first().copied().unwrap_or(u8::MAX);
@@ -119,7 +128,9 @@ fn unseal(what: &dyn Fn() -> String, sealed: &[u8]) -> Result<Vec<u8>> {
             let mut plain = vec![0; plain_len];
             match lz4_flex::block::decompress_into(payload, &mut plain) {
                 Ok(len) if len == plain_len => Ok(plain),
-                Ok(len) => Err(damaged(format!("it decompressed to {len} bytes, not {plain_len}"))),
+                Ok(len) => Err(damaged(format!(
+                    "it decompressed to {len} bytes, not {plain_len}"
+                ))),
                 Err(error) => Err(damaged(format!("it does not decompress: {error}"))),
             }
         }
@@ -162,14 +173,26 @@ impl DataBlock {
     }
 
     pub(crate) fn from_plain(what: &dyn Fn() -> String, data: Bytes) -> Result<Self> {
-        let damaged = || Error::corrupt(format!("{} is damaged: its restart points lie outside of it", what()));
+        let damaged = || {
+            Error::corrupt(format!(
+                "{} is damaged: its restart points lie outside of it",
+                what()
+            ))
+        };
         let count_at = data.len().checked_sub(4).ok_or_else(damaged)?;
         let restarts = read_u32(&data, count_at).ok_or_else(damaged)?;
-        let rows_end = restarts.checked_mul(4).and_then(|n| count_at.checked_sub(n)).ok_or_else(damaged)?;
+        let rows_end = restarts
+            .checked_mul(4)
+            .and_then(|n| count_at.checked_sub(n))
+            .ok_or_else(damaged)?;
         if restarts == 0 && rows_end != 0 {
             return Err(damaged());
         }
-        Ok(Self { data, rows_end, restarts })
+        Ok(Self {
+            data,
+            rows_end,
+            restarts,
+        })
     }
 
     pub(crate) fn data(&self) -> &Bytes {
@@ -183,7 +206,9 @@ impl DataBlock {
 
     #[inline]
     fn restart(&self, i: usize) -> usize {
-        read_u32(&self.data, self.rows_end + 4 * i).unwrap_or(self.rows_end).min(self.rows_end)
+        read_u32(&self.data, self.rows_end + 4 * i)
+            .unwrap_or(self.rows_end)
+            .min(self.rows_end)
     }
 
     #[inline]
@@ -203,8 +228,17 @@ impl DataBlock {
         if next > rows.len() {
             return None;
         }
-        let row = if value == 0 { BlockRow::Tombstone } else { BlockRow::Value(end..next) };
-        Some(RawRow { shared: usize::try_from(shared).ok()?, suffix: start..end, row, next })
+        let row = if value == 0 {
+            BlockRow::Tombstone
+        } else {
+            BlockRow::Value(end..next)
+        };
+        Some(RawRow {
+            shared: usize::try_from(shared).ok()?,
+            suffix: start..end,
+            row,
+            next,
+        })
     }
 
     /// Index of the last restart point whose key is not above `key` (0 if all are).
@@ -216,7 +250,11 @@ impl DataBlock {
                 Some(row) => self.data.get(row.suffix).is_none_or(|k| k > key),
                 None => true,
             };
-            if above { high = middle } else { low = middle + 1 }
+            if above {
+                high = middle
+            } else {
+                low = middle + 1
+            }
         }
         low.saturating_sub(1)
     }
@@ -279,8 +317,12 @@ impl BlockCursor {
     /// Moves to the next row; returns whether there is one.
     pub(crate) fn advance(&mut self, block: &DataBlock) -> bool {
         self.row = None;
-        let Some(row) = block.raw_row(self.next) else { return false };
-        let Some(suffix) = block.data.get(row.suffix) else { return false };
+        let Some(row) = block.raw_row(self.next) else {
+            return false;
+        };
+        let Some(suffix) = block.data.get(row.suffix) else {
+            return false;
+        };
         if row.shared > self.key.len() {
             return false;
         }
@@ -322,7 +364,10 @@ mod tests {
         (0..500u32)
             .map(|i| {
                 let key = format!("key-{:05}-{}", i * 3, "x".repeat((i % 7) as usize)).into_bytes();
-                (key, (i % 11 != 0).then(|| i.to_le_bytes().repeat((i % 5) as usize)))
+                (
+                    key,
+                    (i % 11 != 0).then(|| i.to_le_bytes().repeat((i % 5) as usize)),
+                )
             })
             .collect()
     }
@@ -343,12 +388,17 @@ mod tests {
         let mut cursor = BlockCursor::default();
         for (key, value) in rows() {
             match block.get(&key) {
-                Some(BlockRow::Value(range)) => assert_eq!(Some(block.data()[range].to_vec()), value),
+                Some(BlockRow::Value(range)) => {
+                    assert_eq!(Some(block.data()[range].to_vec()), value)
+                }
                 Some(BlockRow::Tombstone) => assert_eq!(value, None),
                 None => panic!("row is lost"),
             }
             assert!(cursor.advance(&block));
-            assert_eq!((cursor.key(), cursor.value(&block)), (&key[..], value.as_deref()));
+            assert_eq!(
+                (cursor.key(), cursor.value(&block)),
+                (&key[..], value.as_deref())
+            );
             for absent in [[&key[..], b"a"].concat(), key[..key.len() - 1].to_vec()] {
                 let known = rows().iter().any(|(k, _)| *k == absent);
                 assert_eq!(block.get(&absent).is_some(), known, "{absent:?}");
@@ -386,13 +436,17 @@ mod tests {
         for len in 0..2_000 {
             let plain: Vec<u8> = (0..len % 97)
                 .map(|_| {
-                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    state = state
+                        .wrapping_mul(6364136223846793005)
+                        .wrapping_add(1442695040888963407);
                     ((state >> 33) % 20) as u8
                 })
                 .collect();
             let mut out = Vec::new();
             seal(&plain, &mut out);
-            let Ok(block) = DataBlock::decode(&name, &out) else { continue };
+            let Ok(block) = DataBlock::decode(&name, &out) else {
+                continue;
+            };
             block.get(b"some key");
             let mut cursor = BlockCursor::default();
             cursor.seek(&block, b"k");

@@ -49,7 +49,10 @@ impl FileMeta {
         // The footer made sure that both parts lie in the tail.
         let filter_end = footer.filter_bytes as usize;
         let index_end = filter_end + footer.index_bytes as usize;
-        let filter = Filter::decode(what, Bytes::copy_from_slice(tail.get(..filter_end).unwrap_or_default()))?;
+        let filter = Filter::decode(
+            what,
+            Bytes::copy_from_slice(tail.get(..filter_end).unwrap_or_default()),
+        )?;
         let index_bytes = tail.get(filter_end..index_end).unwrap_or_default();
         let index = Index::decode(what, index_bytes, footer.blocks, footer.data_bytes)?;
         Ok((Self { index, filter }, footer, checksum))
@@ -93,13 +96,25 @@ pub(crate) struct SstFile {
 impl SstFile {
     /// The handle of a file that a checkpoint names.
     pub(crate) fn restored(context: &Arc<Context>, file: &FileRef) -> Result<Arc<Self>> {
-        let wrong = |why: String| Error::corrupt(format!("the checkpoint's entry for {} is damaged: {why}", file.path));
-        let path = Path::parse(&file.path).map_err(|error| wrong(format!("its path is not one: {error}")))?;
-        if u64::from(file.tail_bytes) > file.size_bytes || (file.tail_bytes as usize) < FOOTER_BYTES {
-            return Err(wrong(format!("a tail of {} in a file of {} bytes", file.tail_bytes, file.size_bytes)));
+        let wrong = |why: String| {
+            Error::corrupt(format!(
+                "the checkpoint's entry for {} is damaged: {why}",
+                file.path
+            ))
+        };
+        let path = Path::parse(&file.path)
+            .map_err(|error| wrong(format!("its path is not one: {error}")))?;
+        if u64::from(file.tail_bytes) > file.size_bytes || (file.tail_bytes as usize) < FOOTER_BYTES
+        {
+            return Err(wrong(format!(
+                "a tail of {} in a file of {} bytes",
+                file.tail_bytes, file.size_bytes
+            )));
         }
         if file.smallest.len() < KEY_HEADER_BYTES || file.largest < file.smallest {
-            return Err(wrong("its smallest and largest keys are not in order".into()));
+            return Err(wrong(
+                "its smallest and largest keys are not in order".into(),
+            ));
         }
         Ok(Arc::new(Self::new(context, path, file, false)))
     }

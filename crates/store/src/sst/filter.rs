@@ -18,7 +18,9 @@ pub(crate) fn build(hashes: &[u64], bits_per_key: u32) -> Vec<u8> {
     // ln 2 bits are best for a plain filter; a blocked one wants slightly fewer probes.
     let probes = (u64::from(bits_per_key) * 6 / 10).clamp(1, u64::from(PROBES_MAX)) as u8;
     let bits = hashes.len() as u64 * u64::from(bits_per_key);
-    let blocks = bits.div_ceil(u64::from(BLOCK_BITS)).clamp(1, u64::from(u32::MAX) / BLOCK_BYTES as u64) as usize;
+    let blocks = bits
+        .div_ceil(u64::from(BLOCK_BITS))
+        .clamp(1, u64::from(u32::MAX) / BLOCK_BYTES as u64) as usize;
     let mut out = vec![0u8; 1 + blocks * BLOCK_BYTES];
     out[0] = probes;
     for &hash in hashes {
@@ -58,15 +60,25 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn decode(what: &str, bytes: Bytes) -> Result<Self> {
-        let Some((&probes, blocks)) = bytes.split_first() else { return Ok(Self::default()) };
-        if probes == 0 || probes > PROBES_MAX || blocks.is_empty() || !blocks.len().is_multiple_of(BLOCK_BYTES) {
+        let Some((&probes, blocks)) = bytes.split_first() else {
+            return Ok(Self::default());
+        };
+        if probes == 0
+            || probes > PROBES_MAX
+            || blocks.is_empty()
+            || !blocks.len().is_multiple_of(BLOCK_BYTES)
+        {
             return Err(Error::corrupt(format!(
                 "the filter of {what} is damaged: {probes} probes over {} bytes",
                 blocks.len()
             )));
         }
         let blocks = blocks.len() / BLOCK_BYTES;
-        Ok(Self { bytes, blocks, probes })
+        Ok(Self {
+            bytes,
+            blocks,
+            probes,
+        })
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -80,8 +92,14 @@ impl Filter {
             return true;
         }
         let start = 1 + block_of(hash, self.blocks) * BLOCK_BYTES;
-        let Some(block) = self.bytes.get(start..start + BLOCK_BYTES) else { return true };
-        bits_of(hash, self.probes).all(|bit| block.get((bit / 8) as usize).is_some_and(|b| b & (1 << (bit % 8)) != 0))
+        let Some(block) = self.bytes.get(start..start + BLOCK_BYTES) else {
+            return true;
+        };
+        bits_of(hash, self.probes).all(|bit| {
+            block
+                .get((bit / 8) as usize)
+                .is_some_and(|b| b & (1 << (bit % 8)) != 0)
+        })
     }
 }
 
@@ -92,7 +110,9 @@ mod tests {
     use super::*;
 
     fn hashes(from: u64, count: u64) -> Vec<u64> {
-        (from..from + count).map(|i| xxh3_64(&i.to_le_bytes())).collect()
+        (from..from + count)
+            .map(|i| xxh3_64(&i.to_le_bytes()))
+            .collect()
     }
 
     #[test]
@@ -100,8 +120,14 @@ mod tests {
         for count in [1, 10, 1_000, 100_000] {
             let filter = Filter::decode("t", build(&hashes(0, count), 10).into()).unwrap();
             assert!(hashes(0, count).iter().all(|&h| filter.may_contain(h)));
-            let wrong = hashes(1 << 40, 100_000).iter().filter(|&&h| filter.may_contain(h)).count();
-            assert!(wrong < 2_000, "{wrong} of 100000 false answers with {count} keys");
+            let wrong = hashes(1 << 40, 100_000)
+                .iter()
+                .filter(|&&h| filter.may_contain(h))
+                .count();
+            assert!(
+                wrong < 2_000,
+                "{wrong} of 100000 false answers with {count} keys"
+            );
         }
     }
 

@@ -49,7 +49,10 @@ impl Footer {
     /// Returns the footer and the tail's checksum.
     pub(crate) fn decode(what: &str, tail: &[u8]) -> Result<(Self, u64)> {
         let start = tail.len().checked_sub(FOOTER_BYTES).ok_or_else(|| {
-            Error::corrupt(format!("{what} is damaged: its tail has {} bytes, fewer than a footer", tail.len()))
+            Error::corrupt(format!(
+                "{what} is damaged: its tail has {} bytes, fewer than a footer",
+                tail.len()
+            ))
         })?;
         let (parts, footer) = tail.split_at(start);
         let mut reader = Reader::new(what, footer);
@@ -65,7 +68,9 @@ impl Footer {
         reader.u64("reserved bytes")?;
         let expected = reader.u64("checksum")?;
         if reader.take(MAGIC.len(), "magic")? != MAGIC {
-            return Err(Error::corrupt(format!("{what} is not an SST file: it does not end with the magic bytes")));
+            return Err(Error::corrupt(format!(
+                "{what} is not an SST file: it does not end with the magic bytes"
+            )));
         }
         if version != FORMAT_VERSION {
             return Err(Error::corrupt(format!(
@@ -95,8 +100,14 @@ mod tests {
 
     #[test]
     fn comes_back_and_notices_every_flipped_bit() {
-        let footer =
-            Footer { data_bytes: 9, entries: 3, data_checksum: 77, filter_bytes: 4, index_bytes: 2, blocks: 1 };
+        let footer = Footer {
+            data_bytes: 9,
+            entries: 3,
+            data_checksum: 77,
+            filter_bytes: 4,
+            index_bytes: 2,
+            blocks: 1,
+        };
         let mut tail = b"filtix".to_vec();
         let checksum = footer.append(&mut tail);
         assert_eq!(tail.len(), 6 + FOOTER_BYTES);

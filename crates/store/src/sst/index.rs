@@ -56,7 +56,9 @@ impl Index {
         for i in 0..blocks {
             let separator = reader.bytes("separator")?;
             if i > 0 && index.separator(i - 1) >= separator {
-                return Err(Error::corrupt(format!("the index of {what} is damaged: separator {i} is out of order")));
+                return Err(Error::corrupt(format!(
+                    "the index of {what} is damaged: separator {i} is out of order"
+                )));
             }
             index.separators.extend_from_slice(separator);
             index.ends.push(index.separators.len() as u32);
@@ -88,7 +90,9 @@ impl Index {
             None => 0,
         };
         let end = self.ends.get(i).copied().unwrap_or(start);
-        self.separators.get(start as usize..end as usize).unwrap_or_default()
+        self.separators
+            .get(start as usize..end as usize)
+            .unwrap_or_default()
     }
 
     /// The only block that may hold `key`, or the first that holds keys above it; `None` past the last.
@@ -97,7 +101,11 @@ impl Index {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.separator(middle) < key { low = middle + 1 } else { high = middle }
+            if self.separator(middle) < key {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         (low < self.len()).then_some(low)
     }
@@ -114,9 +122,18 @@ mod tests {
 
     #[test]
     fn separators_part_the_blocks() {
-        for (last, next) in [("abc", "abd"), ("a", "b"), ("abcdef", "b"), ("abcdef", "abczz"), ("ab", "abc")] {
+        for (last, next) in [
+            ("abc", "abd"),
+            ("a", "b"),
+            ("abcdef", "b"),
+            ("abcdef", "abczz"),
+            ("ab", "abc"),
+        ] {
             let between = separator(last.as_bytes(), next.as_bytes());
-            assert!(between >= last.as_bytes() && between < next.as_bytes(), "{last} {next}");
+            assert!(
+                between >= last.as_bytes() && between < next.as_bytes(),
+                "{last} {next}"
+            );
             assert!(between.len() <= last.len());
         }
         assert_eq!(separator(b"abcdef", b"abczz"), b"abcz");
@@ -129,8 +146,14 @@ mod tests {
             put_entry(&mut bytes, separator.as_bytes(), len);
         }
         let index = Index::decode("t", &bytes, 3, 60).unwrap();
-        let found: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].iter().map(|k| index.find(k.as_bytes())).collect();
-        assert_eq!(found, [Some(0), Some(0), Some(1), Some(1), Some(2), Some(2), None]);
+        let found: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"]
+            .iter()
+            .map(|k| index.find(k.as_bytes()))
+            .collect();
+        assert_eq!(
+            found,
+            [Some(0), Some(0), Some(1), Some(1), Some(2), Some(2), None]
+        );
         assert_eq!(index.range(1), Some(10..30));
         assert_eq!(index.range(3), None);
     }
@@ -141,8 +164,14 @@ mod tests {
         put_entry(&mut bytes, b"d", 10);
         put_entry(&mut bytes, b"b", 10);
         assert!(Index::decode("t", &bytes, 2, 20).is_err(), "out of order");
-        assert!(Index::decode("t", &bytes[..4], 1, 11).is_err(), "blocks do not fill the data");
+        assert!(
+            Index::decode("t", &bytes[..4], 1, 11).is_err(),
+            "blocks do not fill the data"
+        );
         assert!(Index::decode("t", &bytes, 1, 10).is_err(), "bytes are left");
-        assert!(Index::decode("t", &bytes, u32::MAX, 20).is_err(), "more blocks than bytes");
+        assert!(
+            Index::decode("t", &bytes, u32::MAX, 20).is_err(),
+            "more blocks than bytes"
+        );
     }
 }

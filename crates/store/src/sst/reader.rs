@@ -43,7 +43,9 @@ pub(crate) async fn load_blocks(
     file: &SstFile,
     blocks: &[(u32, Range<u64>)],
 ) -> Result<Vec<(u32, Arc<DataBlock>)>> {
-    let (Some((_, first)), Some((_, last))) = (blocks.first(), blocks.last()) else { return Ok(Vec::new()) };
+    let (Some((_, first)), Some((_, last))) = (blocks.first(), blocks.last()) else {
+        return Ok(Vec::new());
+    };
     let base = first.start;
     read_checked(context, file, base..last.end, |bytes| {
         blocks
@@ -68,7 +70,12 @@ async fn read_checked<T>(
     let mut pause = PAUSE_FIRST;
     let mut attempt = 1;
     loop {
-        let answer = match context.env.objects.get_range(file.path(), range.clone()).await {
+        let answer = match context
+            .env
+            .objects
+            .get_range(file.path(), range.clone())
+            .await
+        {
             Ok(bytes) if bytes.len() as u64 == range.end - range.start => check(bytes),
             Ok(bytes) => Err(Error::corrupt(format!(
                 "{} is damaged: bytes {}..{} were asked for, but {} came",
@@ -80,7 +87,10 @@ async fn read_checked<T>(
             Err(error) => Err(Error::object("read", file.path().as_ref(), error)),
         };
         match answer {
-            Err(error) if attempt < ATTEMPTS && matches!(error.kind, ErrorKind::Retry | ErrorKind::Corrupt) => {
+            Err(error)
+                if attempt < ATTEMPTS
+                    && matches!(error.kind, ErrorKind::Retry | ErrorKind::Corrupt) =>
+            {
                 tracing::debug!(%error, attempt, "reading again");
                 tokio::time::sleep(pause).await;
                 pause *= 2;

@@ -22,9 +22,15 @@ pub(crate) enum Part {
 }
 
 /// Uploads what comes through `parts`; done when the object is durable.
-pub(crate) async fn upload(objects: &dyn ObjectStore, path: &Path, mut parts: mpsc::Receiver<Part>) -> Result<()> {
+pub(crate) async fn upload(
+    objects: &dyn ObjectStore,
+    path: &Path,
+    mut parts: mpsc::Receiver<Part>,
+) -> Result<()> {
     let failed = |error| Error::object("write", path.as_ref(), error);
-    let Some(Part::Data(first)) = parts.recv().await else { return Err(abandoned(path)) };
+    let Some(Part::Data(first)) = parts.recv().await else {
+        return Err(abandoned(path));
+    };
     let second = match parts.recv().await {
         Some(Part::End) => {
             objects.put(path, first.into()).await.map_err(failed)?;
@@ -50,7 +56,10 @@ async fn send_parts(
     parts: &mut mpsc::Receiver<Part>,
 ) -> Result<()> {
     let failed = |error| Error::object("write", path.as_ref(), error);
-    let mut in_flight: FuturesUnordered<_> = first.into_iter().map(|part| upload.put_part(part.into())).collect();
+    let mut in_flight: FuturesUnordered<_> = first
+        .into_iter()
+        .map(|part| upload.put_part(part.into()))
+        .collect();
     loop {
         while in_flight.len() >= PARTS_IN_FLIGHT_MAX {
             if let Some(done) = in_flight.next().await {
@@ -71,5 +80,7 @@ async fn send_parts(
 }
 
 fn abandoned(path: &Path) -> Error {
-    Error::retry(format!("the upload of {path} was given up, because its writer stopped"))
+    Error::retry(format!(
+        "the upload of {path} was given up, because its writer stopped"
+    ))
 }

@@ -36,7 +36,10 @@ impl NewFile {
     /// Puts the kept blocks into the cache and returns the file.
     pub(crate) fn warm(self, context: &Context) -> Arc<SstFile> {
         for (number, block) in self.blocks {
-            context.env.block_cache.insert_block(self.file.id(), number, block);
+            context
+                .env
+                .block_cache
+                .insert_block(self.file.id(), number, block);
         }
         self.file
     }
@@ -134,7 +137,10 @@ impl SstWriter {
         if self.hot_rows * 2 > self.block_rows && plain.len() <= self.keep_bytes {
             self.keep_bytes -= plain.len();
             let what = || format!("block {} of {}", self.blocks, self.path);
-            self.kept.push((self.blocks, Arc::new(DataBlock::from_plain(&what, plain.into())?)));
+            self.kept.push((
+                self.blocks,
+                Arc::new(DataBlock::from_plain(&what, plain.into())?),
+            ));
         }
         (self.hot_rows, self.block_rows) = (0, 0);
         self.blocks += 1;
@@ -156,23 +162,33 @@ impl SstWriter {
         }
         // The uploader only stops early when it has failed; its error says why.
         self.wait()?;
-        Err(Error::retry(format!("the upload of {} ended too early", self.path)))
+        Err(Error::retry(format!(
+            "the upload of {} ended too early",
+            self.path
+        )))
     }
 
     fn wait(&mut self) -> Result<()> {
         match self.context.env.runtime.block_on(&mut self.uploaded) {
             Ok(result) => result,
-            Err(error) => Err(Error::retry(format!("the upload of {} was stopped: {error}", self.path))),
+            Err(error) => Err(Error::retry(format!(
+                "the upload of {} was stopped: {error}",
+                self.path
+            ))),
         }
     }
 
     /// Ends the file and waits until it is durable. `None` if it has no rows: then nothing was written.
     pub(crate) fn finish(mut self) -> Result<Option<NewFile>> {
-        let Some(smallest) = self.smallest.take() else { return Ok(None) };
+        let Some(smallest) = self.smallest.take() else {
+            return Ok(None);
+        };
         if !self.block.is_empty() {
             self.finish_block()?;
         }
-        let Some((largest, sealed_len)) = self.open_entry.take() else { return Ok(None) };
+        let Some((largest, sealed_len)) = self.open_entry.take() else {
+            return Ok(None);
+        };
         index::put_entry(&mut self.index, &largest, sealed_len);
 
         let mut tail = filter::build(&self.hashes, self.context.options.filter_bits_per_key);
@@ -213,9 +229,14 @@ impl SstWriter {
         }
         self.send(Part::End)?;
         self.wait()?;
-        self.context.bytes_uploaded.fetch_add(size_bytes, std::sync::atomic::Ordering::Relaxed);
+        self.context
+            .bytes_uploaded
+            .fetch_add(size_bytes, std::sync::atomic::Ordering::Relaxed);
         let file = SstFile::written(&self.context, self.path, &described);
         file.keep_meta(Arc::new(meta));
-        Ok(Some(NewFile { file, blocks: self.kept }))
+        Ok(Some(NewFile {
+            file,
+            blocks: self.kept,
+        }))
     }
 }

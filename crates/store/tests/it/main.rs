@@ -1,0 +1,7 @@
+//! The store from outside: with real runtimes, on stores in memory that count and fail.
+mod cold;
+mod compaction;
+mod damage;
+mod harness;
+mod life;
+mod model;
