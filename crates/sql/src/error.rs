@@ -88,7 +88,7 @@ impl From<DataFusionError> for SqlError {
 }
 
 /// The message of a planning error without the layers that DataFusion wraps around it.
-fn plan_message(error: &DataFusionError) -> String {
+pub(crate) fn plan_message(error: &DataFusionError) -> String {
     let root = error.find_root();
     if let (DataFusionError::SchemaError(..), Some(diagnostic)) = (root, error.diagnostic()) {
         let mut message = diagnostic.message.clone();
