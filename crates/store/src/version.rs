@@ -151,19 +151,28 @@ impl Version {
         Self { levels }
     }
 
-    /// This version with some files replaced by others of one deeper level.
+    /// This version with some files replaced by others of one level. Outputs in L0 take the place of the newest input,
+    /// behind what was flushed in the meantime.
     pub(crate) fn with_compacted(
         &self,
         inputs: &[Arc<VersionFile>],
         outputs: Vec<Arc<VersionFile>>,
     ) -> Self {
+        let is_input =
+            |file: &Arc<VersionFile>| inputs.iter().any(|input| Arc::ptr_eq(input, file));
         let mut levels = self.levels.clone();
+        let place_in_l0 = levels[0]
+            .iter()
+            .position(is_input)
+            .unwrap_or(levels[0].len());
         for level in &mut levels {
-            level.retain(|file| !inputs.iter().any(|input| Arc::ptr_eq(input, file)));
+            level.retain(|file| !is_input(file));
         }
         for output in outputs {
-            if let Some(level) = levels.get_mut(output.level as usize) {
-                level.push(output);
+            match levels.get_mut(usize::from(output.level)) {
+                Some(newest) if output.level == 0 => newest.insert(place_in_l0, output),
+                Some(level) => level.push(output),
+                None => {}
             }
         }
         levels[1..].iter_mut().for_each(|level| sort_level(level));

@@ -1,9 +1,15 @@
 //! What to compact next: a pure function of the version and the options.
 //!
-//! Leveled: when L0 has too many files, all of them are merged with what they overlap in L1; when a deeper level is too
-//! large, one of its files is merged into the next. A file that overlaps nothing below, and of which nothing is clipped
-//! away, just moves down.
+//! Files gather in L0. As long as they are small beside L1, neighbours of similar age and size are merged within L0, so
+//! that frequent checkpoints do not rewrite L1 each time; when they weigh enough, or are too many, all of L0 is merged
+//! with what it overlaps in L1. When a deeper level is too large, one of its files is merged into the next. A file that
+//! overlaps nothing below, and of which nothing is clipped away, just moves down.
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::options::StoreOptions;
 use crate::version::{LEVELS, Version, VersionFile};
@@ -20,6 +26,10 @@ pub(crate) struct CompactionOptions {
 }
 
 const LEVEL_GROWTH: u64 = 10;
+/// L0 goes down when it has this many times the files that start a compaction, however light they are,
+const L0_CROWDED_FACTOR: usize = 3;
+/// or when it weighs at least one part in so many of what it overlaps in L1.
+const L0_SHARE: u64 = 4;
 const L1_FILES: u64 = 4;
 
 impl From<&StoreOptions> for CompactionOptions {
@@ -55,21 +65,83 @@ impl CompactionJob {
 pub(crate) fn pick(version: &Version, options: &CompactionOptions) -> Option<CompactionJob> {
     let [newest, ..] = &version.levels;
     if newest.len() >= options.l0_files_max {
-        let upper_runs = newest.iter().map(|file| vec![file.clone()]).collect();
-        return Some(job(version, options, upper_runs, 1));
+        let into_l1 = job(version, options, one_run_each(newest), 1);
+        let dragged = into_l1
+            .runs
+            .get(newest.len())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let crowded = newest.len() >= options.l0_files_max.saturating_mul(L0_CROWDED_FACTOR);
+        if crowded || bytes(newest).saturating_mul(L0_SHARE) >= bytes(dragged) {
+            return Some(into_l1);
+        }
+        let similar = similar_in_age_and_size(newest);
+        if similar.len() >= options.l0_files_max.max(2) {
+            return Some(within_l0(version, newest, similar));
+        }
     }
     let mut limit = options.l1_bytes_max;
     // The deepest level has no limit.
     for level in 1..LEVELS - 1 {
-        let files = version.levels.get(level)?;
-        let bytes: u64 = files.iter().map(|file| file.file.size_bytes).sum();
-        if bytes > limit {
+        if bytes(version.levels.get(level)?) > limit {
             let file = cheapest(version, level)?;
             return Some(job(version, options, vec![vec![file]], level + 1));
         }
         limit = limit.saturating_mul(LEVEL_GROWTH);
     }
     None
+}
+
+fn bytes(files: &[Arc<VersionFile>]) -> u64 {
+    files.iter().map(|file| file.file.size_bytes).sum()
+}
+
+fn one_run_each(files: &[Arc<VersionFile>]) -> Vec<Vec<Arc<VersionFile>>> {
+    files.iter().map(|file| vec![file.clone()]).collect()
+}
+
+/// The newest files of L0, up to the first that outweighs those before it.
+fn similar_in_age_and_size(newest: &[Arc<VersionFile>]) -> &[Arc<VersionFile>] {
+    let mut sum = 0u64;
+    let similar = newest.iter().take_while(|file| {
+        let size = file.file.size_bytes;
+        let similar = sum == 0 || size <= sum + sum / 2;
+        sum += size;
+        similar
+    });
+    let len = similar.count();
+    newest.get(..len).unwrap_or_default()
+}
+
+/// Merges neighbours in L0 into one file that takes their place.
+fn within_l0(
+    version: &Version,
+    newest: &[Arc<VersionFile>],
+    neighbours: &[Arc<VersionFile>],
+) -> CompactionJob {
+    let (lower, upper) = span(neighbours.iter());
+    let older = newest.get(neighbours.len()..).unwrap_or_default();
+    let hides_older = older.iter().any(|file| file.overlaps(&lower, Some(&upper)));
+    CompactionJob {
+        runs: one_run_each(neighbours),
+        output_level: 0,
+        drop_tombstones: !hides_older && is_bottom(version, 0, &lower, &upper),
+        trivial_move: false,
+        // Files of L0 are never split: each would count as a run of its own.
+        file_bytes_target: u64::MAX,
+    }
+}
+
+/// First key of some files, and the first above all of theirs.
+fn span<'a>(files: impl Iterator<Item = &'a Arc<VersionFile>> + Clone) -> (Bytes, Bytes) {
+    let lower = files.clone().map(|file| file.lower.clone()).min();
+    let upper = files.map(|file| file.upper.clone()).max();
+    (lower.unwrap_or_default(), upper.unwrap_or_default())
+}
+
+/// Whether no level below `level` has a file in the range.
+fn is_bottom(version: &Version, level: usize, lower: &[u8], upper: &[u8]) -> bool {
+    (level + 1..LEVELS).all(|below| version.overlapping(below, lower, Some(upper)).is_empty())
 }
 
 /// The file of a level that drags the fewest bytes of the next level along, for its size.
@@ -93,18 +165,7 @@ fn job(
     mut runs: Vec<Vec<Arc<VersionFile>>>,
     output_level: usize,
 ) -> CompactionJob {
-    let lower = runs
-        .iter()
-        .flatten()
-        .map(|file| file.lower.clone())
-        .min()
-        .unwrap_or_default();
-    let upper = runs
-        .iter()
-        .flatten()
-        .map(|file| file.upper.clone())
-        .max()
-        .unwrap_or_default();
+    let (lower, upper) = span(runs.iter().flatten());
     let below = version.overlapping(output_level, &lower, Some(&upper));
     // Small files are rewritten even if they overlap nothing, or they would pile up.
     let trivial_move = below.is_empty()
@@ -112,8 +173,7 @@ fn job(
         && runs.iter().flatten().all(|file| {
             !file.is_clipped() && file.file.size_bytes >= options.file_bytes_target / 2
         });
-    let drop_tombstones = (output_level + 1..LEVELS)
-        .all(|level| version.overlapping(level, &lower, Some(&upper)).is_empty());
+    let drop_tombstones = is_bottom(version, output_level, &lower, &upper);
     if !below.is_empty() {
         runs.push(below.to_vec());
     }

@@ -14,7 +14,9 @@ use super::file::{FileMeta, SstFile};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 
-const ATTEMPTS: u32 = 4;
+/// Failed requests, and answers that did not pass their check, after which a read is given up.
+const FAILURES_MAX: u32 = 3;
+const DAMAGES_MAX: u32 = 1;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 
 /// Loads index and filter and keeps them in memory.
@@ -68,7 +70,8 @@ async fn read_checked<T>(
     check: impl Fn(Bytes) -> Result<T>,
 ) -> Result<T> {
     let mut pause = PAUSE_FIRST;
-    let mut attempt = 1;
+    let mut failures = 0;
+    let mut damages = 0;
     loop {
         let answer = match context
             .env
@@ -87,14 +90,16 @@ async fn read_checked<T>(
             Err(error) => Err(Error::object("read", file.path().as_ref(), error)),
         };
         match answer {
-            Err(error)
-                if attempt < ATTEMPTS
-                    && matches!(error.kind, ErrorKind::Retry | ErrorKind::Corrupt) =>
-            {
-                tracing::debug!(%error, attempt, "reading again");
+            Err(error) if error.kind == ErrorKind::Retry && failures < FAILURES_MAX => {
+                tracing::debug!(%error, "reading again after a pause");
                 tokio::time::sleep(pause).await;
                 pause *= 2;
-                attempt += 1;
+                failures += 1;
+            }
+            // If the bytes were damaged on their way, they will come whole the next time.
+            Err(error) if error.kind == ErrorKind::Corrupt && damages < DAMAGES_MAX => {
+                tracing::warn!(%error, "reading again");
+                damages += 1;
             }
             answer => return answer,
         }

@@ -1,1 +1,213 @@
-//! x
+//! Requests to the object store: how many, and that answers are right when hardly anything is in memory.
+use aquifer_store::{Checkpoint, KeyGroupRange, Lookup, ScanLookup, StoreOptions};
+use aquifer_testkit::{FaultPlan, RequestKind};
+
+use crate::harness::{ALL, POINTS, SORTED, World, small};
+
+fn key(i: u32) -> [u8; 4] {
+    i.to_be_bytes()
+}
+
+/// `rows` rows spread over groups 0 to 7 in one file, in a process that has cached nothing.
+fn cold_world(rows: u32, cache_bytes: u64) -> (World, Checkpoint) {
+    let mut world = World::new(cache_bytes);
+    let mut writer = world.open(
+        StoreOptions {
+            memtable_bytes_max: 1 << 30,
+            ..small()
+        },
+        vec![],
+    );
+    for i in 0..rows {
+        writer.put(SORTED, (i % 8) as u16, &key(i), &i.to_le_bytes().repeat(4));
+    }
+    let checkpoint = writer.checkpoint();
+    drop(writer);
+    world.forget_cache();
+    world.objects.take_counts();
+    (world, checkpoint)
+}
+
+#[test]
+fn opening_reads_nothing_and_the_first_get_takes_two_requests() {
+    let (world, checkpoint) = cold_world(5_000, 8 << 20);
+    let store = world.open(small(), vec![(checkpoint, ALL)]);
+    assert_eq!(world.objects.take_counts().total(), 0);
+    assert_eq!(
+        store.get(SORTED, 1, &key(1)),
+        Some(1u32.to_le_bytes().repeat(4))
+    );
+    let counts = world.objects.take_counts();
+    assert_eq!((counts.requests(RequestKind::Get), counts.total()), (2, 2));
+    // Index and filter stay; another block costs one request, the same block none.
+    assert!(store.get(SORTED, 7, &key(4999)).is_some());
+    assert_eq!(world.objects.take_counts().total(), 1);
+    assert!(matches!(
+        store.store.get(SORTED, 7, &key(4999)).unwrap(),
+        Lookup::Found(_)
+    ));
+    assert_eq!(world.objects.take_counts().total(), 0);
+}
+
+#[test]
+fn absent_keys_are_answered_by_the_filter() {
+    let (world, checkpoint) = cold_world(5_000, 8 << 20);
+    let store = world.open(small(), vec![(checkpoint, ALL)]);
+    store.get(SORTED, 0, &key(0));
+    world.objects.take_counts();
+    for i in 10_000..11_000 {
+        assert_eq!(store.get(SORTED, (i % 8) as u16, &key(i)), None);
+    }
+    let asked = world.objects.take_counts().total();
+    assert!(asked < 40, "{asked} requests for 1000 absent keys");
+}
+
+#[test]
+fn rescaling_copies_and_reads_nothing() {
+    let (world, checkpoint) = cold_world(5_000, 8 << 20);
+    for start in 0..8 {
+        let range = KeyGroupRange { start, end: start };
+        let mut part = world.open(small(), vec![(checkpoint.clone(), range)]);
+        assert_eq!(part.checkpoint().files.len(), 1);
+    }
+    assert_eq!(world.objects.take_counts().total(), 0);
+}
+
+#[test]
+fn cold_reads_of_a_batch_go_together() {
+    let (world, checkpoint) = cold_world(5_000, 8 << 20);
+    let store = world.open(small(), vec![(checkpoint, ALL)]);
+    let keys: Vec<[u8; 4]> = (0..5_000).step_by(8).map(key).collect();
+    let asked: Vec<(u16, &[u8])> = keys.iter().map(|k| (0u16, &k[..])).collect();
+    let answers = store.multi_get(SORTED, &asked);
+    for (k, answer) in keys.iter().zip(answers) {
+        assert_eq!(answer, Some(u32::from_be_bytes(*k).to_le_bytes().repeat(4)));
+    }
+    // One for index and filter; the blocks of one key group lie side by side.
+    assert_eq!(world.objects.take_counts().total(), 2);
+}
+
+#[test]
+fn newly_written_files_are_never_cold() {
+    let world = World::new(8 << 20);
+    let mut worker = world.open(small(), vec![]);
+    for i in 0..2_000 {
+        worker.put(POINTS, 3, &key(i), &key(i));
+    }
+    worker.checkpoint();
+    worker.settle();
+    world.objects.take_counts();
+    for i in 0..2_000 {
+        assert!(matches!(
+            worker.store.get(POINTS, 3, &key(i)).unwrap(),
+            Lookup::Found(_)
+        ));
+    }
+    assert_eq!(worker.store.stats().cold_reads, 0);
+    assert!(worker.store.stats().block_cache_hits >= 2_000);
+}
+
+#[test]
+fn a_cold_scan_gives_the_rows_of_the_moment_it_was_asked() {
+    let (world, checkpoint) = cold_world(4_000, 8 << 20);
+    let mut store = world.open(small(), vec![(checkpoint, ALL)]);
+    store.put(SORTED, 0, &key(8), b"newer");
+    store.delete(SORTED, 0, &key(16));
+    store.put(SORTED, 0, &key(17), b"between");
+    let ScanLookup::Cold(scan) = store.store.scan(SORTED, 0, b"", b"", None, 5).unwrap() else {
+        panic!("nothing is cached");
+    };
+    store.delete(SORTED, 0, &key(0));
+    store.put(SORTED, 0, &key(16), b"too late");
+    store.checkpoint();
+    let rows = world
+        .runtime
+        .block_on(store.store.fetch_scan(scan))
+        .unwrap();
+    let keys: Vec<&[u8]> = rows.rows.iter().map(|(k, _)| &k[..]).collect();
+    assert_eq!(keys, [key(0), key(8), key(17), key(24), key(32)]);
+    assert_eq!(&rows.rows[1].1[..], b"newer");
+    assert!(!rows.done);
+}
+
+#[test]
+fn a_cold_read_sees_the_version_it_was_planned_on_even_when_its_files_were_compacted_away() {
+    let mut world = World::new(8 << 20);
+    let mut worker = world.open(small(), vec![]);
+    worker.put(POINTS, 0, b"k", b"old");
+    let first = worker.checkpoint();
+    drop(worker);
+    world.forget_cache();
+    let mut worker = world.open(small(), vec![(first, ALL)]);
+    let Lookup::Cold(read) = worker.store.get(POINTS, 0, b"k").unwrap() else {
+        panic!("nothing is cached")
+    };
+    let before = worker.store.installs();
+    for round in 0..20u8 {
+        worker.put(POINTS, 0, b"k", &[round]);
+        worker.checkpoint();
+    }
+    worker.settle();
+    assert!(worker.store.installs() > before);
+    let values = world
+        .runtime
+        .block_on(worker.store.fetch(vec![read]))
+        .unwrap();
+    assert_eq!(values[0].as_deref(), Some(&b"old"[..]));
+    assert_eq!(worker.get(POINTS, 0, b"k"), Some(vec![19]));
+}
+
+#[test]
+fn many_fetches_at_once_all_get_their_answers() {
+    let (world, checkpoint) = cold_world(20_000, 64 << 10);
+    let store = world.open(small(), vec![(checkpoint, ALL)]);
+    let mut fetches = Vec::new();
+    for round in 0..50u32 {
+        let wanted: Vec<u32> = (0..100)
+            .map(|i| (round * 7_919 + i * 104_729) % 25_000)
+            .collect();
+        let mut reads = Vec::new();
+        let mut expected = Vec::new();
+        for &i in &wanted {
+            if let Lookup::Cold(read) = store.store.get(SORTED, (i % 8) as u16, &key(i)).unwrap() {
+                reads.push(read);
+                expected.push((i < 20_000).then(|| i.to_le_bytes().repeat(4)));
+            }
+        }
+        fetches.push((store.store.fetch(reads), expected));
+    }
+    world.runtime.block_on(async {
+        let (fetches, expected): (Vec<_>, Vec<_>) = fetches.into_iter().unzip();
+        for (answers, expected) in futures_util::future::join_all(fetches)
+            .await
+            .into_iter()
+            .zip(expected)
+        {
+            let answers: Vec<Option<Vec<u8>>> = answers
+                .unwrap()
+                .into_iter()
+                .map(|a| a.map(|b| b.to_vec()))
+                .collect();
+            assert_eq!(answers, expected);
+        }
+    });
+}
+
+#[test]
+fn reads_survive_errors_that_pass() {
+    let (world, checkpoint) = cold_world(5_000, 2 << 10);
+    world.objects.set_plan(FaultPlan {
+        seed: 5,
+        error_not_applied_per_mille: 50,
+        throttle_per_mille: 20,
+        throttle_burst_requests: 2,
+        ..FaultPlan::default()
+    });
+    let store = world.open(small(), vec![(checkpoint, ALL)]);
+    for i in (0..5_000).step_by(23) {
+        assert_eq!(
+            store.get(SORTED, (i % 8) as u16, &key(i)),
+            Some(i.to_le_bytes().repeat(4))
+        );
+    }
+}

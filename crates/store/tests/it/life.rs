@@ -37,7 +37,7 @@ fn no_flush_starts_between_freeze_and_checkpoint() {
     for i in 0..4000u32 {
         worker.put(POINTS, 0, &i.to_be_bytes(), &[7; 64]);
     }
-    assert!(worker.store.stats().memtable_bytes > 2 * 64 << 10);
+    assert!(worker.store.stats().memtable_bytes > (2 * 64) << 10);
     worker.store.freeze(SORTED).unwrap();
     worker.store.checkpoint().unwrap();
     let checkpoint = worker.wait();
@@ -64,7 +64,7 @@ fn full_memtables_are_flushed_between_checkpoints() {
     let stats = worker.store.stats();
     assert!(stats.flushes >= 1, "{stats:?}");
     assert!(
-        stats.memtable_bytes < 5 * 64 << 10,
+        stats.memtable_bytes < (5 * 64) << 10,
         "writes wait for flushes: {stats:?}"
     );
     let checkpoint = worker.checkpoint();

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use aquifer_store::{Checkpoint, KeyGroupRange, TableId};
-use aquifer_testkit::Rng;
+use aquifer_testkit::{FaultPlan, Rng};
 
 use crate::harness::{POINTS, SORTED, Worker, World, small};
 
@@ -182,7 +182,8 @@ impl Job<'_> {
     }
 }
 
-fn run(seed: u64, cache_bytes: u64, steps: u64) {
+/// Returns how many reads were cold and how many compactions there were, of the workers that were there at the end.
+fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
     let mut world = World::new(cache_bytes);
     let mut job = Job {
         world: &mut world,
@@ -199,7 +200,19 @@ fn run(seed: u64, cache_bytes: u64, steps: u64) {
                 job.check_all();
             }
             3..13 => job.checkpoint(),
-            13..30 => job.check_multi_get(),
+            13..15 => {
+                // Errors that pass, on the way there and on the way back.
+                let plan = FaultPlan {
+                    seed: job.random.next_u64(),
+                    error_not_applied_per_mille: 20,
+                    error_applied_per_mille: 10,
+                    ..FaultPlan::default()
+                };
+                job.world
+                    .objects
+                    .set_plan(if faults { plan } else { FaultPlan::default() });
+            }
+            15..30 => job.check_multi_get(),
             30..80 => job.check_scan(),
             80..130 => job.check_get(),
             130..140 => {
@@ -211,18 +224,32 @@ fn run(seed: u64, cache_bytes: u64, steps: u64) {
         }
     }
     job.check_all();
+    let stats = || job.workers.iter().map(|(_, worker)| worker.store.stats());
+    (
+        stats().map(|s| s.cold_reads).sum(),
+        stats().map(|s| s.compactions).sum(),
+    )
 }
 
 #[test]
 fn like_a_sorted_map_with_a_roomy_cache() {
+    let mut compactions = 0;
     for seed in 0..4 {
-        run(seed, 8 << 20, 12_000);
+        compactions += run(seed, 8 << 20, 12_000, false).1;
     }
+    assert!(compactions > 0);
 }
 
 #[test]
 fn like_a_sorted_map_when_almost_nothing_is_in_memory() {
     for seed in 100..103 {
-        run(seed, 2 << 10, 6_000);
+        assert!(run(seed, 2 << 10, 6_000, false).0 > 100);
+    }
+}
+
+#[test]
+fn like_a_sorted_map_on_an_object_store_that_fails_now_and_then() {
+    for seed in 200..203 {
+        run(seed, 16 << 10, 4_000, true);
     }
 }

@@ -1,0 +1,187 @@
+//! The store: one worker's tree, with a single writer on one thread.
+//!
+//! Writes go to the active memtable of their table. A freeze moves a table's memtable to the frozen list; a checkpoint
+//! turns everything frozen into one file, in the background. Results are installed by [`Store::poll`] in the order the
+//! flushes were started, so every version is a prefix of the writer's history, and a checkpoint is exactly the version
+//! right after its own flush. Between the first freeze of a barrier and [`Store::checkpoint`] no flush is started for
+//! size, so that no file mixes epochs.
+//!
+//! A store whose flush has failed for good reports that error from then on: its memory can no longer become durable, and
+//! the job must go back to its last checkpoint.
+mod reads;
+mod table;
+mod work;
+mod writes;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use self::table::Table;
+use self::work::Flush;
+use crate::Checkpoint;
+use crate::background::Done;
+use crate::compaction::picker::{CompactionJob, CompactionOptions};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::memtable::Memtable;
+use crate::options::{Environment, KeyGroupRange, StoreOptions, StoreStats, TableId, TableOptions};
+use crate::version::Version;
+
+/// One worker's LSM tree: single writer, used from one thread.
+pub struct Store {
+    context: Arc<Context>,
+    /// By table id.
+    tables: Vec<Option<Table>>,
+    version: Arc<Version>,
+    installs: u64,
+    /// Bytes of all active memtables.
+    active_bytes: usize,
+    barrier: bool,
+    /// Flushes that are not installed; oldest first.
+    flushes: VecDeque<Flush>,
+    flushes_started: u64,
+    checkpoints: VecDeque<Checkpoint>,
+    compaction: Option<CompactionJob>,
+    compaction_options: CompactionOptions,
+    compaction_failures: u32,
+    failed: Option<Error>,
+    done: Receiver<Done>,
+    report: Sender<Done>,
+    flushes_installed: u64,
+    compactions_installed: u64,
+    hits: Cell<u64>,
+    cold_reads: Cell<u64>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("directory", &self.context.env.directory)
+            .field("installs", &self.installs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens an empty store, or the union of checkpoints, each clipped to a range. Reads nothing from the object store.
+    pub fn open(
+        env: Environment,
+        options: StoreOptions,
+        restored: Vec<(Checkpoint, KeyGroupRange)>,
+    ) -> Result<Self> {
+        if options.block_bytes == 0 || options.memtable_bytes_max == 0 {
+            return Err(Error::usage(
+                "the sizes of blocks and memtables must be above 0",
+            ));
+        }
+        let compaction_options = CompactionOptions::from(&options);
+        let context = Context::new(env, options);
+        let version = Arc::new(Version::restore(&context, &restored)?);
+        let (report, done) = channel();
+        Ok(Self {
+            context,
+            tables: Vec::new(),
+            version,
+            installs: 0,
+            active_bytes: 0,
+            barrier: false,
+            flushes: VecDeque::new(),
+            flushes_started: 0,
+            checkpoints: VecDeque::new(),
+            compaction: None,
+            compaction_options,
+            compaction_failures: 0,
+            failed: None,
+            done,
+            report,
+            flushes_installed: 0,
+            compactions_installed: 0,
+            hits: Cell::new(0),
+            cold_reads: Cell::new(0),
+        })
+    }
+
+    /// Makes a table known. Creating it again with the same options is fine; rows of a restored table are found again
+    /// under its id.
+    pub fn create_table(&mut self, table: TableId, options: TableOptions) -> Result<()> {
+        let at = usize::from(table.0);
+        if self.tables.len() <= at {
+            self.tables.resize_with(at + 1, || None);
+        }
+        match &mut self.tables[at] {
+            Some(known) if known.options == options => Ok(()),
+            Some(known) => Err(Error::usage(format!(
+                "table {} exists with {:?}, but was asked for with {options:?}",
+                table.0, known.options
+            ))),
+            slot => {
+                let active = Memtable::new(options.ordered);
+                *slot = Some(Table {
+                    options,
+                    active,
+                    frozen: Vec::new(),
+                    passed: false,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    #[inline]
+    fn table(&self, table: TableId) -> Result<&Table> {
+        match self.tables.get(usize::from(table.0)) {
+            Some(Some(found)) => Ok(found),
+            _ => Err(unknown(table)),
+        }
+    }
+
+    /// Counts installed flushes and compactions: a fetched value is still the newest if this has not moved and the
+    /// memtables hold nothing for the key.
+    pub fn installs(&self) -> u64 {
+        self.installs
+    }
+
+    /// Drives background work: installs finished flushes and compactions, starts new ones; returns the checkpoint asked
+    /// for once all its files are durable.
+    pub fn poll(&mut self) -> Result<Option<Checkpoint>> {
+        while let Ok(done) = self.done.try_recv() {
+            self.accept(done)?;
+        }
+        self.install_done()?;
+        Ok(self.checkpoints.pop_front())
+    }
+
+    fn check_failed(&self) -> Result<()> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// What the store has done and holds.
+    pub fn stats(&self) -> StoreStats {
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        let memtables = self.tables.iter().flatten().flat_map(Table::newest_first);
+        StoreStats {
+            memtable_bytes: memtables.map(|memtable| memtable.bytes() as u64).sum(),
+            files: self.version.files().count() as u64,
+            file_bytes: self.version.files().map(|file| file.file.size_bytes).sum(),
+            l0_files: self.version.levels[0].len() as u64,
+            flushes: self.flushes_installed,
+            compactions: self.compactions_installed,
+            bytes_uploaded: self.context.bytes_uploaded.load(relaxed),
+            block_cache_hits: self.hits.get(),
+            block_cache_misses: self.context.blocks_loaded.load(relaxed),
+            cold_reads: self.cold_reads.get(),
+        }
+    }
+}
+
+fn unknown(table: TableId) -> Error {
+    Error::usage(format!(
+        "table {} does not exist: it must be created before it is used",
+        table.0
+    ))
+}
