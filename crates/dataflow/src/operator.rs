@@ -107,6 +107,13 @@ pub struct OpenContext<'a> {
     pub(crate) tables: &'a mut Vec<TableId>,
 }
 
+impl<'a> OpenContext<'a> {
+    /// For whoever drives an operator: a runner, or a test. The tables that the operator registers are appended to `tables`.
+    pub fn new(operator: &'a str, state: &'a StateAccess, tables: &'a mut Vec<TableId>) -> Self {
+        Self { operator, state, tables }
+    }
+}
+
 impl OpenContext<'_> {
     /// Registers a state of this operator. `layout` describes how keys and values are laid out; a checkpoint with another layout is refused.
     pub fn register(&mut self, state: &str, ordered: bool, layout: &str) -> Result<TableId, StateError> {

@@ -9,6 +9,8 @@
 pub mod aggregate;
 mod build;
 pub mod calc;
+#[cfg(test)]
+mod harness;
 pub mod row_key;
 mod stream;
 mod translate;

@@ -301,20 +301,13 @@ impl Translator<'_> {
         Ok(self.calc(input, step, description, schema, windows))
     }
 
-    /// The same columns in other types, where they differ.
+    /// The same columns under other names and in other types, where they differ.
     fn cast_columns(
         &mut self,
         input: StreamNode,
         schema: &SchemaRef,
     ) -> Result<StreamNode, JobError> {
-        let same = input.schema.fields().len() == schema.fields().len()
-            && input
-                .schema
-                .fields()
-                .iter()
-                .zip(schema.fields())
-                .all(|(found, wanted)| found.data_type() == wanted.data_type());
-        if same {
+        if input.schema.fields() == schema.fields() {
             return Ok(input);
         }
         let step = CalcStep::Conform {
