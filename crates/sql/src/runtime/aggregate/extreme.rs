@@ -4,14 +4,13 @@
 
 use aquifer_dataflow::JobError;
 use aquifer_state::access::StateAccess;
-use aquifer_store::TableId;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
 use super::accumulator::{Accumulators, FoldRows, Step, Trace};
 use super::codec::{read_slice, write_slice};
 use super::fold::KeyFold;
-use super::values::{ValueCounts, ValuePairs, first_value};
+use super::values::{ValueCounts, first_value};
 use crate::runtime::row_key::{KeyEncoder, ValueDecoder};
 
 /// The accumulators of one MIN or MAX.
@@ -74,13 +73,12 @@ impl ExtremeAccumulators {
     pub async fn fold_counted(
         &mut self,
         fold: &KeyFold,
-        pairs: &ValuePairs,
         counts: &mut ValueCounts<'_>,
-        table: TableId,
         state: &StateAccess,
         rows: FoldRows<'_>,
         trace: bool,
     ) -> Result<Option<Trace>, JobError> {
+        let (table, pairs) = (counts.table(), counts.pairs());
         // Groups whose extreme went; found again at the end when nobody looks in between.
         let mut lost = vec![false; if trace { 0 } else { fold.groups() }];
         for row in 0..rows.groups.len() {

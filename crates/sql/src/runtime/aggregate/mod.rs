@@ -458,20 +458,11 @@ impl Aggregates {
                 accumulators.fold(input, fold_rows(&signs), trace)
             }
             (Slot::Counted(accumulators, Some(table)), Some(pairs)) => {
-                let table = *table;
                 let mut counts =
-                    ValueCounts::load(table, pairs, state, &mut self.loaded_counts).await?;
+                    ValueCounts::load(*table, pairs, state, &mut self.loaded_counts).await?;
                 let rows = fold_rows(own.as_deref().unwrap_or(signs));
                 accumulators
-                    .fold_counted(
-                        &prepared.fold,
-                        pairs,
-                        &mut counts,
-                        table,
-                        state,
-                        rows,
-                        trace,
-                    )
+                    .fold_counted(&prepared.fold, &mut counts, state, rows, trace)
                     .await
             }
             (Slot::Plain(accumulators), _) => {

@@ -126,6 +126,16 @@ impl<'a> ValueCounts<'a> {
         })
     }
 
+    /// The table that holds the counts.
+    pub fn table(&self) -> TableId {
+        self.table
+    }
+
+    /// The batch's pairs.
+    pub fn pairs(&self) -> &'a ValuePairs {
+        self.pairs
+    }
+
     /// The count of a row's value before it is changed; `None` if the row has no pair.
     pub fn count(&self, row: usize) -> Option<i64> {
         self.pairs.pair(row).map(|pair| self.counts[pair])
