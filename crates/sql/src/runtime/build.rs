@@ -14,14 +14,14 @@ use super::watermark::WatermarkAssign;
 use super::window::{WindowAggregate, WindowAssign};
 use crate::session::JobPlan;
 
-/// Translates a plan and builds it in one go. Where a job is built on several workers, translate once and call [`StreamJob::build`] on each.
+/// Translates a plan with default options and builds it in one go. A front door translates once, so that mistakes show before any worker starts, and
+/// then calls [`StreamJob::build`] on each worker.
 pub fn build_job(
     plan: &JobPlan,
     registry: &ConnectorRegistry,
-    options: &StreamOptions,
     env: &mut Env<'_>,
 ) -> Result<(), JobError> {
-    StreamJob::translate(plan, registry, options)?.build(env)
+    StreamJob::translate(plan, registry, &StreamOptions::default())?.build(env)
 }
 
 impl StreamJob {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aquifer_dataflow::ChangeBatch;
 use aquifer_dataflow::connector::{ConnectorContext, ConnectorFactory, Sink, SinkWriter, Source};
 use aquifer_dataflow::operator::WATERMARK_MAX;
-use arrow::array::{ArrayRef, Int64Array, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
 use arrow::datatypes::{Field, TimeUnit};
 use datafusion_common::ScalarValue;
 use datafusion_expr::{LogicalPlanBuilder, col, lit};
@@ -15,6 +15,7 @@ use super::*;
 use crate::catalog::{CatalogTable, PhysicalScan};
 use crate::logical::WindowKind;
 use crate::runtime::harness::{Worker, lines, materialised};
+use crate::runtime::values::ValuesSource;
 
 /// Reads the rows of EVENTS; writes nowhere. The option `updates` says what the sink takes.
 struct Listed;
