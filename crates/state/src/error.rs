@@ -18,11 +18,13 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// The background runtime went away while something was waiting for it: the job is ending.
+    /// Background work went away while something was waiting for it: the job is ending, or that work has panicked.
     pub(crate) fn runtime_gone(what: &str) -> Self {
         Self::Store(aquifer_store::Error {
             kind: aquifer_store::ErrorKind::Retry,
-            message: format!("{what} was cut off because the background runtime has shut down"),
+            message: format!(
+                "{what} was cut off: the background task that made it has died or the runtime is shutting down"
+            ),
             source: None,
         })
     }

@@ -1,4 +1,85 @@
 //! Keyed and operator state for stream processing.
+//!
+//! A streaming operator remembers things per key: a count, the rows of a window, the last position of a car. This crate keeps them. It gives
+//! operators typed *states*, keeps the bytes in a *backend*, takes *snapshots* without stopping, and lets a job go on with another
+//! number of workers or on another backend.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use aquifer_state::access::StateAccess;
+//! use aquifer_state::key_group::range_of;
+//! use aquifer_state::{
+//!     BackendKind, KeyedStateStore, MapStateDescriptor, StateError, ValueStateDescriptor, open_backend,
+//! };
+//! use aquifer_store::{BlockCache, Environment, StoreOptions};
+//!
+//! # fn main() -> Result<(), StateError> {
+//! let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+//! let environment = Environment {
+//!     objects: Arc::new(object_store::memory::InMemory::new()),
+//!     directory: "job/shared".into(),
+//!     runtime: runtime.handle().clone(),
+//!     block_cache: BlockCache::new(64 << 20),
+//!     file_prefix: "000001-w0".into(),
+//!     waker: Arc::new(|| {}),
+//! };
+//! let (worker, max_parallelism, parallelism) = (0, 128, 1);
+//! let range = range_of(worker, max_parallelism, parallelism);
+//! let backend =
+//!     open_backend(BackendKind::Hashmap, environment, StoreOptions::default(), range, vec![], vec![])?;
+//! let access = StateAccess::new(backend, runtime.handle().clone(), range, max_parallelism, true);
+//!
+//! // What an operator does when it opens:
+//! let states = KeyedStateStore::<String>::new(access.clone(), "7-auctions");
+//! let bids = states.value_state(&ValueStateDescriptor::<u64>::new("bids"))?;
+//! let prices = states.map_state(&MapStateDescriptor::<i64, u64>::new("prices"))?;
+//!
+//! // What it does for each record; its runner sets the current key and overlaps many of these futures:
+//! let process = async |time: i64, price: u64| {
+//!     let count = bids.get().await?.unwrap_or(0);
+//!     bids.put(count + 1)?;
+//!     prices.put(&time, &price)
+//! };
+//! states.set_current_key(&"auction-1".to_string());
+//! access.run(process(20, 700))?;
+//! access.run(process(10, 650))?;
+//!
+//! // The synchronous API over the same state:
+//! assert_eq!(bids.value()?, Some(2));
+//! assert_eq!(prices.sync().entries().collect::<Result<Vec<_>, _>>()?, [(10, 650), (20, 700)]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # States
+//! * [`ValueState`]: one value per key. [`MapState`]: a map per key, iterated in the order of its user keys, loaded in pieces of 128.
+//! * [`TimerService`]: event-time timers, rows of the store like everything else.
+//! * Methods that read return a future that is ready at once when memory can answer, and have a blocking twin
+//!   (`value`, [`MapState::sync`]). Methods that write never wait.
+//! * Operators that work on bytes and batches (SQL) use [`access::StateAccess`] directly: `multi_get`, `put`, `scan`, `prefetch`.
+//!
+//! # Hot is synchronous, cold is asynchronous
+//! A read first asks memory. If memory cannot answer, the read is gathered with the others of the same schedule, and
+//! [`access::StateAccess::issue`] sends them as one grouped request. When the answer comes it is used only if nothing newer
+//! can exist; see [`access`] for the argument.
+//!
+//! # Backends
+//! | `state.backend.type` | working state | snapshot | restore |
+//! |---|---|---|---|
+//! | `forst` | LSM tree on the object store, memory and cache in front | what has changed | opens a list of files, reads nothing |
+//! | `hashmap` | heap | all of it, by a background thread, from frozen layers | reads all rows of its key groups |
+//!
+//! Both write the same files, so a job may change its backend, its parallelism, or both when it is restored. A program that asks for a
+//! state in another layout than the checkpoint has (key type, user key type, serializer, kind) is refused with an error that names both.
+//! States that a program does not have any more stay in its checkpoints.
+//!
+//! # Keys
+//! A key's [key group](key_group) is Flink's, computed from Java's hash code. Keys and user keys are [encoded in order](ordered); values go
+//! through a [serializer](serializer), postcard for serde types.
+//!
+//! # Checkpoints
+//! [`checkpoint`] holds the metadata of a job's checkpoints, where they lie, and who owns their files.
 
 pub mod access;
 mod backend;

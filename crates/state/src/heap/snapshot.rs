@@ -60,11 +60,13 @@ impl SnapshotJob {
         private.waker = Arc::new(move || notify.wake());
         let options = options.clone();
         environment.runtime.spawn_blocking(move || {
+            // Dropped last, whatever happens: the worker hears of a thread that died as well.
+            let _wake = WakeOnDrop(waker);
+            let give = give;
             let written = write(&tables, range, private, options, &progress, &cancelled);
             // First let go of the layers, then tell: the worker folds them when it hears of the end.
             drop(tables);
             let _ = give.send(written);
-            waker();
         });
         job
     }
@@ -85,6 +87,14 @@ impl SnapshotJob {
 impl Drop for SnapshotJob {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+struct WakeOnDrop(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

@@ -1,0 +1,326 @@
+//! Freezing, snapshots, restoring: the same worker, other workers, the other backend.
+use aquifer_state::{
+    BackendKind, MapState, MapStateDescriptor, StateError, ValueState, ValueStateDescriptor,
+};
+
+use crate::backends::table;
+use crate::conformance;
+use crate::world::{Saved, Worker, World, checkpoint_all, owner};
+
+conformance!(
+    a_snapshot_holds_what_was_there_at_the_barrier,
+    operators_freeze_at_their_own_barriers,
+    an_empty_snapshot_restores,
+    untouched_state_is_in_the_next_snapshot,
+    deletions_are_in_the_snapshot,
+    rescaling_one_two_three_one,
+    every_backend_restores_every_other,
+    states_that_the_program_lost_come_back,
+    another_layout_is_refused,
+    a_table_may_become_ordered,
+    one_snapshot_at_a_time,
+);
+
+fn values(worker: &Worker) -> (aquifer_state::KeyedStateStore<u32>, ValueState<String>) {
+    let store = worker.store::<u32>("op");
+    let state = store.value_state(&ValueStateDescriptor::new("v")).unwrap();
+    (store, state)
+}
+
+fn a_snapshot_holds_what_was_there_at_the_barrier(world: &World) {
+    let worker = world.worker();
+    let (store, state) = values(&worker);
+    let set = |key: u32, value: &str| {
+        store.set_current_key(&key);
+        state.put(value.into()).unwrap();
+    };
+    (0..300).for_each(|key| set(key, "before"));
+    let tables = worker.backend.borrow().tables();
+    for (_, table) in &tables {
+        worker.backend.borrow_mut().freeze(*table).unwrap();
+    }
+    // Between the barrier and the snapshot, and while it is being written, work goes on.
+    (100..200).for_each(|key| set(key, "between"));
+    worker.backend.borrow_mut().snapshot(1).unwrap();
+    (150..400).for_each(|key| set(key, "after"));
+    store.set_current_key(&0);
+    state.clear().unwrap();
+    for (key, expected) in [
+        (0, None),
+        (50, Some("before")),
+        (120, Some("between")),
+        (399, Some("after")),
+    ] {
+        store.set_current_key(&key);
+        assert_eq!(
+            worker.value(&state).as_deref(),
+            expected,
+            "while the snapshot is under way"
+        );
+    }
+    let first = worker.finish(1);
+    let second = worker.checkpoint(2);
+
+    let restored = world.restore(&first);
+    let (store, state) = values(&restored);
+    for key in 0..400 {
+        store.set_current_key(&key);
+        let expected = (key < 300).then_some("before");
+        assert_eq!(
+            restored.value(&state).as_deref(),
+            expected,
+            "key {key} of the first checkpoint"
+        );
+    }
+    let restored = world.restore(&second);
+    let (store, state) = values(&restored);
+    for key in 0..400 {
+        store.set_current_key(&key);
+        let expected = match key {
+            0 => None,
+            1..100 => Some("before"),
+            100..150 => Some("between"),
+            _ => Some("after"),
+        };
+        assert_eq!(
+            restored.value(&state).as_deref(),
+            expected,
+            "key {key} of the second checkpoint"
+        );
+    }
+}
+
+fn operators_freeze_at_their_own_barriers(world: &World) {
+    let worker = world.worker();
+    let (up, down) = (
+        table(&worker, "upstream", false),
+        table(&worker, "downstream", true),
+    );
+    worker.access.put(up, 0, b"k", b"epoch 1").unwrap();
+    worker.backend.borrow_mut().freeze(up).unwrap();
+    // The barrier is between the two: records of the next epoch reach the first, of the old epoch the second.
+    worker.access.put(up, 0, b"k", b"epoch 2").unwrap();
+    worker.access.put(up, 0, b"k2", b"epoch 2").unwrap();
+    worker.access.put(down, 0, b"k", b"epoch 1").unwrap();
+    worker.backend.borrow_mut().freeze(down).unwrap();
+    worker.access.put(down, 0, b"k", b"epoch 2").unwrap();
+    worker.backend.borrow_mut().snapshot(1).unwrap();
+    let saved = worker.finish(1);
+    assert_eq!(
+        worker.access.get_blocking(up, 0, b"k").unwrap().as_deref(),
+        Some(&b"epoch 2"[..])
+    );
+
+    let worker = world.restore(&saved);
+    let (up, down) = (
+        table(&worker, "upstream", false),
+        table(&worker, "downstream", true),
+    );
+    let read = |table, key: &[u8]| worker.access.get_blocking(table, 0, key).unwrap();
+    assert_eq!(read(up, b"k").as_deref(), Some(&b"epoch 1"[..]));
+    assert_eq!(read(up, b"k2"), None);
+    assert_eq!(read(down, b"k").as_deref(), Some(&b"epoch 1"[..]));
+}
+
+fn an_empty_snapshot_restores(world: &World) {
+    let worker = world.worker();
+    let saved = worker.checkpoint(1);
+    assert!(saved.keyed[0].1.files.files.is_empty());
+    let worker = world.restore(&saved);
+    let (store, state) = values(&worker);
+    store.set_current_key(&1);
+    assert_eq!(worker.value(&state), None);
+    state.put("x".into()).unwrap();
+    let saved = worker.checkpoint(2);
+    assert!(!saved.keyed[0].1.files.files.is_empty());
+    let stats = worker.backend.borrow().stats();
+    assert!(
+        stats.bytes_uploaded > 0 && stats.files > 0 && stats.state_bytes > 0,
+        "{stats:?}"
+    );
+}
+
+fn untouched_state_is_in_the_next_snapshot(world: &World) {
+    let worker = world.worker();
+    let (store, state) = values(&worker);
+    for key in 0..500 {
+        store.set_current_key(&key);
+        state.put(format!("v{key}")).unwrap();
+    }
+    let mut saved = worker.checkpoint(1);
+    for id in 2..5 {
+        saved = world.restore(&saved).checkpoint(id);
+    }
+    let worker = world.restore(&saved);
+    let (store, state) = values(&worker);
+    for key in 0..500 {
+        store.set_current_key(&key);
+        assert_eq!(worker.value(&state), Some(format!("v{key}")));
+    }
+}
+
+fn deletions_are_in_the_snapshot(world: &World) {
+    let worker = world.worker();
+    let (store, state) = values(&worker);
+    for key in 0..300 {
+        store.set_current_key(&key);
+        state.put("x".into()).unwrap();
+    }
+    worker.checkpoint(1);
+    for key in 0..300 {
+        store.set_current_key(&key);
+        state.clear().unwrap();
+    }
+    let saved = worker.checkpoint(2);
+    let worker = world.restore(&saved);
+    let (store, state) = values(&worker);
+    for key in 0..300 {
+        store.set_current_key(&key);
+        assert_eq!(worker.value(&state), None, "key {key}");
+    }
+}
+
+/// Every key has a count, a map and, in the map, the history of the parallelism under which it was seen.
+fn touch(workers: &[Worker], round: u64) {
+    for worker in workers {
+        let store = worker.store::<i64>("op");
+        let count: ValueState<u64> = store
+            .value_state(&ValueStateDescriptor::new("count"))
+            .unwrap();
+        let seen: MapState<u64, u64> = store.map_state(&MapStateDescriptor::new("seen")).unwrap();
+        for key in (0..400i64).filter(|key| worker.owns(key)) {
+            store.set_current_key(&key);
+            assert!(std::ptr::eq(owner(workers, &key), worker));
+            let old = worker.value(&count);
+            assert_eq!(
+                old,
+                (round > 0).then_some(round),
+                "key {key} in round {round}"
+            );
+            let entries = worker.map_entries(&seen);
+            let expected: Vec<(u64, u64)> = (0..round).map(|r| (r, r + key as u64)).collect();
+            assert_eq!(entries, expected, "key {key} in round {round}");
+            count.put(round + 1).unwrap();
+            seen.put(&round, &(round + key as u64)).unwrap();
+        }
+    }
+}
+
+fn rescaling_one_two_three_one(world: &World) {
+    let mut saved = Saved::default();
+    for (round, parallelism) in [1, 2, 3, 1, 5, 2, 1].into_iter().enumerate() {
+        let workers = world.workers(parallelism, &saved);
+        touch(&workers, round as u64);
+        saved = checkpoint_all(&workers, round as u64 + 1);
+        assert_eq!(saved.keyed.len(), usize::from(parallelism));
+    }
+}
+
+fn every_backend_restores_every_other(world: &World) {
+    use BackendKind::{Forst, Hashmap};
+    let mut saved = Saved::default();
+    let kinds = [Forst, Hashmap, Hashmap, Forst, Forst, Hashmap, Forst];
+    for (round, kind) in kinds.into_iter().enumerate() {
+        world.kind.set(kind);
+        let workers = world.workers(1 + round as u16 % 3, &saved);
+        touch(&workers, round as u64);
+        saved = checkpoint_all(&workers, round as u64 + 1);
+    }
+}
+
+fn states_that_the_program_lost_come_back(world: &World) {
+    let worker = world.worker();
+    let (store, state) = values(&worker);
+    store.set_current_key(&1);
+    state.put("kept".into()).unwrap();
+    let saved = worker.checkpoint(1);
+
+    let worker = world.restore(&saved);
+    let other: ValueState<u8> = worker
+        .store::<u32>("op")
+        .value_state(&ValueStateDescriptor::new("new"))
+        .unwrap();
+    drop(other);
+    let saved = worker.checkpoint(2);
+    assert_eq!(saved.tables.len(), 2);
+
+    let worker = world.restore(&saved);
+    let (store, state) = values(&worker);
+    store.set_current_key(&1);
+    assert_eq!(worker.value(&state).as_deref(), Some("kept"));
+}
+
+fn another_layout_is_refused(world: &World) {
+    let worker = world.worker();
+    let _state = values(&worker);
+    let saved = worker.checkpoint(1);
+    let worker = world.restore(&saved);
+    let refused = |result: Result<(), StateError>, parts: [&str; 2]| match result {
+        Err(StateError::Incompatible(text)) => {
+            for part in parts.into_iter().chain(["`v`", "`op`"]) {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+        other => panic!("expected a refusal, got {other:?}"),
+    };
+    let store = worker.store::<u32>("op");
+    refused(
+        store
+            .value_state(&ValueStateDescriptor::<u64>::new("v"))
+            .map(|_| ()),
+        ["String", "u64"],
+    );
+    refused(
+        store
+            .map_state(&MapStateDescriptor::<u8, u8>::new("v"))
+            .map(|_| ()),
+        ["value-1", "map-1"],
+    );
+    let store = worker.store::<i64>("op");
+    refused(
+        store
+            .value_state(&ValueStateDescriptor::<String>::new("v"))
+            .map(|_| ()),
+        ["key=u32", "key=i64"],
+    );
+}
+
+fn a_table_may_become_ordered(world: &World) {
+    let worker = world.worker();
+    let hashed = table(&worker, "s", false);
+    for i in [3u8, 1, 2] {
+        worker.access.put(hashed, 0, &[i], &[i]).unwrap();
+    }
+    let saved = worker.checkpoint(1);
+    let worker = world.restore(&saved);
+    let ordered = table(&worker, "s", true);
+    assert_eq!(hashed, ordered);
+    worker.access.put(ordered, 0, &[0], &[0]).unwrap();
+    let rows = worker
+        .run(worker.access.scan(ordered, 0, b"", b"", None, 10))
+        .unwrap()
+        .rows;
+    assert_eq!(
+        rows.iter().map(|(key, _)| key[0]).collect::<Vec<_>>(),
+        [0, 1, 2, 3]
+    );
+}
+
+fn one_snapshot_at_a_time(world: &World) {
+    let worker = world.worker();
+    let (store, state) = values(&worker);
+    store.set_current_key(&1);
+    state.put("x".into()).unwrap();
+    let tables = worker.backend.borrow().tables();
+    let freeze = || {
+        for (_, table) in &tables {
+            worker.backend.borrow_mut().freeze(*table).unwrap();
+        }
+    };
+    freeze();
+    worker.backend.borrow_mut().snapshot(1).unwrap();
+    let error = worker.backend.borrow_mut().snapshot(2).unwrap_err();
+    assert!(error.to_string().contains("checkpoint 1"), "{error}");
+    worker.finish(1);
+    worker.checkpoint(3);
+}

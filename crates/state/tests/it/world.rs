@@ -1,0 +1,351 @@
+//! What the tests run in: an object store that outlives workers, and workers that live on it.
+use std::cell::Cell;
+use std::future::Future;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use aquifer_state::access::StateAccess;
+use aquifer_state::key_group::{KeyHash, range_of};
+use aquifer_state::ordered::OrderedKey;
+use aquifer_state::{
+    BackendKind, KeyedSnapshot, KeyedStateStore, MapState, SharedBackend, StateDescription,
+    StateError, TimerService, ValueState, open_backend,
+};
+use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions, TableId};
+use aquifer_testkit::FaultyObjects;
+use futures_util::StreamExt;
+use object_store::memory::InMemory;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub const MAX_PARALLELISM: u16 = 16;
+
+/// A place where jobs run: files stay, workers come and go.
+pub struct World {
+    pub kind: Cell<BackendKind>,
+    pub asynchronous: bool,
+    pub objects: FaultyObjects,
+    pub runtime: tokio::runtime::Runtime,
+    pub options: StoreOptions,
+    pub cache_bytes: u64,
+    attempts: AtomicU64,
+}
+
+/// What a checkpoint keeps.
+#[derive(Clone, Default)]
+pub struct Saved {
+    pub tables: Vec<(StateDescription, TableId)>,
+    pub keyed: Vec<(KeyGroupRange, KeyedSnapshot)>,
+}
+
+impl World {
+    pub fn new(kind: BackendKind, asynchronous: bool) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        Self {
+            kind: Cell::new(kind),
+            asynchronous,
+            objects: FaultyObjects::new(Arc::new(InMemory::new())),
+            runtime,
+            options: StoreOptions {
+                block_bytes: 256,
+                memtable_bytes_max: 16 << 10,
+                l0_files_max: 3,
+                file_bytes_target: 8 << 10,
+                filter_bits_per_key: 10,
+            },
+            cache_bytes: 64 << 10,
+            attempts: AtomicU64::new(0),
+        }
+    }
+
+    pub fn hashmap(asynchronous: bool) -> Self {
+        Self::new(BackendKind::Hashmap, asynchronous)
+    }
+
+    pub fn forst(asynchronous: bool) -> Self {
+        Self::new(BackendKind::Forst, asynchronous)
+    }
+
+    /// One worker that owns every key group.
+    pub fn worker(&self) -> Worker {
+        self.restore(&Saved::default())
+    }
+
+    /// The same from a checkpoint.
+    pub fn restore(&self, saved: &Saved) -> Worker {
+        self.workers(1, saved).pop().unwrap()
+    }
+
+    /// As many workers, each with its key groups, from a checkpoint. Their caches are empty.
+    pub fn workers(&self, parallelism: u16, saved: &Saved) -> Vec<Worker> {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        (0..parallelism)
+            .map(|index| {
+                self.open(
+                    attempt,
+                    index,
+                    range_of(index, MAX_PARALLELISM, parallelism),
+                    saved,
+                )
+                .unwrap()
+            })
+            .collect()
+    }
+
+    fn open(
+        &self,
+        attempt: u64,
+        index: u16,
+        range: KeyGroupRange,
+        saved: &Saved,
+    ) -> Result<Worker, StateError> {
+        let bell = Arc::new(Bell::default());
+        let ring = Arc::clone(&bell);
+        let environment = Environment {
+            objects: Arc::new(self.objects.clone()),
+            directory: "job/shared".into(),
+            runtime: self.runtime.handle().clone(),
+            block_cache: BlockCache::new(self.cache_bytes),
+            file_prefix: format!("{attempt:06}-w{index}"),
+            waker: Arc::new(move || ring.ring()),
+        };
+        let restored = saved
+            .keyed
+            .iter()
+            .filter_map(|(part, snapshot)| {
+                let (start, end) = (part.start.max(range.start), part.end.min(range.end));
+                (start <= end).then(|| (snapshot.clone(), KeyGroupRange { start, end }))
+            })
+            .collect();
+        let backend = open_backend(
+            self.kind.get(),
+            environment,
+            self.options.clone(),
+            range,
+            saved.tables.clone(),
+            restored,
+        )?;
+        let access = StateAccess::new(
+            backend.clone(),
+            self.runtime.handle().clone(),
+            range,
+            MAX_PARALLELISM,
+            self.asynchronous,
+        );
+        Ok(Worker {
+            backend,
+            access,
+            range,
+            bell,
+            asynchronous: self.asynchronous,
+        })
+    }
+}
+
+/// Remembers that it was rung.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    condvar: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.condvar.notify_all();
+    }
+
+    fn wait(&self) {
+        let rung = self.rung.lock().unwrap();
+        let (mut rung, timeout) = self
+            .condvar
+            .wait_timeout_while(rung, Duration::from_secs(60), |rung| !*rung)
+            .unwrap();
+        assert!(
+            !timeout.timed_out(),
+            "the backend did not call its waker for a minute"
+        );
+        *rung = false;
+    }
+}
+
+/// One worker's state.
+#[derive(Clone)]
+pub struct Worker {
+    pub backend: SharedBackend,
+    pub access: StateAccess,
+    pub range: KeyGroupRange,
+    bell: Arc<Bell>,
+    asynchronous: bool,
+}
+
+impl Worker {
+    pub fn store<K: OrderedKey + KeyHash>(&self, operator: &str) -> KeyedStateStore<K> {
+        KeyedStateStore::new(self.access.clone(), operator)
+    }
+
+    /// Freezes every table and makes a snapshot.
+    pub fn checkpoint(&self, id: u64) -> Saved {
+        let tables = self.backend.borrow().tables();
+        for (_, table) in tables {
+            self.backend.borrow_mut().freeze(table).unwrap();
+        }
+        self.backend.borrow_mut().snapshot(id).unwrap();
+        self.finish(id)
+    }
+
+    /// Waits for the snapshot under way.
+    pub fn finish(&self, id: u64) -> Saved {
+        loop {
+            if let Some((done, snapshot)) = self.backend.borrow_mut().poll().unwrap() {
+                assert_eq!(done, id);
+                let tables = self.backend.borrow().tables();
+                return Saved {
+                    tables,
+                    keyed: vec![(self.range, snapshot)],
+                };
+            }
+            self.bell.wait();
+        }
+    }
+
+    pub fn owns<K: KeyHash>(&self, key: &K) -> bool {
+        let group = aquifer_state::key_group::assign_to_key_group(key.hash_code(), MAX_PARALLELISM);
+        self.range.start <= group && group <= self.range.end
+    }
+
+    /// Runs a future on this worker.
+    pub fn run<F: Future>(&self, future: F) -> F::Output {
+        self.access.run(future)
+    }
+
+    // The two APIs under one name, so that each test is written once.
+
+    pub fn value<V>(&self, state: &ValueState<V>) -> Option<V>
+    where
+        V: Serialize + DeserializeOwned + 'static,
+    {
+        if self.asynchronous {
+            self.run(state.get())
+        } else {
+            state.value()
+        }
+        .unwrap()
+    }
+
+    pub fn map_get<UK, UV>(&self, state: &MapState<UK, UV>, user_key: &UK) -> Option<UV>
+    where
+        UK: OrderedKey + 'static,
+        UV: Serialize + DeserializeOwned + 'static,
+    {
+        if self.asynchronous {
+            self.run(state.get(user_key))
+        } else {
+            state.sync().get(user_key)
+        }
+        .unwrap()
+    }
+
+    pub fn map_contains<UK, UV>(&self, state: &MapState<UK, UV>, user_key: &UK) -> bool
+    where
+        UK: OrderedKey + 'static,
+        UV: Serialize + DeserializeOwned + 'static,
+    {
+        if self.asynchronous {
+            self.run(state.contains(user_key))
+        } else {
+            state.sync().contains(user_key)
+        }
+        .unwrap()
+    }
+
+    pub fn map_entries<UK, UV>(&self, state: &MapState<UK, UV>) -> Vec<(UK, UV)>
+    where
+        UK: OrderedKey + 'static,
+        UV: Serialize + DeserializeOwned + 'static,
+    {
+        if self.asynchronous {
+            self.collect(state.entries())
+        } else {
+            state.sync().entries().collect::<Result<_, _>>().unwrap()
+        }
+    }
+
+    pub fn map_is_empty<UK, UV>(&self, state: &MapState<UK, UV>) -> bool
+    where
+        UK: OrderedKey + 'static,
+        UV: Serialize + DeserializeOwned + 'static,
+    {
+        if self.asynchronous {
+            self.run(state.is_empty())
+        } else {
+            state.sync().is_empty()
+        }
+        .unwrap()
+    }
+
+    pub fn map_clear<UK, UV>(&self, state: &MapState<UK, UV>)
+    where
+        UK: OrderedKey + 'static,
+        UV: Serialize + DeserializeOwned + 'static,
+    {
+        if self.asynchronous {
+            self.run(state.clear())
+        } else {
+            state.sync().clear()
+        }
+        .unwrap();
+    }
+
+    pub fn collect<T>(&self, stream: aquifer_state::StateStream<T>) -> Vec<T> {
+        self.run(stream.map(Result::unwrap).collect::<Vec<T>>())
+    }
+
+    /// Fires everything up to the watermark; returns (timestamp, key bytes, namespace) in the order of firing.
+    pub fn fire(&self, timers: &TimerService, watermark: i64) -> Vec<(i64, Vec<u8>, Vec<u8>)> {
+        let mut fired = Vec::new();
+        while let Some(piece) = self.run(timers.next_due(watermark)).unwrap() {
+            assert!(!piece.is_empty());
+            fired.extend(
+                piece
+                    .into_iter()
+                    .map(|t| (t.timestamp, t.key.to_vec(), t.namespace.to_vec())),
+            );
+        }
+        fired
+    }
+}
+
+/// The parts of all workers of one checkpoint.
+pub fn checkpoint_all(workers: &[Worker], id: u64) -> Saved {
+    let mut saved = Saved::default();
+    for worker in workers {
+        let part = worker.checkpoint(id);
+        if saved.tables.is_empty() {
+            saved.tables = part.tables.clone();
+        }
+        assert_eq!(
+            saved.tables, part.tables,
+            "workers must number tables alike"
+        );
+        saved.keyed.extend(part.keyed);
+    }
+    saved
+}
+
+/// The worker that owns a key.
+pub fn owner<'a, K: KeyHash + Hash>(workers: &'a [Worker], key: &K) -> &'a Worker {
+    workers.iter().find(|worker| worker.owns(key)).unwrap()
+}
+
+/// Makes a shared flag.
+pub fn flag() -> Rc<Cell<bool>> {
+    Rc::new(Cell::new(false))
+}
