@@ -173,10 +173,12 @@ fn job(
         && runs.iter().flatten().all(|file| {
             !file.is_clipped() && file.file.size_bytes >= options.file_bytes_target / 2
         });
-    let drop_tombstones = is_bottom(version, output_level, &lower, &upper);
     if !below.is_empty() {
         runs.push(below.to_vec());
     }
+    // The files of the output level may reach farther than those above, and their tombstones may hide what lies deeper.
+    let (lower, upper) = span(runs.iter().flatten());
+    let drop_tombstones = is_bottom(version, output_level, &lower, &upper);
     CompactionJob {
         runs,
         output_level: output_level as u8,

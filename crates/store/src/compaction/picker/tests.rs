@@ -97,6 +97,22 @@ fn tombstones_stay_while_something_lies_below() {
     assert!(!pick(&version(&files), &OPTIONS).unwrap().drop_tombstones);
 }
 
+/// The file of L1 that is dragged along reaches farther than L0 does, and its tombstones hide what lies in L2 out there:
+/// dropping them once brought timers back that had fired.
+#[test]
+fn tombstones_of_a_dragged_file_stay_while_something_lies_below_it() {
+    let files = [
+        (0, 4, 5, 50),
+        (0, 4, 5, 50),
+        (0, 4, 5, 50),
+        (0, 4, 5, 50),
+        (1, 0, 9, 90),
+        (2, 1, 1, 10),
+    ];
+    let job = pick(&version(&files), &OPTIONS).unwrap();
+    assert_eq!((job.runs.len(), job.drop_tombstones), (5, false));
+}
+
 #[test]
 fn light_files_are_merged_within_l0() {
     let files = [
