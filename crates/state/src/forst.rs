@@ -3,6 +3,8 @@
 //! A thin coat over [`Store`]: it knows states by name, turns key groups that are not the worker's into a clear error, and gives a
 //! snapshot the number of its checkpoint. A snapshot costs what has changed since the last one.
 
+use std::collections::BTreeSet;
+
 use aquifer_store::{
     Checkpoint, ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows,
     Store, StoreOptions, TableId,
@@ -19,6 +21,8 @@ pub(crate) struct ForstBackend {
     store: Store,
     registry: TableRegistry,
     range: KeyGroupRange,
+    /// Tables that this program uses. The rows of others stay in the files; compactions keep them.
+    registered: BTreeSet<TableId>,
     /// The checkpoint that is being made durable.
     pending: Option<u64>,
 }
@@ -32,15 +36,11 @@ impl ForstBackend {
         registry: TableRegistry,
         restored: Vec<(Checkpoint, KeyGroupRange)>,
     ) -> Result<Self, StateError> {
-        let mut store = Store::open(environment, options, restored)?;
-        // Tables that the program no longer registers live on: compactions must keep their rows.
-        for (table, options) in registry.options() {
-            store.create_table(table, options)?;
-        }
         Ok(Self {
-            store,
+            store: Store::open(environment, options, restored)?,
             registry,
             range,
+            registered: BTreeSet::new(),
             pending: None,
         })
     }
@@ -56,6 +56,7 @@ impl KeyedStateBackend for ForstBackend {
             Registered::New(table) | Registered::Known(table) => {
                 self.store
                     .create_table(table, description.options.clone())?;
+                self.registered.insert(table);
                 table
             }
         })
@@ -128,6 +129,10 @@ impl KeyedStateBackend for ForstBackend {
     }
 
     fn freeze(&mut self, table: TableId) -> Result<(), StateError> {
+        if !self.registered.contains(&table) && self.registry.contains(table) {
+            // A state that this program does not have: nothing was written to it.
+            return Ok(());
+        }
         Ok(self.store.freeze(table)?)
     }
 

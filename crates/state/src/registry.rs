@@ -76,6 +76,11 @@ impl TableRegistry {
             .map(|(description, id)| (*id, description.options.clone()))
     }
 
+    /// True for every table of the checkpoint or the program.
+    pub(crate) fn contains(&self, table: TableId) -> bool {
+        self.tables.iter().any(|(_, id)| *id == table)
+    }
+
     /// For the checkpoint's metadata.
     pub(crate) fn tables(&self) -> Vec<(StateDescription, TableId)> {
         self.tables.clone()

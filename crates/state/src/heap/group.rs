@@ -74,6 +74,11 @@ impl Group {
         self.frozen.clone()
     }
 
+    /// True if nothing was written since the last freeze.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.active.len() == 0
+    }
+
     /// True if there are layers to fold.
     pub(crate) fn is_layered(&self) -> bool {
         !self.frozen.is_empty()

@@ -298,6 +298,15 @@ impl KeyedStateBackend for HeapBackend {
             .get_mut(index)
             .and_then(Option::as_mut)
             .ok_or_else(|| unknown_table(table))?;
+        if matches!(self.frozen.get(index), Some(Some(_))) {
+            return if heap.groups.iter().all(Group::is_unwritten) {
+                Ok(())
+            } else {
+                Err(StateError::Usage(format!(
+                    "table {index} was frozen twice in one barrier, with rows written in between"
+                )))
+            };
+        }
         let frozen = FrozenTable {
             table,
             groups: heap.groups.iter_mut().map(Group::freeze).collect(),

@@ -19,6 +19,7 @@ conformance!(
     another_layout_is_refused,
     a_table_may_become_ordered,
     one_snapshot_at_a_time,
+    freezing_twice_is_refused,
 );
 
 fn values(worker: &Worker) -> (aquifer_state::KeyedStateStore<u32>, ValueState<String>) {
@@ -323,4 +324,15 @@ fn one_snapshot_at_a_time(world: &World) {
     assert!(error.to_string().contains("checkpoint 1"), "{error}");
     worker.finish(1);
     worker.checkpoint(3);
+}
+
+fn freezing_twice_is_refused(world: &World) {
+    let worker = world.worker();
+    let rows = table(&worker, "s", false);
+    worker.access.put(rows, 0, b"k", b"1").unwrap();
+    worker.backend.borrow_mut().freeze(rows).unwrap();
+    worker.backend.borrow_mut().freeze(rows).unwrap();
+    worker.access.put(rows, 0, b"k", b"2").unwrap();
+    let error = worker.backend.borrow_mut().freeze(rows).unwrap_err();
+    assert!(error.to_string().contains("frozen twice"), "{error}");
 }

@@ -204,7 +204,8 @@ impl Worker {
     /// Waits for the snapshot under way.
     pub fn finish(&self, id: u64) -> Saved {
         loop {
-            if let Some((done, snapshot)) = self.backend.borrow_mut().poll().unwrap() {
+            let polled = self.backend.borrow_mut().poll().unwrap();
+            if let Some((done, snapshot)) = polled {
                 assert_eq!(done, id);
                 let tables = self.backend.borrow().tables();
                 return Saved {
