@@ -13,6 +13,8 @@ pub mod calc;
 mod harness;
 pub mod row_key;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod values;
 pub mod watermark;
