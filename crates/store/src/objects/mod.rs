@@ -26,7 +26,7 @@ use crate::Error;
 use location::Location;
 
 pub use error::request_error;
-pub use probe::{ALLOW_UNSAFE_COMMITS, probe_create_if_absent};
+pub use probe::{ALLOW_UNSAFE_COMMITS, CreateIfAbsent, create_if_absent, probe_create_if_absent};
 
 /// Opens the store that `uri` names and says below which path of it everything is to lie.
 ///

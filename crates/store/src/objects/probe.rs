@@ -24,73 +24,91 @@ const TRIES_MAX: usize = 4;
 enum Created {
     Mine,
     Taken,
+    Unsupported,
+}
+
+/// What the probe found.
+#[derive(Clone, Debug)]
+pub enum CreateIfAbsent {
+    /// Of several conditional puts of one name exactly one succeeds.
+    Honoured,
+    /// Not so; the error says what was seen and which key accepts it.
+    Ignored(Error),
+}
+
+/// [`create_if_absent`] for callers who accept nothing else: fails with a `Usage` error when the store does not honour the
+/// condition, and with the store's own error when it cannot be asked.
+pub async fn probe_create_if_absent(objects: &dyn ObjectStore, base: &Path) -> Result<(), Error> {
+    match create_if_absent(objects, base).await? {
+        CreateIfAbsent::Honoured => Ok(()),
+        CreateIfAbsent::Ignored(error) => Err(error),
+    }
 }
 
 /// Checks that of several conditional puts of one name exactly one succeeds, one after the other and at the same time.
 ///
-/// Leaves nothing behind (an interrupted probe leaves a few bytes under `_probe/`). Fails with a `Usage` error when the store
-/// does not honour the condition, and with the store's own error when it cannot be asked.
-pub async fn probe_create_if_absent(objects: &dyn ObjectStore, base: &Path) -> Result<(), Error> {
-    probe_in_turn(objects, base).await?;
-    probe_in_race(objects, base).await
+/// Leaves nothing behind; an interrupted probe leaves a few bytes under `_probe/`.
+pub async fn create_if_absent(
+    objects: &dyn ObjectStore,
+    base: &Path,
+) -> Result<CreateIfAbsent, Error> {
+    if let Some(found) = fault_in_turn(objects, base).await? {
+        return Ok(CreateIfAbsent::Ignored(refusal(objects, &found)));
+    }
+    Ok(match fault_in_race(objects, base).await? {
+        Some(found) => CreateIfAbsent::Ignored(refusal(objects, &found)),
+        None => CreateIfAbsent::Honoured,
+    })
 }
 
-async fn probe_in_turn(objects: &dyn ObjectStore, base: &Path) -> Result<(), Error> {
+async fn fault_in_turn(objects: &dyn ObjectStore, base: &Path) -> Result<Option<String>, Error> {
     for path in scratch_names(base, "turn") {
         match create(objects, &path, "first").await? {
             Created::Taken => continue,
+            Created::Unsupported => {
+                return Ok(Some("it does not offer conditional puts".to_owned()));
+            }
             Created::Mine => {}
         }
         let second = create(objects, &path, "second").await;
         let content = content(objects, &path).await;
         remove(objects, &path).await;
-        return match (second?, content?.as_deref()) {
-            (Created::Taken, Some("first")) => Ok(()),
-            (Created::Taken, _) => Err(refusal(
-                objects,
-                "a refused conditional put has overwritten the object",
-            )),
-            (Created::Mine, _) => Err(refusal(
-                objects,
-                "a second conditional put of the same name succeeded",
-            )),
+        let found = match (second?, content?.as_deref()) {
+            (Created::Taken, Some("first")) => return Ok(None),
+            (Created::Mine, _) => "a second conditional put of the same name succeeded",
+            (_, _) => "a refused conditional put has changed the object",
         };
+        return Ok(Some(found.to_owned()));
     }
     // Each of the names was refused to us: the condition is looked at.
-    Ok(())
+    Ok(None)
 }
 
-async fn probe_in_race(objects: &dyn ObjectStore, base: &Path) -> Result<(), Error> {
+async fn fault_in_race(objects: &dyn ObjectStore, base: &Path) -> Result<Option<String>, Error> {
     for path in scratch_names(base, "race") {
         let racers: Vec<String> = (0..RACERS).map(|i| format!("racer {i}")).collect();
         let answers = join_all(racers.iter().map(|body| put(objects, &path, body))).await;
         let mut winners = racers
             .iter()
             .zip(&answers)
-            .filter(|(_, answer)| answer.is_ok())
-            .map(|(body, _)| body);
-        let (winner, more) = (winners.next(), winners.count());
-        let Some(winner) = winner else {
+            .filter(|(_, answer)| answer.is_ok());
+        let (Some((winner, _)), more) = (winners.next(), winners.count()) else {
             continue;
         };
         let content = content(objects, &path).await;
         remove(objects, &path).await;
-        return if more > 0 {
-            let what = format!(
-                "{} of {RACERS} conditional puts of the same name at the same time succeeded",
-                more + 1
-            );
-            Err(refusal(objects, &what))
-        } else if content?.as_ref() == Some(winner) {
-            Ok(())
-        } else {
-            Err(refusal(
-                objects,
-                "the object does not hold what the only successful conditional put wrote",
+        return Ok(if more > 0 {
+            let many = more + 1;
+            Some(format!(
+                "{many} of {RACERS} conditional puts of one name at the same time succeeded"
             ))
-        };
+        } else if content?.as_ref() == Some(winner) {
+            None
+        } else {
+            Some("a refused conditional put in a race has changed the object".to_owned())
+        });
     }
-    Ok(())
+    Ok(None)
 }
 
 fn scratch_names(base: &Path, test: &str) -> impl Iterator<Item = Path> {
@@ -119,10 +137,7 @@ async fn create(objects: &dyn ObjectStore, path: &Path, body: &str) -> Result<Cr
             Ok(()) => return Ok(Created::Mine),
             Err(ObjectError::AlreadyExists { .. }) => return Ok(Created::Taken),
             Err(ObjectError::NotImplemented { .. } | ObjectError::NotSupported { .. }) => {
-                return Err(refusal(
-                    objects,
-                    "the store does not offer conditional puts",
-                ));
+                return Ok(Created::Unsupported);
             }
             Err(ObjectError::Generic { .. }) if tries < TRIES_MAX => tries += 1,
             Err(error) => return Err(request_error("write", path, error)),
