@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod changelog;
 pub mod error;
 pub mod logical;
+pub mod parser;
 pub mod runtime;
 pub mod session;
 
