@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use datafusion_common::DataFusionError;
 
+use crate::nearest::nearest;
+
 /// A place in a script; both count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -103,18 +105,51 @@ pub(crate) fn plan_message(error: &DataFusionError) -> String {
         return message;
     }
     let message = root.strip_backtrace();
-    for prefix in [
-        "Error during planning: ",
-        "This feature is not implemented: ",
-        "Schema error: ",
-        "External error: ",
-        "Execution error: ",
-    ] {
-        if let Some(rest) = message.strip_prefix(prefix) {
-            return rest.to_string();
-        }
+    if let Some(message) = unknown_function(&message) {
+        return message;
     }
-    message
+    let mut text = message.as_str();
+    // A function's own complaint about its arguments, without what DataFusion says around it.
+    if let Some((_, rest)) = text.split_once("coercion failed with: ") {
+        text = rest
+            .split_once(". No function matches")
+            .map_or(rest, |(own, _)| own);
+    }
+    while let Some(rest) = LAYERS.iter().find_map(|layer| text.strip_prefix(layer)) {
+        text = rest;
+    }
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// What DataFusion puts before a message.
+const LAYERS: &[&str] = &[
+    "Error during planning: ",
+    "This feature is not implemented: ",
+    "Schema error: ",
+    "External error: ",
+    "Execution error: ",
+    "Arrow error: ",
+    "Cast error: ",
+];
+
+/// A better message for a function that is not there.
+fn unknown_function(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("Invalid function '")?;
+    let (name, rest) = rest.split_once('\'')?;
+    let guess = rest
+        .split_once("Did you mean '")
+        .and_then(|(_, rest)| rest.split_once('\''))
+        .map(|(guess, _)| guess);
+    let upper = name.to_ascii_uppercase();
+    let what = if crate::functions::is_known_to_flink(name) {
+        format!("Flink's function {upper} is not supported yet")
+    } else {
+        format!("there is no function {upper}")
+    };
+    Some(match nearest(name, guess) {
+        Some(guess) => format!("{what}; did you mean {}?", guess.to_ascii_uppercase()),
+        None => what,
+    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,12 @@
 pub mod catalog;
 pub mod changelog;
 pub mod error;
+pub mod functions;
 pub mod logical;
+mod nearest;
+mod optimize;
 pub mod parser;
+mod planner;
 pub mod runtime;
 pub mod session;
 

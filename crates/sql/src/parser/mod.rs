@@ -9,6 +9,7 @@ mod dialect;
 mod script;
 mod statement;
 
+pub(crate) use data_type::{LTZ_ZONE, decimal_type, timestamp_unit};
 pub use script::{is_complete, parse_script};
 pub use statement::{
     ColumnDefinition, ColumnDefinitionKind, ColumnType, CreateTable, CreateView, ExplainTarget,
