@@ -129,8 +129,14 @@ impl Job<'_> {
             worker.start_checkpoint();
         }
         let then = self.model.clone();
+        // Nothing is installed before somebody polls: here reads merge active and frozen memtables and files.
         for _ in 0..self.random.below(200) {
-            self.write();
+            match self.random.below(20) {
+                0 => self.check_multi_get(),
+                1..4 => self.check_scan(),
+                4..6 => self.check_get(),
+                _ => self.write(),
+            }
         }
         let files = self
             .workers
