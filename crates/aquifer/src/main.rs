@@ -1,2 +1,7 @@
-//! TBD
-fn main() {}
+//! The `aquifer` command; see `aquifer --help`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -7,7 +7,6 @@
 //! afterwards (in bounded pieces, by `poll`).
 
 mod group;
-mod live;
 mod rows;
 mod snapshot;
 

@@ -185,9 +185,3 @@ fn unknown(table: TableId) -> Error {
         table.0
     ))
 }
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.context.stop();
-    }
-}

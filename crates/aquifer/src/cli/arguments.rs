@@ -1,0 +1,159 @@
+//! The command line and its help texts.
+
+use std::path::PathBuf;
+
+use aquifer_dataflow::config::{ConfigError, Configuration, Layer, options};
+use clap::{Args, Parser, Subcommand};
+
+/// Stream processing whose state lives on an object store.
+#[derive(Debug, Parser)]
+#[command(name = "aquifer", version, about, long_about = None, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a script of Flink SQL, or open a prompt.
+    ///
+    /// Rows of print tables and of SELECTs go to standard output, everything else to standard error. All INSERTs of a script run together as one job,
+    /// at its end or before the next SELECT; a SELECT runs as a job of its own and prints its changelog.
+    ///
+    /// Exit status: 0 finished, 1 the job failed, 2 the text or the configuration is wrong.
+    Sql(SqlArguments),
+}
+
+/// Arguments of `aquifer sql`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SqlArguments {
+    /// The script; `-` reads standard input. Without it: a prompt on a terminal, else standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// A configuration file with Flink's keys, nested or flat.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Set a configuration key; wins over the file and over SET in the script. May be given several times.
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub define: Vec<String>,
+
+    /// Number of workers: short for -D parallelism.default=N.
+    #[arg(short, long, value_name = "N")]
+    pub parallelism: Option<String>,
+
+    /// Go on from the newest checkpoint of the job of this name (pipeline.name, or else the script's file name without its ending).
+    #[arg(long)]
+    pub resume: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  aquifer sql -f auctions.sql
+  aquifer sql -f auctions.sql --resume -p 3
+  aquifer sql -f auctions.sql -D execution.checkpointing.interval=10s -D execution.checkpointing.dir=s3://bucket/checkpoints
+  echo \"SHOW TABLES;\" | aquifer sql -f -";
+
+impl SqlArguments {
+    /// Puts `-D` and `-p` into their layer of the configuration.
+    pub fn define_in(&self, configuration: &mut Configuration) -> Result<(), ConfigError> {
+        for definition in &self.define {
+            let (key, value) = definition.split_once('=').ok_or_else(|| {
+                ConfigError::new(format!(
+                    "-D: expected key=value, found '{}'",
+                    key_only(definition)
+                ))
+            })?;
+            configuration
+                .put(Layer::CommandLine, key.trim(), value)
+                .map_err(|error| ConfigError::new(format!("-D {}", error.message)))?;
+        }
+        if let Some(parallelism) = &self.parallelism {
+            configuration
+                .put(Layer::CommandLine, options::PARALLELISM.key, parallelism)
+                .map_err(|error| ConfigError::new(format!("-p: {}", error.message)))?;
+        }
+        Ok(())
+    }
+}
+
+/// What may be shown of a definition without `=`: it could be a secret that was put in the wrong place.
+fn key_only(definition: &str) -> String {
+    definition
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c))
+        .take(80)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn sql(arguments: &[&str]) -> SqlArguments {
+        let all = ["aquifer", "sql"].iter().chain(arguments);
+        let Command::Sql(sql) = Arguments::try_parse_from(all).unwrap().command;
+        sql
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn definitions_and_parallelism_are_the_command_lines_layer() {
+        let mut configuration = Configuration::default();
+        configuration
+            .put(Layer::Session, "parallelism.default", "1")
+            .unwrap();
+        let arguments = sql(&[
+            "-f",
+            "-",
+            "-D",
+            "pipeline.name=a=b",
+            "-Dexecution.checkpointing.interval=1 s",
+            "-p",
+            "3",
+            "--resume",
+        ]);
+        assert!(arguments.resume);
+        arguments.define_in(&mut configuration).unwrap();
+        assert_eq!(configuration.get(&options::PARALLELISM), 3);
+        assert_eq!(
+            configuration.get(&options::JOB_NAME).as_deref(),
+            Some("a=b")
+        );
+        assert_eq!(
+            configuration
+                .get(&options::CHECKPOINT_INTERVAL)
+                .unwrap()
+                .as_secs(),
+            1
+        );
+    }
+
+    #[test]
+    fn wrong_definitions_say_where_they_came_from() {
+        let refusal = |arguments: &[&str]| {
+            sql(arguments)
+                .define_in(&mut Configuration::default())
+                .unwrap_err()
+                .message
+        };
+        assert_eq!(
+            refusal(&["-D", "pipeline.name"]),
+            "-D: expected key=value, found 'pipeline.name'"
+        );
+        assert_eq!(
+            refusal(&["-p", "many"]),
+            "-p: parallelism.default: expected a whole number from 1 to 32768, found 'many'"
+        );
+        assert!(refusal(&["-D", "pipline.name=x"]).ends_with("did you mean 'pipeline.name'?"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the real binary: what it prints where, how it ends, and that a killed job goes on where its last checkpoint was.
+
+mod command;
+mod configuration;
+mod kill;
+mod output;
+mod prompt;
+mod s3;
+mod servers;
+mod support;
