@@ -22,6 +22,7 @@ pub mod window;
 
 pub use build::build_job;
 pub use stream::{StreamJob, StreamOptions};
+pub use translate::explain_changelog;
 
 use aquifer_dataflow::JobError;
 use datafusion_common::DataFusionError;

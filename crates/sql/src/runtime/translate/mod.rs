@@ -5,13 +5,14 @@
 
 mod aggregate;
 mod calc;
+mod described;
 mod event_time;
 mod source;
 
 use std::sync::Arc;
 
 use aquifer_dataflow::JobError;
-use aquifer_dataflow::connector::{ConnectorRegistry, TableSpec};
+use aquifer_dataflow::connector::{ConnectorRegistry, Sink, TableSpec};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion_common::DFSchemaRef;
 use datafusion_expr::execution_props::ExecutionProps;
@@ -34,30 +35,45 @@ impl StreamJob {
         registry: &ConnectorRegistry,
         options: &StreamOptions,
     ) -> Result<Self, JobError> {
-        let mut translator = Translator {
-            registry,
-            options,
-            operators: 0,
-        };
-        let sinks = plan
-            .sinks
-            .iter()
-            .map(|sink| translator.sink(sink))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            sinks,
-            late_rows: Arc::default(),
-        })
+        Translator::new(Some(registry), options).job(plan)
     }
 }
 
+/// The operators that a plan becomes, one per line, with the kinds of rows that each makes, for `EXPLAIN CHANGELOG_MODE`. No connector is asked, so
+/// what only a connector refuses is not refused here.
+pub fn explain_changelog(plan: &JobPlan) -> Result<String, JobError> {
+    let job = Translator::new(None, &StreamOptions::default()).job(plan)?;
+    Ok(job.describe())
+}
+
 struct Translator<'a> {
-    registry: &'a ConnectorRegistry,
+    /// Without connectors the result can be described, but not run.
+    registry: Option<&'a ConnectorRegistry>,
     options: &'a StreamOptions,
     operators: usize,
 }
 
-impl Translator<'_> {
+impl<'a> Translator<'a> {
+    fn new(registry: Option<&'a ConnectorRegistry>, options: &'a StreamOptions) -> Self {
+        Self {
+            registry,
+            options,
+            operators: 0,
+        }
+    }
+
+    fn job(mut self, plan: &JobPlan) -> Result<StreamJob, JobError> {
+        let sinks = plan
+            .sinks
+            .iter()
+            .map(|sink| self.sink(sink))
+            .collect::<Result<_, _>>()?;
+        Ok(StreamJob {
+            sinks,
+            late_rows: Arc::default(),
+        })
+    }
+
     fn uid(&mut self, kind: &str) -> String {
         self.operators += 1;
         format!("{}-{kind}", self.operators)
@@ -65,26 +81,29 @@ impl Translator<'_> {
 
     fn sink(&mut self, planned: &PlannedSink) -> Result<StreamSink, JobError> {
         let input = self.node(&planned.plan)?;
-        let (sink, input, name) = match &planned.target {
+        let (spec, connector, name) = match &planned.target {
             SinkTarget::Collect => {
-                let sink = match &self.options.collect {
-                    Some(sink) => Arc::clone(sink),
-                    None => self.registry.get("print")?.sink(&TableSpec {
-                        name: "SELECT".to_owned(),
-                        schema: Arc::clone(&input.schema),
-                        options: Default::default(),
-                        primary_key: Vec::new(),
-                        partitioned_by: Vec::new(),
-                    })?,
+                let spec = TableSpec {
+                    name: "SELECT".to_owned(),
+                    schema: Arc::clone(&input.schema),
+                    options: Default::default(),
+                    primary_key: Vec::new(),
+                    partitioned_by: Vec::new(),
                 };
-                (sink, input, "collect".to_owned())
+                (spec, "print", "collect".to_owned())
             }
-            SinkTarget::Table(table) => {
-                let sink = self.registry.get(&table.connector)?.sink(&table.spec)?;
-                let input = self.conform(input, &table.spec)?;
-                (sink, input, table.spec.name.clone())
-            }
+            SinkTarget::Table(table) => (
+                table.spec.clone(),
+                table.connector.as_str(),
+                table.spec.name.clone(),
+            ),
         };
+        let sink = match (self.registry, &planned.target, &self.options.collect) {
+            (_, SinkTarget::Collect, Some(sink)) => Arc::clone(sink),
+            (Some(registry), _, _) => registry.get(connector)?.sink(&spec)?,
+            (None, _, _) => Arc::new(described::Described) as Arc<dyn Sink>,
+        };
+        let input = self.conform(input, &spec)?;
         if input.mode == ChangelogMode::Updating && !sink.accepts_updates() {
             let by = input.updates_by.as_deref().unwrap_or("the query");
             return Err(JobError::usage(format!(

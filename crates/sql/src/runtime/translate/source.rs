@@ -9,6 +9,7 @@ use arrow::datatypes::Schema;
 use datafusion_common::{Column, DFSchema, DFSchemaRef};
 use datafusion_expr::{EmptyRelation, Expr, TableScan, Values};
 
+use super::described::Described;
 use super::{Translator, list, physical, schema_of, unsupported};
 use crate::catalog::scanned_table;
 use crate::changelog::ChangelogMode;
@@ -28,7 +29,10 @@ impl Translator<'_> {
         if scan.fetch.is_some() {
             return Err(unsupported("LIMIT and FETCH"));
         }
-        let source = self.registry.get(&table.connector)?.source(&table.spec)?;
+        let source = match self.registry {
+            Some(registry) => registry.get(&table.connector)?.source(&table.spec)?,
+            None => Arc::new(Described),
+        };
         let physical = &table.spec.schema;
         let mut node = StreamNode {
             uid: self.uid("source"),

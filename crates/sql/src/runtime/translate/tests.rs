@@ -326,6 +326,24 @@ fn what_cannot_run_is_refused_by_its_sql_name() {
 }
 
 #[test]
+fn the_changelog_is_explained_without_connectors() {
+    let plan = events()
+        .aggregate(vec![col("k")], vec![sum(col("v")).alias("s")])
+        .unwrap()
+        .build()
+        .unwrap();
+    let target = SinkTarget::Collect;
+    let text = explain_changelog(&JobPlan::new(vec![PlannedSink { plan, target }])).unwrap();
+    assert_eq!(
+        text,
+        "4-sink collect\n  \
+         3-group-aggregate group by [ev.k], compute [sum(ev.v) AS s] [I,UB,UA,D]\n    \
+         2-calc select ev.k, ev.v [I]\n      \
+         1-source table ev (listed) [I]\n"
+    );
+}
+
+#[test]
 fn the_fingerprint_follows_what_is_computed() {
     let fingerprint = |bound: i64| {
         let plan = events()
