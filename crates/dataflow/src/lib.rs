@@ -9,6 +9,7 @@ pub mod job;
 mod envelope;
 pub mod operator;
 mod payload;
+mod control;
 mod runner;
 mod time;
 mod worker;

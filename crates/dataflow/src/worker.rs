@@ -16,6 +16,7 @@ use timely::scheduling::Activator;
 
 use crate::JobError;
 use crate::connector::ConnectorContext;
+use crate::job::JobCounters;
 
 /// What all workers of this process share during one attempt.
 pub(crate) struct Attempt {
@@ -23,10 +24,8 @@ pub(crate) struct Attempt {
     error: Mutex<Option<JobError>>,
     /// The largest tick of any source: sources follow it, so that the slowest does not look like a stalled one.
     pub tick: AtomicU64,
-    /// Rows read by sources.
-    pub rows_in: AtomicU64,
-    /// Rows taken by sinks.
-    pub rows_out: AtomicU64,
+    /// Rows read and written.
+    pub counters: Arc<JobCounters>,
     /// List elements of restored operators, by operator id.
     pub restored: BTreeMap<String, OperatorSnapshot>,
     /// Split lists that were made once for all workers, by operator id.
@@ -39,13 +38,12 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// An attempt that goes on from these operator snapshots.
-    pub fn new(restored: Vec<OperatorSnapshot>) -> Self {
+    pub fn new(restored: Vec<OperatorSnapshot>, counters: Arc<JobCounters>) -> Self {
         Self {
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
             tick: AtomicU64::new(1),
-            rows_in: AtomicU64::new(0),
-            rows_out: AtomicU64::new(0),
+            counters,
             restored: restored.into_iter().map(|o| (o.operator.clone(), o)).collect(),
             splits: Mutex::new(BTreeMap::new()),
             recovered_sinks: Mutex::new(BTreeSet::new()),

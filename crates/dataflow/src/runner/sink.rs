@@ -102,7 +102,7 @@ impl Run {
         match item {
             Item::Batch(batch) => {
                 let rows = batch.rows.num_rows() as u64;
-                shared.attempt.rows_out.fetch_add(rows, Ordering::Relaxed);
+                shared.attempt.counters.rows_out.fetch_add(rows, Ordering::Relaxed);
                 self.writer.write(&batch)
             }
             Item::Watermark(_) => Ok(()),

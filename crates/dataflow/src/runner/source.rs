@@ -161,7 +161,7 @@ impl Run {
         match self.reader.poll(shared.batch_rows)? {
             SourcePoll::Batch(batch) => {
                 let rows = batch.rows.num_rows() as u64;
-                shared.attempt.rows_in.fetch_add(rows, Ordering::Relaxed);
+                shared.attempt.counters.rows_in.fetch_add(rows, Ordering::Relaxed);
                 emit(capability, Emitted::Batch(batch));
                 self.sent.push_back(*capability.time());
                 self.next_tick(shared, capability);

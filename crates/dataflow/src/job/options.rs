@@ -1,10 +1,8 @@
-//! Running a job: INTERFACE STUB.
+//! How a job is to run, who watches it, and what it reports.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-
-use crate::JobError;
-use crate::graph::Env;
 
 /// How a job is to run; made from the configuration by the front door.
 #[derive(Clone)]
@@ -73,6 +71,10 @@ pub trait JobObserver: Send + Sync {
     fn note(&self, message: &str) {
         let _ = message;
     }
+    /// About once a second while the job runs.
+    fn progress(&self, rows_in: u64, rows_out: u64) {
+        let _ = (rows_in, rows_out);
+    }
     /// A checkpoint is complete.
     fn checkpoint(&self, checkpoint_id: u64, duration_ms: u64, state_bytes: u64) {
         let _ = (checkpoint_id, duration_ms, state_bytes);
@@ -98,12 +100,4 @@ pub struct JobReport {
     pub elapsed_ms: u64,
     /// True when `resume` found the job already finished.
     pub already_finished: bool,
-}
-
-/// Runs a job to its end (or until it fails), restoring first if asked.
-pub fn run(
-    _options: JobOptions,
-    _build: Arc<dyn Fn(&mut Env<'_>) -> Result<(), JobError> + Send + Sync>,
-) -> Result<JobReport, JobError> {
-    todo!()
 }

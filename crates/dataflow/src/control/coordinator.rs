@@ -1,0 +1,258 @@
+//! The checkpoint coordinator as a pure state machine: events in, effects out, no clock and no I/O of its own.
+//!
+//! What always holds: one checkpoint is open at a time; ids only grow; a checkpoint is announced only after its metadata was
+//! written under an id nobody else had taken; and the next one is triggered only after that announcement.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aquifer_state::checkpoint::{CheckpointMetadata, CommitOutcome, OperatorSnapshot};
+use aquifer_state::{KeyedSnapshot, StateDescription};
+use aquifer_store::{KeyGroupRange, TableId};
+
+use crate::JobError;
+
+/// One worker's part of a checkpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Acknowledgement {
+    pub worker: usize,
+    pub checkpoint_id: u64,
+    pub range: KeyGroupRange,
+    pub keyed: KeyedSnapshot,
+    pub tables: Vec<(StateDescription, TableId)>,
+    pub operators: Vec<OperatorSnapshot>,
+}
+
+/// What happens to the coordinator.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Time has passed.
+    Tick,
+    /// A worker's part is durable.
+    Acknowledged(Acknowledgement),
+    /// All sources of a worker have reached their end.
+    SourcesFinished(usize),
+    /// The metadata was written, or somebody else had taken the id, or the object store failed.
+    Written(u64, Result<CommitOutcome, String>),
+}
+
+/// What the coordinator wants done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Tell all sources to end this checkpoint's epoch.
+    Trigger(u64),
+    /// Write this under its id if nobody has.
+    Write(Box<CheckpointMetadata>),
+    /// Tell everyone that the checkpoint is complete.
+    Announce(Completed),
+    /// Everything is done and committed: let the job end.
+    Finish,
+    /// End the attempt.
+    Fail(JobError),
+}
+
+/// A complete checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Completed {
+    pub checkpoint_id: u64,
+    pub duration_ms: u64,
+    pub state_bytes: u64,
+    pub files: Vec<String>,
+}
+
+/// When checkpoints are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// Between triggers; `None` = only the last one.
+    pub interval_ms: Option<u64>,
+    /// Between the end of one and the trigger of the next.
+    pub min_pause_ms: u64,
+    /// A checkpoint that takes longer fails the attempt.
+    pub timeout_ms: u64,
+}
+
+struct Open {
+    id: u64,
+    started_ms: i64,
+    last: bool,
+    writing: bool,
+    parts: BTreeMap<usize, Acknowledgement>,
+    completed: Option<Completed>,
+}
+
+/// The coordinator of one attempt.
+pub(crate) struct Coordinator {
+    schedule: Schedule,
+    /// Everything of the metadata that does not change within an attempt.
+    template: CheckpointMetadata,
+    workers: usize,
+    next_id: u64,
+    triggered_ms: i64,
+    completed_ms: i64,
+    open: Option<Open>,
+    finished: BTreeSet<usize>,
+    done: bool,
+}
+
+impl Coordinator {
+    /// A coordinator whose first checkpoint has id `first_id`; `template` holds job, attempt, plan and parallelism.
+    pub fn new(schedule: Schedule, template: CheckpointMetadata, first_id: u64, now_ms: i64) -> Self {
+        let workers = usize::from(template.parallelism);
+        Self {
+            schedule,
+            template,
+            workers,
+            next_id: first_id,
+            triggered_ms: now_ms,
+            completed_ms: now_ms,
+            open: None,
+            finished: BTreeSet::new(),
+            done: false,
+        }
+    }
+
+    /// One step.
+    pub fn step(&mut self, event: Event, now_ms: i64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.done {
+            return effects;
+        }
+        match event {
+            Event::Tick => {}
+            Event::SourcesFinished(worker) => {
+                self.finished.insert(worker);
+            }
+            Event::Acknowledged(part) => self.acknowledged(part, now_ms, &mut effects),
+            Event::Written(id, outcome) => self.written(id, outcome, now_ms, &mut effects),
+        }
+        self.check_timeout(now_ms, &mut effects);
+        self.maybe_trigger(now_ms, &mut effects);
+        effects
+    }
+
+    /// Milliseconds after which a tick may have something to do; `None` = only events matter.
+    pub fn next_tick_ms(&self, now_ms: i64) -> Option<u64> {
+        let due = match &self.open {
+            Some(open) => open.started_ms.saturating_add_unsigned(self.schedule.timeout_ms),
+            None => self.due()?,
+        };
+        Some(u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0).max(1))
+    }
+
+    /// When the next periodic checkpoint may start.
+    fn due(&self) -> Option<i64> {
+        let interval = self.triggered_ms.saturating_add_unsigned(self.schedule.interval_ms?);
+        Some(interval.max(self.completed_ms.saturating_add_unsigned(self.schedule.min_pause_ms)))
+    }
+
+    fn maybe_trigger(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        if self.open.is_some() || self.done {
+            return;
+        }
+        let last = self.finished.len() == self.workers;
+        if !last && self.due().is_none_or(|due| now_ms < due) {
+            return;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.triggered_ms = now_ms;
+        self.open =
+            Some(Open { id, started_ms: now_ms, last, writing: false, parts: BTreeMap::new(), completed: None });
+        effects.push(Effect::Trigger(id));
+    }
+
+    fn check_timeout(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        let timeout_ms = self.schedule.timeout_ms;
+        let Some(open) = &self.open else { return };
+        if now_ms > open.started_ms.saturating_add_unsigned(timeout_ms) {
+            let missing: Vec<_> = (0..self.workers).filter(|w| !open.parts.contains_key(w)).collect();
+            effects.push(Effect::Fail(JobError::failed(format!(
+                "checkpoint {} was not complete after {timeout_ms} ms (execution.checkpointing.timeout); workers that had not \
+                 answered: {missing:?}",
+                open.id
+            ))));
+            self.done = true;
+        }
+    }
+
+    fn acknowledged(&mut self, part: Acknowledgement, now_ms: i64, effects: &mut Vec<Effect>) {
+        let Some(open) = self.open.as_mut().filter(|open| open.id == part.checkpoint_id && !open.writing) else {
+            return;
+        };
+        open.parts.insert(part.worker, part);
+        if open.parts.len() < self.workers {
+            return;
+        }
+        open.writing = true;
+        let mut metadata = self.template.clone();
+        metadata.checkpoint_id = open.id;
+        metadata.created_unix_ms = u64::try_from(now_ms).unwrap_or(0);
+        metadata.finished = open.last;
+        let mut operators: BTreeMap<String, OperatorSnapshot> = BTreeMap::new();
+        for part in std::mem::take(&mut open.parts).into_values() {
+            if metadata.tables.is_empty() {
+                metadata.tables = part.tables;
+            }
+            metadata.keyed.push((part.range, part.keyed));
+            for one in part.operators {
+                let pooled = operators
+                    .entry(one.operator.clone())
+                    .or_insert_with(|| OperatorSnapshot { operator: one.operator.clone(), ..OperatorSnapshot::default() });
+                pooled.elements.extend(one.elements);
+                pooled.committables.extend(one.committables);
+            }
+        }
+        metadata.operators = operators.into_values().collect();
+        open.completed = Some(Completed {
+            checkpoint_id: open.id,
+            duration_ms: 0,
+            state_bytes: state_bytes(&metadata),
+            files: files(&metadata),
+        });
+        effects.push(Effect::Write(Box::new(metadata)));
+    }
+
+    fn written(&mut self, id: u64, outcome: Result<CommitOutcome, String>, now_ms: i64, effects: &mut Vec<Effect>) {
+        let Some(open) = self.open.take_if(|open| open.id == id && open.writing) else { return };
+        match outcome {
+            Ok(CommitOutcome::Committed) => {
+                self.completed_ms = now_ms;
+                if let Some(mut completed) = open.completed {
+                    completed.duration_ms = u64::try_from(now_ms - open.started_ms).unwrap_or(0);
+                    effects.push(Effect::Announce(completed));
+                }
+                if open.last {
+                    self.done = true;
+                    effects.push(Effect::Finish);
+                }
+            }
+            Ok(CommitOutcome::Lost) => {
+                self.done = true;
+                effects.push(Effect::Fail(JobError::failed(format!(
+                    "checkpoint {id} was committed by another attempt of this job: attempt {} ends, so that only one writes",
+                    self.template.attempt
+                ))));
+            }
+            Err(error) => {
+                self.done = true;
+                effects.push(Effect::Fail(JobError::failed(format!("checkpoint {id} could not be committed: {error}"))));
+            }
+        }
+    }
+}
+
+/// The bytes of all files that a checkpoint names, each counted once.
+pub(crate) fn state_bytes(metadata: &CheckpointMetadata) -> u64 {
+    let sizes: BTreeMap<_, _> =
+        metadata.keyed.iter().flat_map(|(_, k)| &k.files.files).map(|f| (&f.path, f.size_bytes)).collect();
+    sizes.values().sum()
+}
+
+/// The files that a checkpoint names.
+pub(crate) fn files(metadata: &CheckpointMetadata) -> Vec<String> {
+    let paths: BTreeSet<_> = metadata.keyed.iter().flat_map(|(_, k)| &k.files.files).map(|f| f.path.clone()).collect();
+    paths.into_iter().collect()
+}
+
+#[cfg(test)]
+#[path = "coordinator_tests.rs"]
+mod tests;

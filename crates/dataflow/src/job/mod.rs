@@ -1,0 +1,155 @@
+//! Running a job: find the run and its newest checkpoint, restore, execute on all workers, and clean up.
+//!
+//! Everything that can go wrong ends the attempt on every worker and comes back as one [`JobError`]; what the newest complete
+//! checkpoint holds is never touched by a failure.
+
+mod options;
+mod workers;
+
+pub use options::{JobCounters, JobObserver, JobOptions, JobReport};
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, FileOwnership};
+use aquifer_state::key_group;
+
+use crate::JobError;
+use crate::control::{StorageTask, files, state_bytes};
+use crate::graph::Env;
+use crate::worker::Attempt;
+use workers::Workers;
+
+/// Builds the graph of a job on one worker.
+pub type Build = Arc<dyn Fn(&mut Env<'_>) -> Result<(), JobError> + Send + Sync>;
+
+/// Runs a job to its end (or until it fails), restoring first if asked.
+pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
+    if options.parallelism == 0 {
+        return Err(JobError::usage("parallelism.default: expected a number from 1, found 0"));
+    }
+    let started_ms = (options.now_ms)();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("aquifer-io")
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| JobError::failed(format!("the I/O runtime could not be started: {error}")))?;
+    let handle = runtime.handle().clone();
+    let mut report = handle.block_on(Begin::new(&options))?.run(&options, &handle, build)?;
+    report.elapsed_ms = u64::try_from((options.now_ms)() - started_ms).unwrap_or(0);
+    Ok(report)
+}
+
+/// Where an attempt begins.
+struct Begin {
+    storage: CheckpointStorage,
+    attempt: u64,
+    restored: Option<CheckpointMetadata>,
+    ownership: FileOwnership,
+}
+
+impl Begin {
+    async fn new(options: &JobOptions) -> Result<Self, JobError> {
+        let (objects, base) = aquifer_store::objects::open(&options.checkpoint_dir, &options.object_store)?;
+        let allow_unsafe = options.allow_unsafe_commits;
+        let found = match options.resume {
+            true => CheckpointStorage::find_run(Arc::clone(&objects), &base, &options.name, allow_unsafe).await?,
+            false => None,
+        };
+        if options.resume && found.is_none() {
+            options.observer.note(&format!(
+                "there is no earlier run of job '{}' in {}: it starts from the beginning",
+                options.name, options.checkpoint_dir
+            ));
+        }
+        let storage = match found {
+            Some(storage) => storage,
+            None => CheckpointStorage::create_run(objects, &base, &options.name, allow_unsafe).await?,
+        };
+        let (attempt, restored) = storage.begin_attempt().await?;
+        let mut ownership = FileOwnership::new(options.num_retained.max(1));
+        for id in storage.completed().await? {
+            ownership.restore(id, files(&storage.read(id).await?));
+        }
+        Ok(Self { storage, attempt, restored, ownership })
+    }
+
+    fn run(self, options: &JobOptions, handle: &tokio::runtime::Handle, build: Build) -> Result<JobReport, JobError> {
+        let Self { storage, attempt, restored, ownership } = self;
+        let max_parallelism = max_parallelism(options, restored.as_ref())?;
+        if let Some(restored) = &restored {
+            if restored.plan != options.plan {
+                return Err(JobError::usage(format!(
+                    "job '{}' cannot go on from checkpoint {}: the checkpoint is of another job graph\n  then: {}\n  now:  {}",
+                    options.name, restored.checkpoint_id, restored.plan, options.plan
+                )));
+            }
+            if restored.finished {
+                return Ok(JobReport { already_finished: true, state_bytes: state_bytes(restored), ..JobReport::default() });
+            }
+            options.observer.restored(restored.checkpoint_id, restored.parallelism, options.parallelism);
+            let swept = handle.block_on(storage.sweep_orphans(attempt))?;
+            if swept > 0 {
+                tracing::debug!(swept, "removed state files that no checkpoint names");
+            }
+        } else if options.resume {
+            options.observer.note("no checkpoint was complete yet: the job starts from the beginning");
+        }
+
+        let storage_task = StorageTask::new(storage.clone(), handle.clone(), Arc::clone(&options.observer), ownership);
+        let operators = restored.as_ref().map(|r| r.operators.clone()).unwrap_or_default();
+        let shared = Arc::new(Attempt::new(operators, Arc::clone(&options.counters)));
+        let workers = Workers {
+            options: options.clone(),
+            handle: handle.clone(),
+            storage: storage.clone(),
+            storage_task: Arc::clone(&storage_task),
+            attempt_number: attempt,
+            max_parallelism,
+            restored,
+            attempt: Arc::clone(&shared),
+        };
+        let ended = workers.execute(build);
+        handle.block_on(storage_task.settle());
+        ended?;
+
+        let (checkpoints, newest) = storage_task.all_completed();
+        if !options.retain_when_finished {
+            handle.block_on(storage.finish())?;
+        }
+        let stats = shared.backend_stats.lock();
+        Ok(JobReport {
+            rows_in: options.counters.rows_in.load(Ordering::Relaxed),
+            rows_out: options.counters.rows_out.load(Ordering::Relaxed),
+            checkpoints,
+            state_bytes: newest.map_or(0, |newest| newest.state_bytes),
+            cache_hits: stats.values().map(|s| s.cache_hits).sum(),
+            cache_misses: stats.values().map(|s| s.cache_misses).sum(),
+            elapsed_ms: 0,
+            already_finished: false,
+        })
+    }
+}
+
+/// The number of key groups: fixed once there is state.
+fn max_parallelism(options: &JobOptions, restored: Option<&CheckpointMetadata>) -> Result<u16, JobError> {
+    let max = match (restored, options.max_parallelism) {
+        (Some(restored), Some(wanted)) if wanted != restored.max_parallelism => {
+            return Err(JobError::usage(format!(
+                "pipeline.max-parallelism is {wanted}, but checkpoint {} was taken with {}: it cannot change once there is state",
+                restored.checkpoint_id, restored.max_parallelism
+            )));
+        }
+        (Some(restored), _) => restored.max_parallelism,
+        (None, Some(wanted)) => wanted,
+        (None, None) => key_group::default_max_parallelism(options.parallelism),
+    };
+    if options.parallelism > max {
+        return Err(JobError::usage(format!(
+            "Maximum parallelism must not be smaller than parallelism: parallelism.default is {}, the maximum is {max}",
+            options.parallelism
+        )));
+    }
+    Ok(max)
+}

@@ -1,0 +1,206 @@
+//! One attempt on all workers of this process.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aquifer_state::access::StateAccess;
+use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage};
+use aquifer_state::{KeyedSnapshot, key_group, open_backend};
+use aquifer_store::{BlockCache, Environment, KeyGroupRange};
+use timely::scheduling::SyncActivator;
+use timely::worker::Worker;
+
+use super::{Build, JobOptions};
+use crate::JobError;
+use crate::connector::ConnectorContext;
+use crate::control::{self, CoordinatorSetup, Schedule, StorageTask};
+use crate::graph::Env;
+use crate::time::Time;
+use crate::worker::{Attempt, Barriers, Control, Shared, WorkerContext};
+
+/// Batches that a source may be ahead of the slowest sink.
+const WINDOW_TICKS: usize = 16;
+/// Rows a source puts in a batch.
+const BATCH_ROWS: usize = 4096;
+/// How long a worker sleeps at most before it looks whether another one has failed.
+const PARK_MAX: Duration = Duration::from_millis(50);
+
+/// What the workers of one attempt are made from.
+pub(super) struct Workers {
+    pub options: JobOptions,
+    pub handle: tokio::runtime::Handle,
+    pub storage: CheckpointStorage,
+    pub storage_task: Arc<StorageTask>,
+    pub attempt_number: u64,
+    pub max_parallelism: u16,
+    pub restored: Option<CheckpointMetadata>,
+    pub attempt: Arc<Attempt>,
+}
+
+/// Wakes a worker's reporter; filled when the control dataflow is built.
+type ReporterWake = Arc<OnceLock<SyncActivator>>;
+
+impl Workers {
+    /// Runs the attempt to its end.
+    pub fn execute(self, build: Build) -> Result<(), JobError> {
+        let attempt = Arc::clone(&self.attempt);
+        let cache = BlockCache::new(self.options.block_cache_bytes);
+        let config = timely::Config::process(usize::from(self.options.parallelism));
+        let joined = catch_unwind(AssertUnwindSafe(|| {
+            let guards = timely::execute(config, move |worker| {
+                let _panics = FailOnPanic(Arc::clone(&self.attempt));
+                if let Err(error) = self.work(worker, &cache, &build) {
+                    self.attempt.fail(error);
+                }
+                run_until_done(worker, &self.attempt);
+            })?;
+            guards.join().into_iter().collect::<Result<Vec<()>, String>>()
+        }));
+        if let Some(error) = attempt.take_error() {
+            return Err(error);
+        }
+        match joined {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(message)) => Err(JobError::failed(format!("a worker ended unexpectedly: {message}"))),
+            Err(_) => Err(JobError::failed("a worker ended unexpectedly")),
+        }
+    }
+
+    /// Opens the worker's state and builds its two dataflows.
+    fn work(&self, worker: &mut Worker, cache: &Arc<BlockCache>, build: &Build) -> Result<(), JobError> {
+        let wake = ReporterWake::default();
+        let shared = self.context(worker, cache, &wake)?;
+        worker.dataflow_named::<Time, _, _>(&self.options.name, |scope| {
+            build(&mut Env { scope, shared: Rc::clone(&shared) })
+        })?;
+        let progress = {
+            let (observer, counters) = (Arc::clone(&self.options.observer), Arc::clone(&self.options.counters));
+            move || {
+                use std::sync::atomic::Ordering::Relaxed;
+                observer.progress(counters.rows_in.load(Relaxed), counters.rows_out.load(Relaxed));
+            }
+        };
+        let setup = CoordinatorSetup {
+            schedule: Schedule {
+                interval_ms: self.options.checkpoint_interval_ms,
+                min_pause_ms: self.options.checkpoint_min_pause_ms,
+                timeout_ms: self.options.checkpoint_timeout_ms,
+            },
+            template: self.template(),
+            first_id: shared.first_epoch,
+            storage: Arc::clone(&self.storage_task),
+            now_ms: Arc::clone(&self.options.now_ms),
+            progress: Arc::new(progress),
+        };
+        worker.dataflow_named::<u64, _, _>("control", |scope| control::build(scope, &shared, setup, &wake));
+        Ok(())
+    }
+
+    /// What every checkpoint of this attempt has in common.
+    fn template(&self) -> CheckpointMetadata {
+        CheckpointMetadata {
+            checkpoint_id: 0,
+            job_name: self.options.name.clone(),
+            attempt: self.attempt_number,
+            created_unix_ms: 0,
+            parallelism: self.options.parallelism,
+            max_parallelism: self.max_parallelism,
+            plan: self.options.plan.clone(),
+            finished: false,
+            tables: Vec::new(),
+            keyed: Vec::new(),
+            operators: Vec::new(),
+        }
+    }
+
+    fn context(&self, worker: &Worker, cache: &Arc<BlockCache>, wake: &ReporterWake) -> Result<Shared, JobError> {
+        let (index, peers) = (worker.index(), worker.peers());
+        let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let range = key_group::range_of(small(index), self.max_parallelism, small(peers));
+        let wake = Arc::clone(wake);
+        let environment = Environment {
+            objects: Arc::clone(&self.storage.objects),
+            directory: self.storage.shared(),
+            runtime: self.handle.clone(),
+            block_cache: Arc::clone(cache),
+            file_prefix: format!("{:06}-w{index}", self.attempt_number),
+            waker: Arc::new(move || {
+                if let Some(wake) = wake.get() {
+                    // Fails only when the worker is gone, and then there is nothing to wake.
+                    let _ = wake.activate();
+                }
+            }),
+        };
+        let restored = self.restored.as_ref();
+        let backend = open_backend(
+            self.options.backend,
+            environment,
+            self.options.store.clone(),
+            range,
+            restored.map(|r| r.tables.clone()).unwrap_or_default(),
+            restored.map(|r| clipped(&r.keyed, range)).unwrap_or_default(),
+        )?;
+        let state =
+            StateAccess::new(backend, self.handle.clone(), range, self.max_parallelism, self.options.async_state);
+        let first_epoch = restored.map_or(1, |r| r.checkpoint_id + 1);
+        let control = Control::default();
+        control.epoch.set(first_epoch);
+        Ok(Rc::new(WorkerContext {
+            index,
+            peers,
+            max_parallelism: self.max_parallelism,
+            first_epoch,
+            attempt: Arc::clone(&self.attempt),
+            state,
+            control,
+            barriers: RefCell::new(Barriers::default()),
+            open_sources: Cell::new(0),
+            reporter: RefCell::new(None),
+            probe: timely::dataflow::operators::probe::Handle::new(),
+            connector: ConnectorContext {
+                worker: index,
+                workers: peers,
+                attempt: self.attempt_number,
+                run_id: self.storage.run_id(),
+                runtime: self.handle.clone(),
+                waker: Arc::new(|| {}),
+                now_ms: Arc::clone(&self.options.now_ms),
+            },
+            window_ticks: WINDOW_TICKS,
+            batch_rows: BATCH_ROWS,
+        }))
+    }
+}
+
+/// The parts of a checkpoint that a worker's range touches, each with the piece of the range it covers.
+fn clipped(keyed: &[(KeyGroupRange, KeyedSnapshot)], range: KeyGroupRange) -> Vec<(KeyedSnapshot, KeyGroupRange)> {
+    let overlap = |other: &KeyGroupRange| {
+        let (start, end) = (range.start.max(other.start), range.end.min(other.end));
+        (start <= end).then_some(KeyGroupRange { start, end })
+    };
+    keyed.iter().filter_map(|(other, snapshot)| Some((snapshot.clone(), overlap(other)?))).collect()
+}
+
+/// Steps the worker until its dataflows are done or some worker has failed.
+fn run_until_done(worker: &mut Worker, attempt: &Attempt) {
+    while worker.has_dataflows() && !attempt.failed() {
+        worker.step_or_park(Some(PARK_MAX));
+    }
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+/// Ends the attempt everywhere when a worker's thread panics: in one process the others would wait for it for ever.
+struct FailOnPanic(Arc<Attempt>);
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(JobError::failed("a worker panicked; the message is above"));
+        }
+    }
+}

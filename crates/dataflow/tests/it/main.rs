@@ -1,0 +1,5 @@
+//! Whole jobs on real workers: barriers, recovery, rescaling, and the pitfalls of timely.
+
+mod fixtures;
+mod pitfalls;
+mod recovery;

@@ -1,0 +1,111 @@
+//! The pitfalls of timely that the runners exist for, each with a test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aquifer_dataflow::job::{Build, JobObserver};
+use aquifer_state::BackendKind;
+use parking_lot::Mutex;
+
+use crate::fixtures::{Database, DatabaseSink, Numbers, Slow, counting, expected_counts, options, run};
+
+/// Timely queues without bound: a source must stop when the sinks are behind.
+#[test]
+fn a_fast_source_waits_for_a_slow_operator() {
+    struct Widest {
+        seen: Arc<AtomicU64>,
+        counters: Arc<aquifer_dataflow::job::JobCounters>,
+        widest: Arc<AtomicU64>,
+    }
+    impl JobObserver for Widest {
+        fn checkpoint(&self, _id: u64, _duration_ms: u64, _state_bytes: u64) {
+            let ahead = self.counters.rows_in.load(Ordering::Relaxed).saturating_sub(self.seen.load(Ordering::Relaxed));
+            self.widest.fetch_max(ahead, Ordering::Relaxed);
+        }
+    }
+    let source = Numbers { splits: 2, rows_per_split: 20_000, ..Numbers::default() };
+    let database = Database::new();
+    let seen = Arc::new(AtomicU64::new(0));
+    let build: Build = {
+        let (database, seen, source) = (Arc::clone(&database), Arc::clone(&seen), source.clone());
+        Arc::new(move |env| {
+            let slow = Slow { each: Duration::from_millis(1), seen: Arc::clone(&seen) };
+            env.source("source", Arc::new(source.clone()))?
+                .exchange("by key", crate::fixtures::ByKey(64))
+                .stateless("slow", slow)
+                .sink("sink", Arc::new(DatabaseSink(Arc::clone(&database))))
+        })
+    };
+    let mut options = options("throttle", 2, BackendKind::Hashmap);
+    let widest = Arc::new(AtomicU64::new(0));
+    options.observer = Arc::new(Widest {
+        seen,
+        counters: Arc::clone(&options.counters),
+        widest: Arc::clone(&widest),
+    });
+    run(options, build).unwrap();
+    assert_eq!(database.committed().len(), 40_000);
+    // Two sources, a window of 16 batches of 100 rows each, and the batch in hand.
+    let widest = widest.load(Ordering::Relaxed);
+    assert!(widest > 0, "no checkpoint looked while the job ran");
+    assert!(widest <= 2 * 17 * 100, "{widest} rows were under way");
+}
+
+/// A source that has nothing to say must not hold back the others' ticks, barriers or the checkpoints.
+#[test]
+fn an_idle_source_stalls_nobody() {
+    struct StopAfter(Mutex<u32>, Arc<Database>);
+    impl JobObserver for StopAfter {
+        fn checkpoint(&self, _id: u64, _duration_ms: u64, _state_bytes: u64) {
+            let mut seen = self.0.lock();
+            *seen += 1;
+            // Ends the job, which its idle split would keep running for ever.
+            if *seen > 5 && self.1.committed().len() == 3000 {
+                self.1.fail_after.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+    // Three splits deliver, the fourth is idle for ever; at two workers each has an active one.
+    let source = Numbers { idle_from: 3, pause_ms: 1, ..Numbers::default() };
+    let heartbeat = Numbers { splits: 1, rows_per_split: 1_000_000, pause_ms: 1, ..Numbers::default() };
+    let database = Database::new();
+    let beats = Database::new();
+    let build: Build = {
+        let (database, beats) = (Arc::clone(&database), Arc::clone(&beats));
+        Arc::new(move |env| {
+            env.source("idle", Arc::new(source.clone()))?.sink("sink", Arc::new(DatabaseSink(Arc::clone(&database))))?;
+            env.source("heart", Arc::new(heartbeat.clone()))?.sink("beats", Arc::new(DatabaseSink(Arc::clone(&beats))))
+        })
+    };
+    let mut options = options("idle", 2, BackendKind::Hashmap);
+    options.observer = Arc::new(StopAfter(Mutex::new(0), Arc::clone(&database)));
+    beats.fail_after.store(i64::MAX, Ordering::Relaxed);
+    let stop = Arc::clone(&database);
+    let beats_of_stop = Arc::clone(&beats);
+    let watcher = std::thread::spawn(move || {
+        while stop.fail_after.load(Ordering::Relaxed) != 0 {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        beats_of_stop.fail_after.store(0, Ordering::Relaxed);
+    });
+    let error = run(options, build).unwrap_err();
+    watcher.join().unwrap();
+    assert!(error.message.contains("database is full"), "{error}");
+    assert_eq!(database.committed().len(), 3000, "the active splits were read and committed to their end");
+}
+
+/// In one process timely's other workers would wait for ever for one that has panicked.
+#[test]
+fn a_panic_on_one_worker_ends_the_job_and_the_next_attempt_runs_in_the_same_process() {
+    let source = Numbers::default();
+    let database = Database::new();
+    database.panic_after.store(1500, Ordering::Relaxed);
+    let mut options = options("panic", 3, BackendKind::Forst);
+    let error = run(options.clone(), counting(source.clone(), &database)).unwrap_err();
+    assert!(error.message.contains("panicked"), "{error}");
+    database.panic_after.store(i64::MAX, Ordering::Relaxed);
+    options.resume = true;
+    run(options, counting(source.clone(), &database)).unwrap();
+    assert_eq!(database.committed(), expected_counts(&source));
+}
