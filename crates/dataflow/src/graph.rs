@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use aquifer_state::key_group::{KeyHash, assign_to_key_group, operator_index};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use timely::dataflow::Scope;
 
 use crate::connector::{Sink, Source};
+use crate::process::KeyedProcess;
 use crate::operator::{KeyedOperator, Router, StatelessOperator};
 use crate::runner::{self, Link};
 use crate::time::Time;
@@ -90,6 +92,45 @@ impl<'scope, D: Payload> DataStream<'scope, D> {
     pub fn union(self, other: DataStream<'scope, D>) -> DataStream<'scope, D> {
         let link = runner::union(vec![self.link, other.link], &self.shared, "union");
         DataStream { link, shared: self.shared }
+    }
+}
+
+impl<'scope, R: Clone + Send + Serialize + DeserializeOwned + 'static> DataStream<'scope, Vec<R>> {
+    /// Sends each record to the worker of its key group.
+    pub fn key_by<K: KeyHash>(self, uid: &str, key: impl Fn(&R) -> K + 'static) -> Self {
+        let max_parallelism = self.shared.max_parallelism;
+        self.exchange(uid, ByHash { key, max_parallelism })
+    }
+
+    /// A function over the records of each key, with asynchronous state; the stream must have been keyed by the same key.
+    pub fn process<P: KeyedProcess<In = R>>(self, uid: &str, function: P) -> Result<DataStream<'scope, Vec<P::Out>>, JobError>
+    where
+        Vec<P::Out>: Payload,
+    {
+        let link = runner::process(self.link, &self.shared, uid, function)?;
+        Ok(DataStream { link, shared: self.shared })
+    }
+}
+
+/// Routes records by the hash code of their key.
+struct ByHash<F> {
+    key: F,
+    max_parallelism: u16,
+}
+
+impl<R: 'static, K: KeyHash, F: Fn(&R) -> K + 'static> Router<Vec<R>> for ByHash<F> {
+    fn route(&mut self, batch: Vec<R>, workers: usize, give: &mut dyn FnMut(usize, Vec<R>)) -> Result<(), JobError> {
+        let parallelism = u16::try_from(workers).unwrap_or(u16::MAX);
+        let mut parts: Vec<Vec<R>> = (0..workers).map(|_| Vec::new()).collect();
+        for record in batch {
+            let group = assign_to_key_group((self.key)(&record).hash_code(), self.max_parallelism);
+            let worker = operator_index(group, self.max_parallelism, parallelism);
+            parts[usize::from(worker)].push(record);
+        }
+        for (worker, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            give(worker, part);
+        }
+        Ok(())
     }
 }
 

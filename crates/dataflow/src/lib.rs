@@ -9,6 +9,7 @@ pub mod job;
 mod envelope;
 pub mod operator;
 mod payload;
+pub mod process;
 mod control;
 mod runner;
 mod time;

@@ -171,6 +171,7 @@ impl Workers {
             },
             window_ticks: WINDOW_TICKS,
             batch_rows: BATCH_ROWS,
+            in_flight_max: self.options.async_in_flight_max.max(1),
         }))
     }
 }

@@ -8,13 +8,16 @@ mod align;
 mod epochs;
 mod exchange;
 mod keyed;
+mod process;
 mod sink;
+mod slots;
 mod source;
 mod stateless;
 
 pub(crate) use align::union;
 pub(crate) use exchange::exchange;
 pub(crate) use keyed::keyed;
+pub(crate) use process::process;
 pub(crate) use sink::sink;
 pub(crate) use source::source;
 pub(crate) use stateless::stateless;
