@@ -24,7 +24,12 @@ pub trait Payload: Clone + Send + Serialize + DeserializeOwned + 'static {
     fn rows(&self) -> usize;
 }
 
-impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Payload for Vec<T> {
+/// A row of a DataStream job: anything that can cross threads and processes.
+pub trait Record: Clone + Send + Serialize + DeserializeOwned + 'static {}
+
+impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Record for T {}
+
+impl<T: Record> Payload for Vec<T> {
     fn rows(&self) -> usize {
         self.len()
     }
@@ -95,7 +100,7 @@ impl<'scope, D: Payload> DataStream<'scope, D> {
     }
 }
 
-impl<'scope, R: Clone + Send + Serialize + DeserializeOwned + 'static> DataStream<'scope, Vec<R>> {
+impl<'scope, R: Record> DataStream<'scope, Vec<R>> {
     /// Sends each record to the worker of its key group.
     pub fn key_by<K: KeyHash>(self, uid: &str, key: impl Fn(&R) -> K + 'static) -> Self {
         let max_parallelism = self.shared.max_parallelism;
@@ -103,10 +108,7 @@ impl<'scope, R: Clone + Send + Serialize + DeserializeOwned + 'static> DataStrea
     }
 
     /// A function over the records of each key, with asynchronous state; the stream must have been keyed by the same key.
-    pub fn process<P: KeyedProcess<In = R>>(self, uid: &str, function: P) -> Result<DataStream<'scope, Vec<P::Out>>, JobError>
-    where
-        Vec<P::Out>: Payload,
-    {
+    pub fn process<P: KeyedProcess<In = R>>(self, uid: &str, function: P) -> Result<DataStream<'scope, Vec<P::Out>>, JobError> {
         let link = runner::process(self.link, &self.shared, uid, function)?;
         Ok(DataStream { link, shared: self.shared })
     }

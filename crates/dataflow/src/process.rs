@@ -7,7 +7,7 @@
 //! use std::rc::Rc;
 //! use aquifer_dataflow::process::{KeyedProcess, ProcessContext};
 //! use aquifer_dataflow::JobError;
-//! use aquifer_state::state::{KeyedStateStore, ValueState, ValueStateDescriptor};
+//! use aquifer_state::{KeyedStateStore, ValueState, ValueStateDescriptor};
 //!
 //! /// Numbers the records of each key.
 //! struct Count {
@@ -44,10 +44,11 @@ use std::rc::Rc;
 
 use aquifer_state::key_group::KeyHash;
 use aquifer_state::ordered::OrderedKey;
-use aquifer_state::state::{CurrentKey, KeyedStateStore};
+use aquifer_state::{CurrentKey, KeyedStateStore};
 use aquifer_state::timers::TimerService;
 
 use crate::JobError;
+use crate::graph::Record;
 
 /// A function over the records of one key, with state and event-time timers.
 ///
@@ -56,9 +57,9 @@ pub trait KeyedProcess: Sized + 'static {
     /// What records are keyed by.
     type Key: OrderedKey + KeyHash + 'static;
     /// A record.
-    type In: 'static;
+    type In: Record;
     /// What is emitted.
-    type Out: 'static;
+    type Out: Record;
 
     /// Asks for states, before the first record and in the same order on every worker.
     fn open(&mut self, states: &KeyedStateStore<Self::Key>) -> Result<(), JobError>;

@@ -52,6 +52,40 @@ pub struct JobOptions {
     pub observer: Arc<dyn JobObserver>,
 }
 
+impl JobOptions {
+    /// A job of this name with one worker, on the `forst` backend, with checkpoints in memory and only the last one taken.
+    pub fn new(name: &str, now_ms: Arc<dyn Fn() -> i64 + Send + Sync>) -> Self {
+        Self {
+            name: name.to_owned(),
+            parallelism: 1,
+            max_parallelism: None,
+            checkpoint_dir: "memory://aquifer".to_owned(),
+            checkpoint_interval_ms: None,
+            num_retained: 1,
+            backend: aquifer_state::BackendKind::Forst,
+            async_state: true,
+            resume: false,
+            allow_unsafe_commits: false,
+            block_cache_bytes: 64 << 20,
+            retain_when_finished: false,
+            store: aquifer_store::StoreOptions::default(),
+            object_store: BTreeMap::new(),
+            checkpoint_min_pause_ms: 0,
+            checkpoint_timeout_ms: 600_000,
+            async_in_flight_max: 6000,
+            now_ms,
+            counters: Arc::default(),
+            plan: String::new(),
+            observer: Arc::new(Silent),
+        }
+    }
+}
+
+/// Shows nothing.
+struct Silent;
+
+impl JobObserver for Silent {}
+
 /// Counters of a running job, shared by its workers and whoever shows them.
 #[derive(Debug, Default)]
 pub struct JobCounters {

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use aquifer_state::key_group::{KeyHash, assign_to_key_group};
 use aquifer_state::ordered::OrderedKey;
-use aquifer_state::state::KeyedStateStore;
+use aquifer_state::KeyedStateStore;
 use aquifer_state::timers::{Timer, TimerService};
 use futures_util::future::Either;
 use hashbrown::HashMap;
@@ -29,7 +29,6 @@ use super::keyed::OperatorWaker;
 use super::slots::Slots;
 use super::{Link, Output, local};
 use crate::JobError;
-use crate::graph::Payload;
 use crate::operator::Emitted;
 use crate::process::{KeyedProcess, ProcessContext};
 use crate::time::Time;
@@ -45,9 +44,6 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     uid: &str,
     mut function: P,
 ) -> Result<Link<'scope, Vec<P::Out>>, JobError>
-where
-    Vec<P::In>: Payload,
-    Vec<P::Out>: Payload,
 {
     let states = KeyedStateStore::new(shared.state.clone(), uid);
     function.open(&states)?;
@@ -180,7 +176,7 @@ where
             return Ok(false);
         }
         if let Some((capability, timer)) = self.due.pop_front() {
-            self.admit(timer.group, timer.key.to_vec().into(), Work::Timer(timer.timestamp_ms), capability)?;
+            self.admit(timer.group, timer.key.to_vec().into(), Work::Timer(timer.timestamp), capability)?;
             return Ok(true);
         }
         if let Some((capability, records)) = self.records.as_mut() {

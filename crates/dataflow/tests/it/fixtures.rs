@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use aquifer_dataflow::connector::{ConnectorContext, Sink, SinkWriter, Source, SourcePoll, SourceReader};
-use aquifer_dataflow::job::{Build, JobCounters, JobObserver, JobOptions, JobReport};
+use aquifer_dataflow::job::{Build, JobObserver, JobOptions, JobReport};
 use aquifer_dataflow::operator::{Collector, KeyedOperator, OpenContext, Router, StatelessOperator};
 use aquifer_dataflow::{ChangeBatch, JobError, job};
 use aquifer_state::access::{Keys, StateAccess, Values};
 use aquifer_state::{BackendKind, key_group};
-use aquifer_store::{StoreOptions, TableId};
+use aquifer_store::TableId;
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use parking_lot::Mutex;
@@ -315,27 +315,15 @@ pub fn options(name: &str, parallelism: u16, backend: BackendKind) -> JobOptions
         i64::try_from(since.unwrap().as_millis()).unwrap()
     };
     JobOptions {
-        name: name.to_owned(),
         parallelism,
         max_parallelism: Some(64),
         checkpoint_dir: format!("memory://{name}"),
         checkpoint_interval_ms: Some(5),
-        num_retained: 1,
         backend,
-        async_state: true,
-        resume: false,
-        allow_unsafe_commits: false,
-        block_cache_bytes: 16 << 20,
-        retain_when_finished: false,
-        store: StoreOptions::default(),
-        object_store: BTreeMap::new(),
-        checkpoint_min_pause_ms: 0,
         checkpoint_timeout_ms: 60_000,
-        async_in_flight_max: 6000,
-        now_ms: Arc::new(now_ms),
-        counters: Arc::new(JobCounters::default()),
         plan: "test".to_owned(),
         observer: Arc::new(Notes::default()),
+        ..JobOptions::new(name, Arc::new(now_ms))
     }
 }
 

@@ -109,3 +109,43 @@ fn a_panic_on_one_worker_ends_the_job_and_the_next_attempt_runs_in_the_same_proc
     run(options, counting(source.clone(), &database)).unwrap();
     assert_eq!(database.committed(), expected_counts(&source));
 }
+
+/// `for_each_stamp` sorts containers unstably and so reorders those of one time; `for_each`, which every runner uses, must not.
+#[test]
+fn for_each_keeps_the_order_of_many_queued_containers() {
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::InputHandle;
+    use timely::dataflow::channels::pact::Pipeline;
+    use timely::dataflow::operators::Input;
+    use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+    const TIMES: u64 = 3;
+    const CONTAINERS: u64 = 200;
+    let seen = timely::execute_directly(|worker| {
+        let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u64>>>::new();
+        let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        worker.dataflow(|scope| {
+            let stream = scope.input_from(&mut input);
+            let mut builder = OperatorBuilder::new("in order".to_owned(), stream.scope());
+            let mut handle = builder.new_input(stream, Pipeline);
+            let seen = std::rc::Rc::clone(&seen);
+            builder.build(move |_| {
+                move |_| handle.for_each(|_, data| seen.borrow_mut().append(data))
+            });
+        });
+        // All of them are queued before the operator runs once.
+        for n in 0..CONTAINERS {
+            input.send(n);
+            input.flush();
+            if n % (CONTAINERS / TIMES) == 0 {
+                input.advance_to(n + 1);
+            }
+        }
+        drop(input);
+        while worker.has_dataflows() {
+            worker.step();
+        }
+        seen.take()
+    });
+    assert_eq!(seen, (0..CONTAINERS).collect::<Vec<_>>());
+}
