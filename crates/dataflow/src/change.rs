@@ -61,12 +61,17 @@ impl ChangeBatch {
         if kinds.iter().all(|k| *k == RowKind::Insert) {
             return Self::inserts(rows);
         }
-        Self { rows, kinds: Some(kinds.into()) }
+        Self {
+            rows,
+            kinds: Some(kinds.into()),
+        }
     }
 
     /// The kind of row `row`.
     pub fn kind(&self, row: usize) -> RowKind {
-        self.kinds.as_ref().map_or(RowKind::Insert, |kinds| kinds[row])
+        self.kinds
+            .as_ref()
+            .map_or(RowKind::Insert, |kinds| kinds[row])
     }
 
     /// True when every row is an insert.

@@ -68,7 +68,11 @@ pub trait Source: Send + Sync {
     /// All splits at their start. Called once, before a job's first attempt; `workers` is only a hint for their number.
     fn splits(&self, workers: usize) -> Result<Vec<Vec<u8>>, JobError>;
     /// A reader for these splits (from `splits` or from a snapshot at any parallelism; may be empty: then it is finished at once).
-    fn reader(&self, splits: Vec<Vec<u8>>, context: ConnectorContext) -> Result<Box<dyn SourceReader>, JobError>;
+    fn reader(
+        &self,
+        splits: Vec<Vec<u8>>,
+        context: ConnectorContext,
+    ) -> Result<Box<dyn SourceReader>, JobError>;
     /// Whether the source ends by itself.
     fn bounded(&self) -> bool;
 }
@@ -87,7 +91,11 @@ pub trait Sink: Send + Sync {
     /// A writer for one worker.
     fn writer(&self, context: ConnectorContext) -> Result<Box<dyn SinkWriter>, JobError>;
     /// Makes prepared data visible. Must be idempotent: after a crash the same committables come again.
-    fn commit(&self, committables: Vec<Vec<u8>>, context: &ConnectorContext) -> Result<(), JobError>;
+    fn commit(
+        &self,
+        committables: Vec<Vec<u8>>,
+        context: &ConnectorContext,
+    ) -> Result<(), JobError>;
     /// Called once at the start of every attempt, after the restored committables were committed and before any writer is made, on one worker:
     /// removes what earlier attempts of this run left uncommitted.
     fn recover(&self, context: &ConnectorContext) -> Result<(), JobError> {
@@ -124,8 +132,15 @@ impl ConnectorRegistry {
     /// The connector of this name, or a usage error that lists the names there are.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn ConnectorFactory>, JobError> {
         self.factories.get(name).ok_or_else(|| {
-            let known = self.factories.keys().copied().collect::<Vec<_>>().join(", ");
-            JobError::usage(format!("there is no connector '{name}'; there are: {known}"))
+            let known = self
+                .factories
+                .keys()
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", ");
+            JobError::usage(format!(
+                "there is no connector '{name}'; there are: {known}"
+            ))
         })
     }
 }

@@ -35,7 +35,10 @@ pub(crate) struct WatermarkMerge {
 impl WatermarkMerge {
     /// For this many channels, none of which has said anything yet.
     pub fn new(channels: usize) -> Self {
-        Self { channels: vec![i64::MIN; channels], merged: i64::MIN }
+        Self {
+            channels: vec![i64::MIN; channels],
+            merged: i64::MIN,
+        }
     }
 
     /// Takes a channel's watermark; returns the new minimum if it moved. A channel's watermark never moves back.

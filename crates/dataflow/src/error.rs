@@ -22,12 +22,18 @@ pub struct JobError {
 impl JobError {
     /// The job's text or configuration is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: JobErrorKind::Usage, message: message.into() }
+        Self {
+            kind: JobErrorKind::Usage,
+            message: message.into(),
+        }
     }
 
     /// The job failed while it ran.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { kind: JobErrorKind::Failed, message: message.into() }
+        Self {
+            kind: JobErrorKind::Failed,
+            message: message.into(),
+        }
     }
 }
 

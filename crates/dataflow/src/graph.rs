@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use timely::dataflow::Scope;
 
 use crate::connector::{Sink, Source};
-use crate::process::KeyedProcess;
 use crate::operator::{KeyedOperator, Router, StatelessOperator};
+use crate::process::KeyedProcess;
 use crate::runner::{self, Link};
 use crate::time::Time;
 use crate::worker::Shared;
@@ -64,23 +64,40 @@ impl<'scope> Env<'scope> {
     }
 
     /// Adds a source.
-    pub fn source(&mut self, uid: &str, source: Arc<dyn Source>) -> Result<DataStream<'scope, ChangeBatch>, JobError> {
+    pub fn source(
+        &mut self,
+        uid: &str,
+        source: Arc<dyn Source>,
+    ) -> Result<DataStream<'scope, ChangeBatch>, JobError> {
         let link = runner::source(self.scope, &self.shared, uid, &source)?;
-        Ok(DataStream { link, shared: self.shared.clone() })
+        Ok(DataStream {
+            link,
+            shared: self.shared.clone(),
+        })
     }
 }
 
 impl<'scope, D: Payload> DataStream<'scope, D> {
     /// A stateless operator on the same worker.
-    pub fn stateless<E: Payload>(self, uid: &str, operator: impl StatelessOperator<D, E>) -> DataStream<'scope, E> {
+    pub fn stateless<E: Payload>(
+        self,
+        uid: &str,
+        operator: impl StatelessOperator<D, E>,
+    ) -> DataStream<'scope, E> {
         let link = runner::stateless(self.link, &self.shared, uid, operator);
-        DataStream { link, shared: self.shared }
+        DataStream {
+            link,
+            shared: self.shared,
+        }
     }
 
     /// Sends each row to the worker that the router says.
     pub fn exchange(self, uid: &str, router: impl Router<D>) -> DataStream<'scope, D> {
         let link = runner::exchange(self.link, &self.shared, uid, router);
-        DataStream { link, shared: self.shared }
+        DataStream {
+            link,
+            shared: self.shared,
+        }
     }
 
     /// A keyed operator over state; its input must have been exchanged by key group.
@@ -90,13 +107,19 @@ impl<'scope, D: Payload> DataStream<'scope, D> {
         operator: O,
     ) -> Result<DataStream<'scope, E>, JobError> {
         let link = runner::keyed(self.link, &self.shared, uid, operator)?;
-        Ok(DataStream { link, shared: self.shared })
+        Ok(DataStream {
+            link,
+            shared: self.shared,
+        })
     }
 
     /// All rows of both.
     pub fn union(self, other: DataStream<'scope, D>) -> DataStream<'scope, D> {
         let link = runner::union(vec![self.link, other.link], &self.shared, "union");
-        DataStream { link, shared: self.shared }
+        DataStream {
+            link,
+            shared: self.shared,
+        }
     }
 }
 
@@ -104,13 +127,26 @@ impl<'scope, R: Record> DataStream<'scope, Vec<R>> {
     /// Sends each record to the worker of its key group.
     pub fn key_by<K: KeyHash>(self, uid: &str, key: impl Fn(&R) -> K + 'static) -> Self {
         let max_parallelism = self.shared.max_parallelism;
-        self.exchange(uid, ByHash { key, max_parallelism })
+        self.exchange(
+            uid,
+            ByHash {
+                key,
+                max_parallelism,
+            },
+        )
     }
 
     /// A function over the records of each key, with asynchronous state; the stream must have been keyed by the same key.
-    pub fn process<P: KeyedProcess<In = R>>(self, uid: &str, function: P) -> Result<DataStream<'scope, Vec<P::Out>>, JobError> {
+    pub fn process<P: KeyedProcess<In = R>>(
+        self,
+        uid: &str,
+        function: P,
+    ) -> Result<DataStream<'scope, Vec<P::Out>>, JobError> {
         let link = runner::process(self.link, &self.shared, uid, function)?;
-        Ok(DataStream { link, shared: self.shared })
+        Ok(DataStream {
+            link,
+            shared: self.shared,
+        })
     }
 }
 
@@ -121,7 +157,12 @@ struct ByHash<F> {
 }
 
 impl<R: 'static, K: KeyHash, F: Fn(&R) -> K + 'static> Router<Vec<R>> for ByHash<F> {
-    fn route(&mut self, batch: Vec<R>, workers: usize, give: &mut dyn FnMut(usize, Vec<R>)) -> Result<(), JobError> {
+    fn route(
+        &mut self,
+        batch: Vec<R>,
+        workers: usize,
+        give: &mut dyn FnMut(usize, Vec<R>),
+    ) -> Result<(), JobError> {
         let parallelism = u16::try_from(workers).unwrap_or(u16::MAX);
         let mut parts: Vec<Vec<R>> = (0..workers).map(|_| Vec::new()).collect();
         for record in batch {
@@ -129,7 +170,11 @@ impl<R: 'static, K: KeyHash, F: Fn(&R) -> K + 'static> Router<Vec<R>> for ByHash
             let worker = operator_index(group, self.max_parallelism, parallelism);
             parts[usize::from(worker)].push(record);
         }
-        for (worker, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+        for (worker, part) in parts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, part)| !part.is_empty())
+        {
             give(worker, part);
         }
         Ok(())

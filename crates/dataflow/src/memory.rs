@@ -17,7 +17,9 @@ pub struct MemorySource {
 impl MemorySource {
     /// A source of these batches.
     pub fn new(batches: Vec<ChangeBatch>) -> Self {
-        Self { batches: Arc::new(batches) }
+        Self {
+            batches: Arc::new(batches),
+        }
     }
 }
 
@@ -29,12 +31,24 @@ struct MemoryReader {
 
 impl Source for MemorySource {
     fn splits(&self, _workers: usize) -> Result<Vec<Vec<u8>>, JobError> {
-        Ok((0..self.batches.len() as u64).map(|index| encode(index, false)).collect())
+        Ok((0..self.batches.len() as u64)
+            .map(|index| encode(index, false))
+            .collect())
     }
 
-    fn reader(&self, splits: Vec<Vec<u8>>, _context: ConnectorContext) -> Result<Box<dyn SourceReader>, JobError> {
-        let splits = splits.iter().map(|split| decode(split)).collect::<Result<_, _>>()?;
-        Ok(Box::new(MemoryReader { batches: Arc::clone(&self.batches), splits }))
+    fn reader(
+        &self,
+        splits: Vec<Vec<u8>>,
+        _context: ConnectorContext,
+    ) -> Result<Box<dyn SourceReader>, JobError> {
+        let splits = splits
+            .iter()
+            .map(|split| decode(split))
+            .collect::<Result<_, _>>()?;
+        Ok(Box::new(MemoryReader {
+            batches: Arc::clone(&self.batches),
+            splits,
+        }))
     }
 
     fn bounded(&self) -> bool {
@@ -44,19 +58,29 @@ impl Source for MemorySource {
 
 impl SourceReader for MemoryReader {
     fn poll(&mut self, _rows_max: usize) -> Result<SourcePoll, JobError> {
-        let Some((index, delivered)) = self.splits.iter_mut().find(|(_, delivered)| !delivered) else {
+        let Some((index, delivered)) = self.splits.iter_mut().find(|(_, delivered)| !delivered)
+        else {
             return Ok(SourcePoll::Finished);
         };
         *delivered = true;
-        let batch = usize::try_from(*index).ok().and_then(|index| self.batches.get(index));
+        let batch = usize::try_from(*index)
+            .ok()
+            .and_then(|index| self.batches.get(index));
         match batch {
             Some(batch) => Ok(SourcePoll::Batch(batch.clone())),
-            None => Err(JobError::failed(format!("expected a batch below {}, found {index}", self.batches.len()))),
+            None => Err(JobError::failed(format!(
+                "expected a batch below {}, found {index}",
+                self.batches.len()
+            ))),
         }
     }
 
     fn snapshot(&mut self) -> Result<Vec<Vec<u8>>, JobError> {
-        Ok(self.splits.iter().map(|(index, delivered)| encode(*index, *delivered)).collect())
+        Ok(self
+            .splits
+            .iter()
+            .map(|(index, delivered)| encode(*index, *delivered))
+            .collect())
     }
 }
 
@@ -69,7 +93,10 @@ fn encode(index: u64, delivered: bool) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Result<(u64, bool), JobError> {
     match bytes.split_first_chunk() {
         Some((index, [delivered])) => Ok((u64::from_be_bytes(*index), *delivered != 0)),
-        _ => Err(JobError::failed(format!("a split of a memory source has 9 bytes, found {}", bytes.len()))),
+        _ => Err(JobError::failed(format!(
+            "a split of a memory source has 9 bytes, found {}",
+            bytes.len()
+        ))),
     }
 }
 
@@ -100,15 +127,28 @@ struct MemoryWriter {
 
 impl Sink for MemorySink {
     fn writer(&self, _context: ConnectorContext) -> Result<Box<dyn SinkWriter>, JobError> {
-        Ok(Box::new(MemoryWriter { sink: self.clone(), open: Vec::new() }))
+        Ok(Box::new(MemoryWriter {
+            sink: self.clone(),
+            open: Vec::new(),
+        }))
     }
 
-    fn commit(&self, committables: Vec<Vec<u8>>, _context: &ConnectorContext) -> Result<(), JobError> {
+    fn commit(
+        &self,
+        committables: Vec<Vec<u8>>,
+        _context: &ConnectorContext,
+    ) -> Result<(), JobError> {
         let mut tables = self.tables.lock();
         for committable in committables {
-            let id = committable.try_into().map(u64::from_be_bytes).map_err(|found: Vec<u8>| {
-                JobError::failed(format!("a committable of a memory sink has 8 bytes, found {}", found.len()))
-            })?;
+            let id = committable
+                .try_into()
+                .map(u64::from_be_bytes)
+                .map_err(|found: Vec<u8>| {
+                    JobError::failed(format!(
+                        "a committable of a memory sink has 8 bytes, found {}",
+                        found.len()
+                    ))
+                })?;
             // Committed before: there is nothing left to do.
             if let Some(batches) = tables.prepared.remove(&id) {
                 tables.committed.extend(batches);

@@ -33,7 +33,9 @@ const EMITTED_MAX: usize = 32;
 
 impl<D> Default for Collector<D> {
     fn default() -> Self {
-        Self { emitted: Rc::default() }
+        Self {
+            emitted: Rc::default(),
+        }
     }
 }
 
@@ -45,7 +47,9 @@ impl<D> Collector<D> {
 
     /// Says that no row with a smaller or equal event time (milliseconds) will follow from here.
     pub fn watermark(&mut self, watermark_ms: i64) {
-        self.emitted.borrow_mut().push(Emitted::Watermark(watermark_ms));
+        self.emitted
+            .borrow_mut()
+            .push(Emitted::Watermark(watermark_ms));
     }
 
     /// Lets what was emitted flow on if it is much: to be awaited in every loop that emits more than it takes in.
@@ -78,7 +82,9 @@ impl<D> Collector<D> {
 
     /// A second handle on the same place, for the runner.
     pub(crate) fn share(&self) -> Self {
-        Self { emitted: Rc::clone(&self.emitted) }
+        Self {
+            emitted: Rc::clone(&self.emitted),
+        }
     }
 
     /// Takes what was emitted.
@@ -116,13 +122,22 @@ impl<'a> OpenContext<'a> {
 
 impl OpenContext<'_> {
     /// Registers a state of this operator. `layout` describes how keys and values are laid out; a checkpoint with another layout is refused.
-    pub fn register(&mut self, state: &str, ordered: bool, layout: &str) -> Result<TableId, StateError> {
-        let table = self.state.backend().borrow_mut().register(&StateDescription {
-            operator: self.operator.to_owned(),
-            state: state.to_owned(),
-            options: aquifer_store::TableOptions { ordered },
-            layout: layout.to_owned(),
-        })?;
+    pub fn register(
+        &mut self,
+        state: &str,
+        ordered: bool,
+        layout: &str,
+    ) -> Result<TableId, StateError> {
+        let table = self
+            .state
+            .backend()
+            .borrow_mut()
+            .register(&StateDescription {
+                operator: self.operator.to_owned(),
+                state: state.to_owned(),
+                options: aquifer_store::TableOptions { ordered },
+                layout: layout.to_owned(),
+            })?;
         self.tables.push(table);
         Ok(table)
     }
@@ -161,7 +176,11 @@ pub trait KeyedOperator<D, E>: 'static {
     ) -> impl Future<Output = Result<i64, JobError>>;
 
     /// The barrier: write every cache to state; what state holds after this call is what the checkpoint holds.
-    fn on_barrier(&mut self, state: &StateAccess, out: &mut Collector<E>) -> impl Future<Output = Result<(), JobError>> {
+    fn on_barrier(
+        &mut self,
+        state: &StateAccess,
+        out: &mut Collector<E>,
+    ) -> impl Future<Output = Result<(), JobError>> {
         let _ = (state, out);
         async { Ok(()) }
     }
@@ -170,5 +189,10 @@ pub trait KeyedOperator<D, E>: 'static {
 /// Splits a batch among workers by key group.
 pub trait Router<D>: 'static {
     /// Calls `give(worker, rows)` for each worker that gets rows. `workers` is their number.
-    fn route(&mut self, batch: D, workers: usize, give: &mut dyn FnMut(usize, D)) -> Result<(), JobError>;
+    fn route(
+        &mut self,
+        batch: D,
+        workers: usize,
+        give: &mut dyn FnMut(usize, D),
+    ) -> Result<(), JobError>;
 }

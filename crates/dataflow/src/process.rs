@@ -44,8 +44,8 @@ use std::rc::Rc;
 
 use aquifer_state::key_group::KeyHash;
 use aquifer_state::ordered::OrderedKey;
-use aquifer_state::{CurrentKey, KeyedStateStore};
 use aquifer_state::timers::TimerService;
+use aquifer_state::{CurrentKey, KeyedStateStore};
 
 use crate::JobError;
 use crate::graph::Record;
@@ -112,13 +112,15 @@ impl<E> ProcessContext<E> {
 
     /// Has `on_timer` called for the current key once the watermark has reached this time. The same time twice is one timer.
     pub fn register_event_time_timer(&self, timestamp_ms: i64) -> Result<(), JobError> {
-        self.current.with(|group, key| self.timers.register(timestamp_ms, group, key, &[]))??;
+        self.current
+            .with(|group, key| self.timers.register(timestamp_ms, group, key, &[]))??;
         Ok(())
     }
 
     /// Takes back a timer of the current key; none there is no error.
     pub fn delete_event_time_timer(&self, timestamp_ms: i64) -> Result<(), JobError> {
-        self.current.with(|group, key| self.timers.delete(timestamp_ms, group, key, &[]))??;
+        self.current
+            .with(|group, key| self.timers.delete(timestamp_ms, group, key, &[]))??;
         Ok(())
     }
 

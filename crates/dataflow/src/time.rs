@@ -13,7 +13,10 @@ const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
 
 /// The first time of an epoch.
 pub(crate) fn start_of(epoch: u64) -> Time {
-    debug_assert!(epoch < 1 << (64 - TICK_BITS), "epoch {epoch} does not fit in 24 bits");
+    debug_assert!(
+        epoch < 1 << (64 - TICK_BITS),
+        "epoch {epoch} does not fit in 24 bits"
+    );
     epoch << TICK_BITS
 }
 

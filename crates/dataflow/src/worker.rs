@@ -44,7 +44,10 @@ impl Attempt {
             error: Mutex::new(None),
             tick: AtomicU64::new(1),
             counters,
-            restored: restored.into_iter().map(|o| (o.operator.clone(), o)).collect(),
+            restored: restored
+                .into_iter()
+                .map(|o| (o.operator.clone(), o))
+                .collect(),
             splits: Mutex::new(BTreeMap::new()),
             recovered_sinks: Mutex::new(BTreeSet::new()),
             backend_stats: Mutex::new(BTreeMap::new()),
@@ -98,7 +101,10 @@ impl Barriers {
         let (count, operators) = self.open.entry(epoch).or_default();
         *count += 1;
         operators.extend(snapshot);
-        debug_assert!(*count <= self.participants, "an operator reported epoch {epoch} twice");
+        debug_assert!(
+            *count <= self.participants,
+            "an operator reported epoch {epoch} twice"
+        );
         if *count == self.participants
             && let Some((_, operators)) = self.open.remove(&epoch)
         {

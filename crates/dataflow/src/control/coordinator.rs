@@ -95,7 +95,12 @@ pub(crate) struct Coordinator {
 
 impl Coordinator {
     /// A coordinator whose first checkpoint has id `first_id`; `template` holds job, attempt, plan and parallelism.
-    pub fn new(schedule: Schedule, template: CheckpointMetadata, first_id: u64, now_ms: i64) -> Self {
+    pub fn new(
+        schedule: Schedule,
+        template: CheckpointMetadata,
+        first_id: u64,
+        now_ms: i64,
+    ) -> Self {
         let workers = usize::from(template.parallelism);
         Self {
             schedule,
@@ -132,16 +137,29 @@ impl Coordinator {
     /// Milliseconds after which a tick may have something to do; `None` = only events matter.
     pub fn next_tick_ms(&self, now_ms: i64) -> Option<u64> {
         let due = match &self.open {
-            Some(open) => open.started_ms.saturating_add_unsigned(self.schedule.timeout_ms),
+            Some(open) => open
+                .started_ms
+                .saturating_add_unsigned(self.schedule.timeout_ms),
             None => self.due()?,
         };
-        Some(u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0).max(1))
+        Some(
+            u64::try_from(due.saturating_sub(now_ms))
+                .unwrap_or(0)
+                .max(1),
+        )
     }
 
     /// When the next periodic checkpoint may start.
     fn due(&self) -> Option<i64> {
-        let interval = self.triggered_ms.saturating_add_unsigned(self.schedule.interval_ms?);
-        Some(interval.max(self.completed_ms.saturating_add_unsigned(self.schedule.min_pause_ms)))
+        let interval = self
+            .triggered_ms
+            .saturating_add_unsigned(self.schedule.interval_ms?);
+        Some(
+            interval.max(
+                self.completed_ms
+                    .saturating_add_unsigned(self.schedule.min_pause_ms),
+            ),
+        )
     }
 
     fn maybe_trigger(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
@@ -155,8 +173,14 @@ impl Coordinator {
         let id = self.next_id;
         self.next_id += 1;
         self.triggered_ms = now_ms;
-        self.open =
-            Some(Open { id, started_ms: now_ms, last, writing: false, parts: BTreeMap::new(), completed: None });
+        self.open = Some(Open {
+            id,
+            started_ms: now_ms,
+            last,
+            writing: false,
+            parts: BTreeMap::new(),
+            completed: None,
+        });
         effects.push(Effect::Trigger(id));
     }
 
@@ -164,7 +188,9 @@ impl Coordinator {
         let timeout_ms = self.schedule.timeout_ms;
         let Some(open) = &self.open else { return };
         if now_ms > open.started_ms.saturating_add_unsigned(timeout_ms) {
-            let missing: Vec<_> = (0..self.workers).filter(|w| !open.parts.contains_key(w)).collect();
+            let missing: Vec<_> = (0..self.workers)
+                .filter(|w| !open.parts.contains_key(w))
+                .collect();
             effects.push(Effect::Fail(JobError::failed(format!(
                 "checkpoint {} was not complete after {timeout_ms} ms (execution.checkpointing.timeout); workers that had not \
                  answered: {missing:?}",
@@ -175,7 +201,11 @@ impl Coordinator {
     }
 
     fn acknowledged(&mut self, part: Acknowledgement, now_ms: i64, effects: &mut Vec<Effect>) {
-        let Some(open) = self.open.as_mut().filter(|open| open.id == part.checkpoint_id && !open.writing) else {
+        let Some(open) = self
+            .open
+            .as_mut()
+            .filter(|open| open.id == part.checkpoint_id && !open.writing)
+        else {
             return;
         };
         open.parts.insert(part.worker, part);
@@ -194,9 +224,13 @@ impl Coordinator {
             }
             metadata.keyed.push((part.range, part.keyed));
             for one in part.operators {
-                let pooled = operators
-                    .entry(one.operator.clone())
-                    .or_insert_with(|| OperatorSnapshot { operator: one.operator.clone(), ..OperatorSnapshot::default() });
+                let pooled =
+                    operators
+                        .entry(one.operator.clone())
+                        .or_insert_with(|| OperatorSnapshot {
+                            operator: one.operator.clone(),
+                            ..OperatorSnapshot::default()
+                        });
                 pooled.elements.extend(one.elements);
                 pooled.committables.extend(one.committables);
             }
@@ -211,8 +245,16 @@ impl Coordinator {
         effects.push(Effect::Write(Box::new(metadata)));
     }
 
-    fn written(&mut self, id: u64, outcome: Result<CommitOutcome, String>, now_ms: i64, effects: &mut Vec<Effect>) {
-        let Some(open) = self.open.take_if(|open| open.id == id && open.writing) else { return };
+    fn written(
+        &mut self,
+        id: u64,
+        outcome: Result<CommitOutcome, String>,
+        now_ms: i64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(open) = self.open.take_if(|open| open.id == id && open.writing) else {
+            return;
+        };
         match outcome {
             Ok(CommitOutcome::Committed) => {
                 self.completed_ms = now_ms;
@@ -234,7 +276,9 @@ impl Coordinator {
             }
             Err(error) => {
                 self.done = true;
-                effects.push(Effect::Fail(JobError::failed(format!("checkpoint {id} could not be committed: {error}"))));
+                effects.push(Effect::Fail(JobError::failed(format!(
+                    "checkpoint {id} could not be committed: {error}"
+                ))));
             }
         }
     }
@@ -242,14 +286,23 @@ impl Coordinator {
 
 /// The bytes of all files that a checkpoint names, each counted once.
 pub(crate) fn state_bytes(metadata: &CheckpointMetadata) -> u64 {
-    let sizes: BTreeMap<_, _> =
-        metadata.keyed.iter().flat_map(|(_, k)| &k.files.files).map(|f| (&f.path, f.size_bytes)).collect();
+    let sizes: BTreeMap<_, _> = metadata
+        .keyed
+        .iter()
+        .flat_map(|(_, k)| &k.files.files)
+        .map(|f| (&f.path, f.size_bytes))
+        .collect();
     sizes.values().sum()
 }
 
 /// The files that a checkpoint names.
 pub(crate) fn files(metadata: &CheckpointMetadata) -> Vec<String> {
-    let paths: BTreeSet<_> = metadata.keyed.iter().flat_map(|(_, k)| &k.files.files).map(|f| f.path.clone()).collect();
+    let paths: BTreeSet<_> = metadata
+        .keyed
+        .iter()
+        .flat_map(|(_, k)| &k.files.files)
+        .map(|f| f.path.clone())
+        .collect();
     paths.into_iter().collect()
 }
 

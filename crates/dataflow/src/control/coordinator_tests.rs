@@ -16,7 +16,16 @@ fn coordinator(workers: u16, interval_ms: Option<u64>) -> Coordinator {
         keyed: Vec::new(),
         operators: Vec::new(),
     };
-    Coordinator::new(Schedule { interval_ms, min_pause_ms: 50, timeout_ms: 1000 }, template, 7, 0)
+    Coordinator::new(
+        Schedule {
+            interval_ms,
+            min_pause_ms: 50,
+            timeout_ms: 1000,
+        },
+        template,
+        7,
+        0,
+    )
 }
 
 fn part(worker: usize, checkpoint_id: u64, element: u8) -> Event {
@@ -24,7 +33,9 @@ fn part(worker: usize, checkpoint_id: u64, element: u8) -> Event {
         worker,
         checkpoint_id,
         range: KeyGroupRange { start: 0, end: 1 },
-        keyed: KeyedSnapshot { files: aquifer_store::Checkpoint::default() },
+        keyed: KeyedSnapshot {
+            files: aquifer_store::Checkpoint::default(),
+        },
         tables: Vec::new(),
         operators: vec![OperatorSnapshot {
             operator: "source".into(),
@@ -41,16 +52,33 @@ fn a_checkpoint_goes_from_trigger_to_announcement() {
     assert_eq!(c.next_tick_ms(99), Some(1));
     assert!(matches!(c.step(Event::Tick, 100)[..], [Effect::Trigger(7)]));
     assert!(c.step(part(1, 7, 1), 110).is_empty());
-    assert!(c.step(part(1, 6, 9), 110).is_empty(), "an answer to another checkpoint is ignored");
+    assert!(
+        c.step(part(1, 6, 9), 110).is_empty(),
+        "an answer to another checkpoint is ignored"
+    );
     let effects = c.step(part(0, 7, 0), 120);
-    let [Effect::Write(metadata)] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!((metadata.checkpoint_id, metadata.attempt, metadata.finished), (7, 3, false));
-    assert_eq!(metadata.operators[0].elements, vec![vec![0], vec![1]], "elements are pooled in the order of the workers");
+    let [Effect::Write(metadata)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        (metadata.checkpoint_id, metadata.attempt, metadata.finished),
+        (7, 3, false)
+    );
+    assert_eq!(
+        metadata.operators[0].elements,
+        vec![vec![0], vec![1]],
+        "elements are pooled in the order of the workers"
+    );
     assert!(c.step(Event::Tick, 250).is_empty(), "one at a time");
     let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 260);
-    let [Effect::Announce(completed)] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Announce(completed)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
     assert_eq!((completed.checkpoint_id, completed.duration_ms), (7, 160));
-    assert!(c.step(Event::Tick, 300).is_empty(), "the pause after a checkpoint is kept");
+    assert!(
+        c.step(Event::Tick, 300).is_empty(),
+        "the pause after a checkpoint is kept"
+    );
     assert!(matches!(c.step(Event::Tick, 310)[..], [Effect::Trigger(8)]));
 }
 
@@ -59,8 +87,14 @@ fn the_last_checkpoint_follows_the_end_of_all_sources() {
     let mut c = coordinator(2, None);
     assert_eq!(c.next_tick_ms(0), None);
     assert!(c.step(Event::SourcesFinished(1), 5).is_empty());
-    assert!(c.step(Event::SourcesFinished(1), 5).is_empty(), "one worker does not count twice");
-    assert!(matches!(c.step(Event::SourcesFinished(0), 6)[..], [Effect::Trigger(7)]));
+    assert!(
+        c.step(Event::SourcesFinished(1), 5).is_empty(),
+        "one worker does not count twice"
+    );
+    assert!(matches!(
+        c.step(Event::SourcesFinished(0), 6)[..],
+        [Effect::Trigger(7)]
+    ));
     c.step(part(0, 7, 0), 7);
     let effects = c.step(part(1, 7, 1), 7);
     assert!(matches!(&effects[..], [Effect::Write(m)] if m.finished));
@@ -76,7 +110,10 @@ fn sources_that_end_during_a_checkpoint_get_one_more() {
     assert!(c.step(Event::SourcesFinished(0), 101).is_empty());
     assert!(matches!(&c.step(part(0, 7, 0), 102)[..], [Effect::Write(m)] if !m.finished));
     let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 103);
-    assert!(matches!(effects[..], [Effect::Announce(_), Effect::Trigger(8)]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Announce(_), Effect::Trigger(8)]),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -85,12 +122,18 @@ fn a_zombie_ends_and_so_does_a_checkpoint_that_hangs() {
     c.step(Event::Tick, 100);
     c.step(part(0, 7, 0), 101);
     let effects = c.step(Event::Written(7, Ok(CommitOutcome::Lost)), 102);
-    assert!(matches!(&effects[..], [Effect::Fail(e)] if e.message.contains("another attempt")), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::Fail(e)] if e.message.contains("another attempt")),
+        "{effects:?}"
+    );
     assert!(c.step(Event::Tick, 500).is_empty());
 
     let mut c = coordinator(1, Some(100));
     c.step(Event::Tick, 100);
     assert!(c.step(Event::Tick, 1100).is_empty());
     let effects = c.step(Event::Tick, 1101);
-    assert!(matches!(&effects[..], [Effect::Fail(e)] if e.message.contains("[0]")), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::Fail(e)] if e.message.contains("[0]")),
+        "{effects:?}"
+    );
 }

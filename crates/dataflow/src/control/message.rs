@@ -56,7 +56,11 @@ impl Part {
                 .into_iter()
                 .map(|(d, table)| (d.operator, d.state, d.layout, d.options.ordered, table.0))
                 .collect(),
-            operators: part.operators.into_iter().map(|o| (o.operator, o.elements, o.committables)).collect(),
+            operators: part
+                .operators
+                .into_iter()
+                .map(|o| (o.operator, o.elements, o.committables))
+                .collect(),
         }
     }
 }
@@ -71,25 +75,43 @@ impl Up {
         Ok(Event::Acknowledged(Acknowledgement {
             worker: index(part.worker)?,
             checkpoint_id: part.checkpoint_id,
-            range: KeyGroupRange { start: part.range.0, end: part.range.1 },
-            keyed: KeyedSnapshot { files: Checkpoint::decode(&part.files)? },
+            range: KeyGroupRange {
+                start: part.range.0,
+                end: part.range.1,
+            },
+            keyed: KeyedSnapshot {
+                files: Checkpoint::decode(&part.files)?,
+            },
             tables: part
                 .tables
                 .into_iter()
                 .map(|(operator, state, layout, ordered, table)| {
                     let options = TableOptions { ordered };
-                    (StateDescription { operator, state, options, layout }, TableId(table))
+                    (
+                        StateDescription {
+                            operator,
+                            state,
+                            options,
+                            layout,
+                        },
+                        TableId(table),
+                    )
                 })
                 .collect(),
             operators: part
                 .operators
                 .into_iter()
-                .map(|(operator, elements, committables)| OperatorSnapshot { operator, elements, committables })
+                .map(|(operator, elements, committables)| OperatorSnapshot {
+                    operator,
+                    elements,
+                    committables,
+                })
                 .collect(),
         }))
     }
 }
 
 fn index(worker: u64) -> Result<usize, StateError> {
-    usize::try_from(worker).map_err(|_| StateError::Corrupt(format!("expected the index of a worker, found {worker}")))
+    usize::try_from(worker)
+        .map_err(|_| StateError::Corrupt(format!("expected the index of a worker, found {worker}")))
 }

@@ -51,7 +51,12 @@ pub(crate) struct CoordinatorSetup {
 
 /// Builds the control dataflow of one worker; `setup` is used on worker 0. `wake` is filled with what wakes the reporter, for the
 /// store's background work.
-pub(crate) fn build(scope: Scope<'_, u64>, shared: &Shared, setup: CoordinatorSetup, wake: &OnceLock<SyncActivator>) {
+pub(crate) fn build(
+    scope: Scope<'_, u64>,
+    shared: &Shared,
+    setup: CoordinatorSetup,
+    wake: &OnceLock<SyncActivator>,
+) {
     let reports = reporter::build(scope, shared, wake);
     let words = coordinate(scope, shared, reports, setup);
     receive(scope, shared, words);
@@ -74,7 +79,14 @@ fn coordinate<'scope>(
     let shared = shared.clone();
     builder.build(move |mut capabilities| {
         let mut capability = capabilities.pop().filter(|_| shared.index == 0);
-        let CoordinatorSetup { schedule, template, first_id, storage, now_ms, progress } = setup;
+        let CoordinatorSetup {
+            schedule,
+            template,
+            first_id,
+            storage,
+            now_ms,
+            progress,
+        } = setup;
         let mut coordinator = Coordinator::new(schedule, template, first_id, now_ms());
         storage.wake_with(Box::new(move || {
             let _ = wake.activate();
@@ -91,12 +103,19 @@ fn coordinate<'scope>(
                     }
                 }
             });
-            let Some(held) = capability.as_ref() else { return };
+            let Some(held) = capability.as_ref() else {
+                return;
+            };
             if shared.attempt.failed() {
                 capability = None;
                 return;
             }
-            events.extend(storage.outcomes().into_iter().map(|(id, outcome)| Event::Written(id, outcome)));
+            events.extend(
+                storage
+                    .outcomes()
+                    .into_iter()
+                    .map(|(id, outcome)| Event::Written(id, outcome)),
+            );
             let now = now_ms();
             let mut finish = false;
             {
@@ -133,14 +152,21 @@ fn coordinate<'scope>(
                 progress_ms = now;
                 progress();
             }
-            let wait = coordinator.next_tick_ms(now).unwrap_or(u64::MAX).min(PROGRESS_MS as u64);
+            let wait = coordinator
+                .next_tick_ms(now)
+                .unwrap_or(u64::MAX)
+                .min(PROGRESS_MS as u64);
             activator.activate_after(Duration::from_millis(wait));
         }
     });
     result
 }
 
-fn receive<'scope>(scope: Scope<'scope, u64>, shared: &Shared, words: Stream<'scope, u64, Vec<Addressed>>) {
+fn receive<'scope>(
+    scope: Scope<'scope, u64>,
+    shared: &Shared,
+    words: Stream<'scope, u64, Vec<Addressed>>,
+) {
     let mut builder = OperatorBuilder::new("receiver".to_owned(), scope);
     let mut input = builder.new_input(words, Exchange::new(|(worker, _): &Addressed| *worker));
     let shared = shared.clone();

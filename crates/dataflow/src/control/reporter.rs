@@ -31,16 +31,24 @@ pub(super) fn build<'scope>(
     let shared = shared.clone();
     builder.build(move |mut capabilities| {
         let mut capability = capabilities.pop();
-        let mut run = Run { waiting: VecDeque::new(), sources_finished: false };
+        let mut run = Run {
+            waiting: VecDeque::new(),
+            sources_finished: false,
+        };
         activator.activate();
         move |_| {
             if capability.is_some() && (shared.control.finish.get() || shared.attempt.failed()) {
                 capability = None;
             }
-            let Some(held) = capability.as_ref() else { return };
+            let Some(held) = capability.as_ref() else {
+                return;
+            };
             let reports = run.step(&shared);
             if let Some(reports) = shared.guard("reporter", reports) {
-                output.activate().session(held).give_iterator(reports.into_iter());
+                output
+                    .activate()
+                    .session(held)
+                    .give_iterator(reports.into_iter());
             }
         }
     });
@@ -56,13 +64,26 @@ struct Run {
 impl Run {
     fn step(&mut self, shared: &Shared) -> Result<Vec<Up>, JobError> {
         let mut reports = Vec::new();
-        while let Some(report) = shared.barriers.borrow_mut().complete.pop_front() {
+        loop {
+            let Some(report) = shared.barriers.borrow_mut().complete.pop_front() else {
+                break;
+            };
             shared.state.backend().borrow_mut().snapshot(report.epoch)?;
             self.waiting.push_back(report);
         }
-        while let Some((checkpoint_id, keyed)) = shared.state.backend().borrow_mut().poll()? {
-            let Some(report) = self.waiting.pop_front().filter(|report| report.epoch == checkpoint_id) else {
-                return Err(JobError::failed(format!("the state backend finished checkpoint {checkpoint_id}, which was not asked for")));
+        loop {
+            let polled = shared.state.backend().borrow_mut().poll()?;
+            let Some((checkpoint_id, keyed)) = polled else {
+                break;
+            };
+            let Some(report) = self
+                .waiting
+                .pop_front()
+                .filter(|report| report.epoch == checkpoint_id)
+            else {
+                return Err(JobError::failed(format!(
+                    "the state backend finished checkpoint {checkpoint_id}, which was not asked for"
+                )));
             };
             let part = Acknowledgement {
                 worker: shared.index,
@@ -78,7 +99,11 @@ impl Run {
             self.sources_finished = true;
             reports.push(Up::SourcesFinished(shared.index as u64));
         }
-        shared.attempt.backend_stats.lock().insert(shared.index, shared.state.backend().borrow().stats());
+        shared
+            .attempt
+            .backend_stats
+            .lock()
+            .insert(shared.index, shared.state.backend().borrow().stats());
         Ok(reports)
     }
 }

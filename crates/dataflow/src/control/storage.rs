@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, CommitOutcome, FileOwnership};
+use aquifer_state::checkpoint::{
+    CheckpointMetadata, CheckpointStorage, CommitOutcome, FileOwnership,
+};
 use parking_lot::Mutex;
 
 use super::coordinator::Completed;
@@ -55,7 +57,11 @@ impl StorageTask {
     pub fn write(self: &Arc<Self>, metadata: Box<CheckpointMetadata>) {
         let task = Arc::clone(self);
         self.runtime.spawn(async move {
-            let outcome = task.storage.commit(&metadata).await.map_err(|error| error.to_string());
+            let outcome = task
+                .storage
+                .commit(&metadata)
+                .await
+                .map_err(|error| error.to_string());
             task.outcomes.lock().push((metadata.checkpoint_id, outcome));
             if let Some(wake) = task.wake.lock().as_ref() {
                 wake();
@@ -70,8 +76,15 @@ impl StorageTask {
 
     /// A checkpoint is complete: older ones and their files may go.
     pub fn completed(self: &Arc<Self>, completed: Completed) {
-        self.observer.checkpoint(completed.checkpoint_id, completed.duration_ms, completed.state_bytes);
-        let (discarded, files) = self.ownership.lock().complete(completed.checkpoint_id, completed.files.clone());
+        self.observer.checkpoint(
+            completed.checkpoint_id,
+            completed.duration_ms,
+            completed.state_bytes,
+        );
+        let (discarded, files) = self
+            .ownership
+            .lock()
+            .complete(completed.checkpoint_id, completed.files.clone());
         let mut newest = self.completed.lock();
         *newest = (newest.0 + 1, Some(completed));
         drop(newest);

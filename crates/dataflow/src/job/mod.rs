@@ -26,7 +26,9 @@ pub type Build = Arc<dyn Fn(&mut Env<'_>) -> Result<(), JobError> + Send + Sync>
 /// Runs a job to its end (or until it fails), restoring first if asked.
 pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
     if options.parallelism == 0 {
-        return Err(JobError::usage("parallelism.default: expected a number from 1, found 0"));
+        return Err(JobError::usage(
+            "parallelism.default: expected a number from 1, found 0",
+        ));
     }
     let started_ms = (options.now_ms)();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -34,9 +36,13 @@ pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| JobError::failed(format!("the I/O runtime could not be started: {error}")))?;
+        .map_err(|error| {
+            JobError::failed(format!("the I/O runtime could not be started: {error}"))
+        })?;
     let handle = runtime.handle().clone();
-    let mut report = handle.block_on(Begin::new(&options))?.run(&options, &handle, build)?;
+    let mut report = handle
+        .block_on(Begin::new(&options))?
+        .run(&options, &handle, build)?;
     report.elapsed_ms = u64::try_from((options.now_ms)() - started_ms).unwrap_or(0);
     Ok(report)
 }
@@ -51,10 +57,19 @@ struct Begin {
 
 impl Begin {
     async fn new(options: &JobOptions) -> Result<Self, JobError> {
-        let (objects, base) = aquifer_store::objects::open(&options.checkpoint_dir, &options.object_store)?;
+        let (objects, base) =
+            aquifer_store::objects::open(&options.checkpoint_dir, &options.object_store)?;
         let allow_unsafe = options.allow_unsafe_commits;
         let found = match options.resume {
-            true => CheckpointStorage::find_run(Arc::clone(&objects), &base, &options.name, allow_unsafe).await?,
+            true => {
+                CheckpointStorage::find_run(
+                    Arc::clone(&objects),
+                    &base,
+                    &options.name,
+                    allow_unsafe,
+                )
+                .await?
+            }
             false => None,
         };
         if options.resume && found.is_none() {
@@ -65,40 +80,75 @@ impl Begin {
         }
         let storage = match found {
             Some(storage) => storage,
-            None => CheckpointStorage::create_run(objects, &base, &options.name, allow_unsafe).await?,
+            None => {
+                CheckpointStorage::create_run(objects, &base, &options.name, allow_unsafe).await?
+            }
         };
         let (attempt, restored) = storage.begin_attempt().await?;
         let mut ownership = FileOwnership::new(options.num_retained.max(1));
         for id in storage.completed().await? {
             ownership.restore(id, files(&storage.read(id).await?));
         }
-        Ok(Self { storage, attempt, restored, ownership })
+        Ok(Self {
+            storage,
+            attempt,
+            restored,
+            ownership,
+        })
     }
 
-    fn run(self, options: &JobOptions, handle: &tokio::runtime::Handle, build: Build) -> Result<JobReport, JobError> {
-        let Self { storage, attempt, restored, ownership } = self;
+    fn run(
+        self,
+        options: &JobOptions,
+        handle: &tokio::runtime::Handle,
+        build: Build,
+    ) -> Result<JobReport, JobError> {
+        let Self {
+            storage,
+            attempt,
+            restored,
+            ownership,
+        } = self;
         let max_parallelism = max_parallelism(options, restored.as_ref())?;
         if let Some(restored) = &restored {
+            let nothing_left = restored
+                .operators
+                .iter()
+                .all(|operator| operator.committables.is_empty());
+            if restored.finished && nothing_left {
+                return Ok(already_finished(restored));
+            }
             if restored.plan != options.plan {
                 return Err(JobError::usage(format!(
                     "job '{}' cannot go on from checkpoint {}: the checkpoint is of another job graph\n  then: {}\n  now:  {}",
                     options.name, restored.checkpoint_id, restored.plan, options.plan
                 )));
             }
-            if restored.finished {
-                return Ok(JobReport { already_finished: true, state_bytes: state_bytes(restored), ..JobReport::default() });
-            }
-            options.observer.restored(restored.checkpoint_id, restored.parallelism, options.parallelism);
-            let swept = handle.block_on(storage.sweep_orphans(attempt))?;
-            if swept > 0 {
+            if !restored.finished {
+                options.observer.restored(
+                    restored.checkpoint_id,
+                    restored.parallelism,
+                    options.parallelism,
+                );
+                let swept = handle.block_on(storage.sweep_orphans(attempt))?;
                 tracing::debug!(swept, "removed state files that no checkpoint names");
             }
         } else if options.resume {
-            options.observer.note("no checkpoint was complete yet: the job starts from the beginning");
+            options
+                .observer
+                .note("no checkpoint was complete yet: the job starts from the beginning");
         }
 
-        let storage_task = StorageTask::new(storage.clone(), handle.clone(), Arc::clone(&options.observer), ownership);
-        let operators = restored.as_ref().map(|r| r.operators.clone()).unwrap_or_default();
+        let storage_task = StorageTask::new(
+            storage.clone(),
+            handle.clone(),
+            Arc::clone(&options.observer),
+            ownership,
+        );
+        let operators = restored
+            .as_ref()
+            .map(|r| r.operators.clone())
+            .unwrap_or_default();
         let shared = Arc::new(Attempt::new(operators, Arc::clone(&options.counters)));
         let workers = Workers {
             options: options.clone(),
@@ -110,14 +160,22 @@ impl Begin {
             restored,
             attempt: Arc::clone(&shared),
         };
+        let done = workers
+            .restored
+            .as_ref()
+            .filter(|restored| restored.finished)
+            .map(already_finished);
         let ended = workers.execute(build);
         handle.block_on(storage_task.settle());
         ended?;
+        if !options.retain_when_finished {
+            handle.block_on(storage.delete_run_keep_marker())?;
+        }
+        if let Some(done) = done {
+            return Ok(done);
+        }
 
         let (checkpoints, newest) = storage_task.all_completed();
-        if !options.retain_when_finished {
-            handle.block_on(storage.finish())?;
-        }
         let stats = shared.backend_stats.lock();
         Ok(JobReport {
             rows_in: options.counters.rows_in.load(Ordering::Relaxed),
@@ -132,8 +190,20 @@ impl Begin {
     }
 }
 
+/// The report of a job that had nothing left to do.
+fn already_finished(restored: &CheckpointMetadata) -> JobReport {
+    JobReport {
+        already_finished: true,
+        state_bytes: state_bytes(restored),
+        ..JobReport::default()
+    }
+}
+
 /// The number of key groups: fixed once there is state.
-fn max_parallelism(options: &JobOptions, restored: Option<&CheckpointMetadata>) -> Result<u16, JobError> {
+fn max_parallelism(
+    options: &JobOptions,
+    restored: Option<&CheckpointMetadata>,
+) -> Result<u16, JobError> {
     let max = match (restored, options.max_parallelism) {
         (Some(restored), Some(wanted)) if wanted != restored.max_parallelism => {
             return Err(JobError::usage(format!(

@@ -57,30 +57,61 @@ impl Workers {
                 }
                 run_until_done(worker, &self.attempt);
             })?;
-            guards.join().into_iter().collect::<Result<Vec<()>, String>>()
+            guards
+                .join()
+                .into_iter()
+                .collect::<Result<Vec<()>, String>>()
         }));
         if let Some(error) = attempt.take_error() {
             return Err(error);
         }
         match joined {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(message)) => Err(JobError::failed(format!("a worker ended unexpectedly: {message}"))),
+            Ok(Err(message)) => Err(JobError::failed(format!(
+                "a worker ended unexpectedly: {message}"
+            ))),
             Err(_) => Err(JobError::failed("a worker ended unexpectedly")),
         }
     }
 
     /// Opens the worker's state and builds its two dataflows.
-    fn work(&self, worker: &mut Worker, cache: &Arc<BlockCache>, build: &Build) -> Result<(), JobError> {
+    fn work(
+        &self,
+        worker: &mut Worker,
+        cache: &Arc<BlockCache>,
+        build: &Build,
+    ) -> Result<(), JobError> {
         let wake = ReporterWake::default();
         let shared = self.context(worker, cache, &wake)?;
         worker.dataflow_named::<Time, _, _>(&self.options.name, |scope| {
-            build(&mut Env { scope, shared: Rc::clone(&shared) })
+            build(&mut Env {
+                scope,
+                shared: Rc::clone(&shared),
+            })
         })?;
+        if self
+            .restored
+            .as_ref()
+            .is_some_and(|restored| restored.finished)
+        {
+            // Building the graph has committed what the last checkpoint had prepared; there is nothing to run.
+            worker
+                .installed_dataflows()
+                .into_iter()
+                .for_each(|dataflow| worker.drop_dataflow(dataflow));
+            return Ok(());
+        }
         let progress = {
-            let (observer, counters) = (Arc::clone(&self.options.observer), Arc::clone(&self.options.counters));
+            let (observer, counters) = (
+                Arc::clone(&self.options.observer),
+                Arc::clone(&self.options.counters),
+            );
             move || {
                 use std::sync::atomic::Ordering::Relaxed;
-                observer.progress(counters.rows_in.load(Relaxed), counters.rows_out.load(Relaxed));
+                observer.progress(
+                    counters.rows_in.load(Relaxed),
+                    counters.rows_out.load(Relaxed),
+                );
             }
         };
         let setup = CoordinatorSetup {
@@ -95,7 +126,9 @@ impl Workers {
             now_ms: Arc::clone(&self.options.now_ms),
             progress: Arc::new(progress),
         };
-        worker.dataflow_named::<u64, _, _>("control", |scope| control::build(scope, &shared, setup, &wake));
+        worker.dataflow_named::<u64, _, _>("control", |scope| {
+            control::build(scope, &shared, setup, &wake)
+        });
         Ok(())
     }
 
@@ -116,7 +149,12 @@ impl Workers {
         }
     }
 
-    fn context(&self, worker: &Worker, cache: &Arc<BlockCache>, wake: &ReporterWake) -> Result<Shared, JobError> {
+    fn context(
+        &self,
+        worker: &Worker,
+        cache: &Arc<BlockCache>,
+        wake: &ReporterWake,
+    ) -> Result<Shared, JobError> {
         let (index, peers) = (worker.index(), worker.peers());
         let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let range = key_group::range_of(small(index), self.max_parallelism, small(peers));
@@ -141,10 +179,17 @@ impl Workers {
             self.options.store.clone(),
             range,
             restored.map(|r| r.tables.clone()).unwrap_or_default(),
-            restored.map(|r| clipped(&r.keyed, range)).unwrap_or_default(),
+            restored
+                .map(|r| clipped(&r.keyed, range))
+                .unwrap_or_default(),
         )?;
-        let state =
-            StateAccess::new(backend, self.handle.clone(), range, self.max_parallelism, self.options.async_state);
+        let state = StateAccess::new(
+            backend,
+            self.handle.clone(),
+            range,
+            self.max_parallelism,
+            self.options.async_state,
+        );
         let first_epoch = restored.map_or(1, |r| r.checkpoint_id + 1);
         let control = Control::default();
         control.epoch.set(first_epoch);
@@ -164,7 +209,7 @@ impl Workers {
                 worker: index,
                 workers: peers,
                 attempt: self.attempt_number,
-                run_id: self.storage.run_id(),
+                run_id: self.storage.run.to_string().replace('/', "-"),
                 runtime: self.handle.clone(),
                 waker: Arc::new(|| {}),
                 now_ms: Arc::clone(&self.options.now_ms),
@@ -177,12 +222,18 @@ impl Workers {
 }
 
 /// The parts of a checkpoint that a worker's range touches, each with the piece of the range it covers.
-fn clipped(keyed: &[(KeyGroupRange, KeyedSnapshot)], range: KeyGroupRange) -> Vec<(KeyedSnapshot, KeyGroupRange)> {
+fn clipped(
+    keyed: &[(KeyGroupRange, KeyedSnapshot)],
+    range: KeyGroupRange,
+) -> Vec<(KeyedSnapshot, KeyGroupRange)> {
     let overlap = |other: &KeyGroupRange| {
         let (start, end) = (range.start.max(other.start), range.end.min(other.end));
         (start <= end).then_some(KeyGroupRange { start, end })
     };
-    keyed.iter().filter_map(|(other, snapshot)| Some((snapshot.clone(), overlap(other)?))).collect()
+    keyed
+        .iter()
+        .filter_map(|(other, snapshot)| Some((snapshot.clone(), overlap(other)?)))
+        .collect()
 }
 
 /// Steps the worker until its dataflows are done or some worker has failed.
@@ -201,7 +252,8 @@ struct FailOnPanic(Arc<Attempt>);
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(JobError::failed("a worker panicked; the message is above"));
+            self.0
+                .fail(JobError::failed("a worker panicked; the message is above"));
         }
     }
 }

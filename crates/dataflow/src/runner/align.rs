@@ -17,14 +17,28 @@ use crate::time::{Time, epoch_of};
 use crate::worker::Shared;
 
 /// All rows of these streams.
-pub(crate) fn union<'scope, D: Payload>(streams: Vec<Link<'scope, D>>, shared: &Shared, uid: &str) -> Link<'scope, D> {
+pub(crate) fn union<'scope, D: Payload>(
+    streams: Vec<Link<'scope, D>>,
+    shared: &Shared,
+    uid: &str,
+) -> Link<'scope, D> {
     let channels = streams.len();
-    align(streams, || Pipeline, shared, uid, channels, |input, _| input)
+    align(
+        streams,
+        || Pipeline,
+        shared,
+        uid,
+        channels,
+        |input, _| input,
+    )
 }
 
 /// The epoch that all inputs have reached: rows of it may pass. Everything may when all inputs have ended.
 fn reached(frontiers: &[MutableAntichain<Time>]) -> u64 {
-    let reached = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min();
+    let reached = frontiers
+        .iter()
+        .filter_map(|f| f.frontier().first().copied())
+        .min();
     reached.map_or(u64::MAX, epoch_of)
 }
 
@@ -39,7 +53,10 @@ pub(super) fn align<'scope, D: Payload, P: ParallelizationContract<Time, Vec<Env
 ) -> Link<'scope, D> {
     let scope = streams[0].scope();
     let mut builder = OperatorBuilder::new(format!("{uid} (align)"), scope);
-    let mut inputs: Vec<_> = streams.into_iter().map(|stream| builder.new_input(stream, pact())).collect();
+    let mut inputs: Vec<_> = streams
+        .into_iter()
+        .map(|stream| builder.new_input(stream, pact()))
+        .collect();
     let (output, result) = builder.new_output();
     let mut output = Output::<D>::from(output);
     let shared = shared.clone();
@@ -54,7 +71,9 @@ pub(super) fn align<'scope, D: Payload, P: ParallelizationContract<Time, Vec<Env
                 for envelope in data.drain(..) {
                     let channel = channel_of(input, &envelope);
                     match envelope.element {
-                        Element::Batch(batch) => session.give(local(shared.index, Emitted::Batch(batch))),
+                        Element::Batch(batch) => {
+                            session.give(local(shared.index, Emitted::Batch(batch)))
+                        }
                         Element::Watermark(watermark) => {
                             if let Some(merged) = watermarks.update(channel, watermark) {
                                 session.give(local(shared.index, Emitted::Watermark(merged)));
@@ -77,14 +96,19 @@ pub(super) fn align<'scope, D: Payload, P: ParallelizationContract<Time, Vec<Env
             let reached = reached(frontiers);
             while current < reached {
                 // Later epochs are released one by one, each in the order of arrival.
-                let next = waiting.iter().map(|(capability, ..)| epoch_of(*capability.time())).min();
+                let next = waiting
+                    .iter()
+                    .map(|(capability, ..)| epoch_of(*capability.time()))
+                    .min();
                 let Some(next) = next.filter(|next| *next <= reached) else {
                     current = reached;
                     break;
                 };
                 current = next;
                 for _ in 0..waiting.len() {
-                    let Some((capability, index, mut data)) = waiting.pop_front() else { break };
+                    let Some((capability, index, mut data)) = waiting.pop_front() else {
+                        break;
+                    };
                     if epoch_of(*capability.time()) <= current {
                         pass(&capability, index, &mut data);
                     } else {

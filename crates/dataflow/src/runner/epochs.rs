@@ -34,17 +34,28 @@ impl<D> Epochs<D> {
     /// Starts in `first_epoch` with the operator's initial capability.
     pub fn new(first_epoch: u64, mut initial: Capability<Time>) -> Self {
         initial.downgrade(&start_of(first_epoch));
-        Self { current: first_epoch, held: Some(initial), waiting: VecDeque::new() }
+        Self {
+            current: first_epoch,
+            held: Some(initial),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Takes a container that arrived.
     pub fn arrive(&mut self, capability: Capability<Time>, data: &mut Vec<Envelope<D>>) {
         let capability = Rc::new(capability);
-        self.waiting.extend(data.drain(..).map(|envelope| (Rc::clone(&capability), envelope.element)));
+        self.waiting.extend(
+            data.drain(..)
+                .map(|envelope| (Rc::clone(&capability), envelope.element)),
+        );
     }
 
     /// Hands out what may be handled now, given the input's frontier, in order.
-    pub fn advance(&mut self, frontier: &MutableAntichain<Time>, mut handle: impl FnMut(Rc<Capability<Time>>, Item<D>)) {
+    pub fn advance(
+        &mut self,
+        frontier: &MutableAntichain<Time>,
+        mut handle: impl FnMut(Rc<Capability<Time>>, Item<D>),
+    ) {
         let frontier = frontier.frontier().first().copied();
         let reached = frontier.map_or(u64::MAX, epoch_of);
         loop {
@@ -58,7 +69,9 @@ impl<D> Epochs<D> {
                 };
                 handle(capability, item);
             }
-            let Some(held) = self.held.as_mut() else { return };
+            let Some(held) = self.held.as_mut() else {
+                return;
+            };
             if self.current >= reached {
                 // Move along within the epoch.
                 if let Some(frontier) = frontier

@@ -23,7 +23,14 @@ pub(crate) fn exchange<'scope, D: Payload>(
     }
     let split = split(stream, shared, uid, router);
     let by_target = || Exchange::new(|envelope: &Envelope<D>| u64::from(envelope.to));
-    align(vec![split], by_target, shared, uid, shared.peers, |_, envelope| envelope.from as usize)
+    align(
+        vec![split],
+        by_target,
+        shared,
+        uid,
+        shared.peers,
+        |_, envelope| envelope.from as usize,
+    )
 }
 
 fn split<'scope, D: Payload>(
@@ -52,13 +59,21 @@ fn split<'scope, D: Payload>(
                     match envelope.element {
                         Element::Batch(batch) => {
                             let mut give = |to: usize, rows: D| {
-                                session.give(Envelope { from, to: worker(to), element: Element::Batch(rows) });
+                                session.give(Envelope {
+                                    from,
+                                    to: worker(to),
+                                    element: Element::Batch(rows),
+                                });
                             };
                             shared.guard(&uid, router.route(batch, shared.peers, &mut give));
                         }
                         Element::Watermark(watermark) => {
                             for to in 0..shared.peers {
-                                session.give(Envelope { from, to: worker(to), element: Element::Watermark(watermark) });
+                                session.give(Envelope {
+                                    from,
+                                    to: worker(to),
+                                    element: Element::Watermark(watermark),
+                                });
                             }
                         }
                     }

@@ -59,7 +59,11 @@ pub(crate) fn keyed<'scope, D: Payload, E: Payload, O: KeyedOperator<D, E>>(
     mut operator: O,
 ) -> Result<Link<'scope, E>, JobError> {
     let mut tables = Vec::new();
-    operator.open(&mut OpenContext { operator: uid, state: &shared.state, tables: &mut tables })?;
+    operator.open(&mut OpenContext {
+        operator: uid,
+        state: &shared.state,
+        tables: &mut tables,
+    })?;
 
     let scope = stream.scope();
     let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
@@ -67,14 +71,18 @@ pub(crate) fn keyed<'scope, D: Payload, E: Payload, O: KeyedOperator<D, E>>(
     let mut input = builder.new_input(stream, Pipeline);
     let (output, result) = builder.new_output();
     let mut output = Output::<E>::from(output);
-    let waker = Waker::from(Arc::new(OperatorWaker(scope.worker().sync_activator_for(address.to_vec()))));
+    let waker = Waker::from(Arc::new(OperatorWaker(
+        scope.worker().sync_activator_for(address.to_vec()),
+    )));
     let activator = scope.activator_for(address);
     shared.barriers.borrow_mut().join();
 
     let shared = shared.clone();
     let uid = uid.to_owned();
     builder.build(move |mut capabilities| {
-        let mut epochs = capabilities.pop().map(|initial| Epochs::new(shared.first_epoch, initial));
+        let mut epochs = capabilities
+            .pop()
+            .map(|initial| Epochs::new(shared.first_epoch, initial));
         let mailbox = Rc::new(RefCell::new(Mailbox {
             items: VecDeque::new(),
             ended: false,
@@ -82,8 +90,15 @@ pub(crate) fn keyed<'scope, D: Payload, E: Payload, O: KeyedOperator<D, E>>(
             outgoing: Vec::new(),
         }));
         let collector = Collector::default();
-        let task = Task { operator, mailbox: Rc::clone(&mailbox), shared: shared.clone(), tables, out: collector.share() };
-        let mut task: Option<Pin<Box<dyn Future<Output = Result<(), JobError>>>>> = Some(Box::pin(task.run()));
+        let task = Task {
+            operator,
+            mailbox: Rc::clone(&mailbox),
+            shared: shared.clone(),
+            tables,
+            out: collector.share(),
+        };
+        let mut task: Option<Pin<Box<dyn Future<Output = Result<(), JobError>>>>> =
+            Some(Box::pin(task.run()));
         move |frontiers| {
             if shared.attempt.failed() {
                 task = None;
@@ -101,7 +116,9 @@ pub(crate) fn keyed<'scope, D: Payload, E: Payload, O: KeyedOperator<D, E>>(
                     }
                 });
                 let mut mailbox = mailbox.borrow_mut();
-                epochs.advance(&frontiers[0], |capability, item| mailbox.items.push_back((capability, item)));
+                epochs.advance(&frontiers[0], |capability, item| {
+                    mailbox.items.push_back((capability, item))
+                });
                 mailbox.ended = epochs.ended();
             }
             if let Some(future) = task.as_mut() {
@@ -116,11 +133,16 @@ pub(crate) fn keyed<'scope, D: Payload, E: Payload, O: KeyedOperator<D, E>>(
             let mut output = output.activate();
             for (capability, emitted) in mailbox.outgoing.drain(..) {
                 let mut session = output.session(&*capability);
-                emitted.into_iter().for_each(|e| session.give(local(shared.index, e)));
+                emitted
+                    .into_iter()
+                    .for_each(|e| session.give(local(shared.index, e)));
             }
             if let Some(capability) = mailbox.current.as_ref() {
                 let mut session = output.session(&**capability);
-                collector.take().into_iter().for_each(|e| session.give(local(shared.index, e)));
+                collector
+                    .take()
+                    .into_iter()
+                    .for_each(|e| session.give(local(shared.index, e)));
             }
             if task.is_some() && mailbox.current.is_none() && !mailbox.items.is_empty() {
                 activator.activate();
@@ -154,7 +176,9 @@ impl<D: Payload, E: Payload, O: KeyedOperator<D, E>> Task<D, E, O> {
             // Prepare everything that has arrived, so that its cold reads are under way.
             loop {
                 let arrived = self.mailbox.borrow_mut().items.pop_front();
-                let Some((capability, item)) = arrived else { break };
+                let Some((capability, item)) = arrived else {
+                    break;
+                };
                 let step = match item {
                     Item::Batch(batch) => Step::Batch(self.operator.prepare(batch, &state)?),
                     Item::Watermark(watermark) => Step::Watermark(watermark),
@@ -171,11 +195,22 @@ impl<D: Payload, E: Payload, O: KeyedOperator<D, E>> Task<D, E, O> {
             };
             self.mailbox.borrow_mut().current = Some(Rc::clone(&capability));
             match step {
-                Step::Batch(prepared) => self.operator.on_batch(prepared, &state, &mut self.out).await?,
+                Step::Batch(prepared) => {
+                    self.operator
+                        .on_batch(prepared, &state, &mut self.out)
+                        .await?
+                }
                 Step::Watermark(watermark) => {
-                    let handed_on = self.operator.on_watermark(watermark, &state, &mut self.out).await?;
+                    let handed_on = self
+                        .operator
+                        .on_watermark(watermark, &state, &mut self.out)
+                        .await?;
                     // The end of the input must reach everyone.
-                    self.out.watermark(if watermark == WATERMARK_MAX { WATERMARK_MAX } else { handed_on });
+                    self.out.watermark(if watermark == WATERMARK_MAX {
+                        WATERMARK_MAX
+                    } else {
+                        handed_on
+                    });
                 }
                 Step::Barrier(epoch) => {
                     self.operator.on_barrier(&state, &mut self.out).await?;
@@ -195,6 +230,12 @@ impl<D: Payload, E: Payload, O: KeyedOperator<D, E>> Task<D, E, O> {
     /// Waits until the runner polls again: it does so whenever something arrives.
     fn arrival(&self) -> impl Future<Output = ()> + use<D, E, O> {
         let mut polled = false;
-        std::future::poll_fn(move |_| if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending })
+        std::future::poll_fn(move |_| {
+            if std::mem::replace(&mut polled, true) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
     }
 }

@@ -43,5 +43,9 @@ fn local<D>(worker: usize, emitted: Emitted<D>) -> Envelope<D> {
         Emitted::Batch(batch) => Element::Batch(batch),
         Emitted::Watermark(watermark) => Element::Watermark(watermark),
     };
-    Envelope { from: worker, to: worker, element }
+    Envelope {
+        from: worker,
+        to: worker,
+        element,
+    }
 }

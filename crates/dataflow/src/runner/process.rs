@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use aquifer_state::KeyedStateStore;
 use aquifer_state::key_group::{KeyHash, assign_to_key_group};
 use aquifer_state::ordered::OrderedKey;
-use aquifer_state::KeyedStateStore;
 use aquifer_state::timers::{Timer, TimerService};
 use futures_util::future::Either;
 use hashbrown::HashMap;
@@ -43,8 +43,7 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     shared: &Shared,
     uid: &str,
     mut function: P,
-) -> Result<Link<'scope, Vec<P::Out>>, JobError>
-{
+) -> Result<Link<'scope, Vec<P::Out>>, JobError> {
     let states = KeyedStateStore::new(shared.state.clone(), uid);
     function.open(&states)?;
     let timers = Rc::new(states.timer_service("user-timers")?);
@@ -88,7 +87,9 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
         waker,
     };
     builder.build(move |mut capabilities| {
-        let mut epochs = capabilities.pop().map(|initial| Epochs::new(run.shared.first_epoch, initial));
+        let mut epochs = capabilities
+            .pop()
+            .map(|initial| Epochs::new(run.shared.first_epoch, initial));
         move |frontiers| {
             if run.shared.attempt.failed() {
                 run.abandon();
@@ -102,14 +103,18 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
                         epochs.arrive(capability, data);
                     }
                 });
-                epochs.advance(&frontiers[0], |capability, item| run.queue.push_back((capability, item)));
+                epochs.advance(&frontiers[0], |capability, item| {
+                    run.queue.push_back((capability, item))
+                });
             }
             let stepped = run.step();
             run.shared.guard(&run.uid, stepped);
             run.shared.state.issue();
             let mut output = output.activate();
             for (capability, emitted) in run.outgoing.drain(..) {
-                output.session(&*capability).give(local(run.shared.index, emitted));
+                output
+                    .session(&*capability)
+                    .give(local(run.shared.index, emitted));
             }
         }
     });
@@ -176,7 +181,12 @@ where
             return Ok(false);
         }
         if let Some((capability, timer)) = self.due.pop_front() {
-            self.admit(timer.group, timer.key.to_vec().into(), Work::Timer(timer.timestamp), capability)?;
+            self.admit(
+                timer.group,
+                timer.key.to_vec().into(),
+                Work::Timer(timer.timestamp),
+                capability,
+            )?;
             return Ok(true);
         }
         if let Some((capability, records)) = self.records.as_mut() {
@@ -205,7 +215,9 @@ where
         }
         match self.queue.pop_front() {
             None => {}
-            Some((capability, Item::Batch(batch))) => self.records = Some((capability, batch.into_iter())),
+            Some((capability, Item::Batch(batch))) => {
+                self.records = Some((capability, batch.into_iter()))
+            }
             Some((capability, Item::Watermark(watermark))) => {
                 self.context.watermark_ms.set(watermark);
                 let look = self.look_for_timers(watermark);
@@ -228,7 +240,9 @@ where
 
     /// Starts due timers, and looks again when they are done: a timer may have registered another that is due.
     fn fire(&mut self) -> Result<bool, JobError> {
-        let Some((capability, watermark, mut look)) = self.firing.take() else { return Ok(false) };
+        let Some((capability, watermark, mut look)) = self.firing.take() else {
+            return Ok(false);
+        };
         match look.as_mut().poll(&mut Context::from_waker(&self.waker)) {
             Poll::Pending => {
                 self.firing = Some((capability, watermark, look));
@@ -236,25 +250,44 @@ where
             }
             Poll::Ready(found) => match found? {
                 Some(timers) => {
-                    self.due.extend(timers.into_iter().map(|timer| (Rc::clone(&capability), timer)));
+                    self.due.extend(
+                        timers
+                            .into_iter()
+                            .map(|timer| (Rc::clone(&capability), timer)),
+                    );
                     let again = self.look_for_timers(watermark);
                     self.firing = Some((capability, watermark, again));
                 }
-                None => self.outgoing.push((capability, Emitted::Watermark(watermark))),
+                None => self
+                    .outgoing
+                    .push((capability, Emitted::Watermark(watermark))),
             },
         }
         Ok(true)
     }
 
     /// Starts work for a key, or has it wait until the key is free.
-    fn admit(&mut self, group: u16, key: Box<[u8]>, work: Work<P::In>, capability: Held) -> Result<(), JobError> {
+    fn admit(
+        &mut self,
+        group: u16,
+        key: Box<[u8]>,
+        work: Work<P::In>,
+        capability: Held,
+    ) -> Result<(), JobError> {
         if let Some(waiting) = self.busy.get_mut(&key) {
             waiting.push_back((work, capability));
             self.blocked += 1;
             return Ok(());
         }
         self.busy.insert(key.clone(), VecDeque::new());
-        self.start(Tag { group, key, capability }, work)
+        self.start(
+            Tag {
+                group,
+                key,
+                capability,
+            },
+            work,
+        )
     }
 
     fn start(&mut self, tag: Tag, work: Work<P::In>) -> Result<(), JobError> {
@@ -263,7 +296,10 @@ where
             Work::Record(record) => Either::Left((self.on_record)(record)),
             Work::Timer(timestamp_ms) => {
                 let function = Rc::clone(&self.function);
-                Either::Right(Box::pin(function.on_timer(timestamp_ms, self.context.clone())) as LocalFuture<_>)
+                Either::Right(
+                    Box::pin(function.on_timer(timestamp_ms, self.context.clone()))
+                        as LocalFuture<_>,
+                )
             }
         };
         let slot = self.slots.insert(future, tag);
@@ -272,7 +308,9 @@ where
 
     /// Polls a slot; when it is done, the next work of its key takes over.
     fn poll(&mut self, slot: usize) -> Result<(), JobError> {
-        let Some(tag) = self.slots.tag(slot) else { return Ok(()) };
+        let Some(tag) = self.slots.tag(slot) else {
+            return Ok(());
+        };
         self.context.current.set(tag.group, &tag.key);
         let capability = Rc::clone(&tag.capability);
         let done = self.slots.poll(slot);
@@ -281,7 +319,9 @@ where
         if !emitted.is_empty() {
             self.hand_on(capability, emitted);
         }
-        let Some((result, tag)) = done else { return Ok(()) };
+        let Some((result, tag)) = done else {
+            return Ok(());
+        };
         result?;
         let next = self.busy.get_mut(&tag.key).and_then(VecDeque::pop_front);
         match next {

@@ -45,7 +45,9 @@ pub(crate) fn sink(
     let shared_by_operator = shared.clone();
     builder.build_reschedule(move |mut capabilities| {
         let shared = shared_by_operator;
-        let mut epochs = capabilities.pop().map(|initial| Epochs::new(shared.first_epoch, initial));
+        let mut epochs = capabilities
+            .pop()
+            .map(|initial| Epochs::new(shared.first_epoch, initial));
         move |frontiers| {
             if shared.attempt.failed() {
                 epochs = None;
@@ -102,7 +104,11 @@ impl Run {
         match item {
             Item::Batch(batch) => {
                 let rows = batch.rows.num_rows() as u64;
-                shared.attempt.counters.rows_out.fetch_add(rows, Ordering::Relaxed);
+                shared
+                    .attempt
+                    .counters
+                    .rows_out
+                    .fetch_add(rows, Ordering::Relaxed);
                 self.writer.write(&batch)
             }
             Item::Watermark(_) => Ok(()),

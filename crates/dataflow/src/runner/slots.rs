@@ -53,8 +53,15 @@ pub(super) struct Slots<F, T> {
 impl<F: Future, T> Slots<F, T> {
     /// No futures yet; `activator` wakes their operator.
     pub fn new(activator: SyncActivator) -> Self {
-        let ready = Arc::new(Ready { slots: Mutex::default(), activator });
-        Self { slots: Vec::new(), free: Vec::new(), ready }
+        let ready = Arc::new(Ready {
+            slots: Mutex::default(),
+            activator,
+        });
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready,
+        }
     }
 
     /// How many are under way.
@@ -65,8 +72,15 @@ impl<F: Future, T> Slots<F, T> {
     /// Puts a future into a slot. It is polled by [`Slots::poll`].
     pub fn insert(&mut self, future: F, tag: T) -> usize {
         let slot = self.free.pop().unwrap_or_else(|| {
-            let waker = Waker::from(Arc::new(SlotWaker { slot: self.slots.len(), ready: Arc::clone(&self.ready) }));
-            self.slots.push(Slot { future: Box::pin(None), tag: None, waker });
+            let waker = Waker::from(Arc::new(SlotWaker {
+                slot: self.slots.len(),
+                ready: Arc::clone(&self.ready),
+            }));
+            self.slots.push(Slot {
+                future: Box::pin(None),
+                tag: None,
+                waker,
+            });
             self.slots.len() - 1
         });
         self.slots[slot].future.set(Some(future));
@@ -94,7 +108,9 @@ impl<F: Future, T> Slots<F, T> {
     pub fn poll(&mut self, slot: usize) -> Option<(F::Output, T)> {
         let entry = self.slots.get_mut(slot)?;
         let future = entry.future.as_mut().as_pin_mut()?;
-        let Poll::Ready(output) = future.poll(&mut Context::from_waker(&entry.waker)) else { return None };
+        let Poll::Ready(output) = future.poll(&mut Context::from_waker(&entry.waker)) else {
+            return None;
+        };
         entry.future.set(None);
         self.free.push(slot);
         Some((output, entry.tag.take()?))

@@ -46,7 +46,13 @@ pub(crate) fn source<'scope>(
         }),
         ..shared.connector.clone()
     };
-    let splits = own_splits(&shared.attempt, uid, source, context.worker, context.workers)?;
+    let splits = own_splits(
+        &shared.attempt,
+        uid,
+        source,
+        context.worker,
+        context.workers,
+    )?;
     let reader = source.reader(splits, context)?;
 
     shared.barriers.borrow_mut().join();
@@ -59,10 +65,19 @@ pub(crate) fn source<'scope>(
         if let Some(capability) = capability.as_mut() {
             capability.downgrade(&start_of(shared.first_epoch));
         }
-        let mut run = Run { uid, epoch: shared.first_epoch, tick: 0, sent: VecDeque::new(), finished: false, reader };
+        let mut run = Run {
+            uid,
+            epoch: shared.first_epoch,
+            tick: 0,
+            sent: VecDeque::new(),
+            finished: false,
+            reader,
+        };
         activator.activate();
         move |_| {
-            let Some(held) = capability.as_mut() else { return };
+            let Some(held) = capability.as_mut() else {
+                return;
+            };
             if shared.attempt.failed() {
                 return;
             }
@@ -75,7 +90,10 @@ pub(crate) fn source<'scope>(
                 return;
             }
             let mut emit = |capability: &Capability<Time>, emitted: Emitted<ChangeBatch>| {
-                output.activate().session(capability).give(local(shared.index, emitted));
+                output
+                    .activate()
+                    .session(capability)
+                    .give(local(shared.index, emitted));
             };
             let again = run.read(&shared, held, &mut emit);
             match shared.guard(&run.uid, again) {
@@ -129,10 +147,18 @@ struct Run {
 
 impl Run {
     /// Begins the epoch that the coordinator wants: reports where the splits are, and lets the old epoch go.
-    fn barrier(&mut self, shared: &Shared, capability: &mut Capability<Time>) -> Result<(), JobError> {
+    fn barrier(
+        &mut self,
+        shared: &Shared,
+        capability: &mut Capability<Time>,
+    ) -> Result<(), JobError> {
         while self.epoch < shared.control.epoch.get() {
             let elements = self.reader.snapshot()?;
-            let snapshot = OperatorSnapshot { operator: self.uid.clone(), elements, committables: Vec::new() };
+            let snapshot = OperatorSnapshot {
+                operator: self.uid.clone(),
+                elements,
+                committables: Vec::new(),
+            };
             shared.report(self.epoch, Some(snapshot));
             self.epoch += 1;
             capability.downgrade(&at(self.epoch, self.tick));
@@ -147,7 +173,11 @@ impl Run {
         capability: &mut Capability<Time>,
         emit: &mut dyn FnMut(&Capability<Time>, Emitted<ChangeBatch>),
     ) -> Result<Again, JobError> {
-        while self.sent.front().is_some_and(|time| !shared.probe.less_equal(time)) {
+        while self
+            .sent
+            .front()
+            .is_some_and(|time| !shared.probe.less_equal(time))
+        {
             self.sent.pop_front();
         }
         if self.sent.len() >= shared.window_ticks {
@@ -161,7 +191,11 @@ impl Run {
         match self.reader.poll(shared.batch_rows)? {
             SourcePoll::Batch(batch) => {
                 let rows = batch.rows.num_rows() as u64;
-                shared.attempt.counters.rows_in.fetch_add(rows, Ordering::Relaxed);
+                shared
+                    .attempt
+                    .counters
+                    .rows_in
+                    .fetch_add(rows, Ordering::Relaxed);
                 emit(capability, Emitted::Batch(batch));
                 self.sent.push_back(*capability.time());
                 self.next_tick(shared, capability);
@@ -169,13 +203,17 @@ impl Run {
             }
             SourcePoll::Pending { retry_ms } => {
                 self.move_along(shared, capability);
-                Ok(Again::After(Duration::from_millis(retry_ms.clamp(1, IDLE_MS_MAX))))
+                Ok(Again::After(Duration::from_millis(
+                    retry_ms.clamp(1, IDLE_MS_MAX),
+                )))
             }
             SourcePoll::Finished => {
                 self.finished = true;
                 emit(capability, Emitted::Watermark(WATERMARK_MAX));
                 self.next_tick(shared, capability);
-                shared.open_sources.set(shared.open_sources.get().saturating_sub(1));
+                shared
+                    .open_sources
+                    .set(shared.open_sources.get().saturating_sub(1));
                 shared.wake_reporter();
                 Ok(Again::Now)
             }

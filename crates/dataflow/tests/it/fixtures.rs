@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use aquifer_dataflow::connector::{ConnectorContext, Sink, SinkWriter, Source, SourcePoll, SourceReader};
+use aquifer_dataflow::connector::{
+    ConnectorContext, Sink, SinkWriter, Source, SourcePoll, SourceReader,
+};
 use aquifer_dataflow::job::{Build, JobObserver, JobOptions, JobReport};
-use aquifer_dataflow::operator::{Collector, KeyedOperator, OpenContext, Router, StatelessOperator};
+use aquifer_dataflow::operator::{
+    Collector, KeyedOperator, OpenContext, Router, StatelessOperator,
+};
 use aquifer_dataflow::{ChangeBatch, JobError, job};
 use aquifer_state::access::{Keys, StateAccess, Values};
 use aquifer_state::{BackendKind, key_group};
@@ -23,13 +27,17 @@ pub fn batch(rows: &[(i64, i64)]) -> ChangeBatch {
     ]);
     let key = Int64Array::from_iter_values(rows.iter().map(|r| r.0));
     let value = Int64Array::from_iter_values(rows.iter().map(|r| r.1));
-    ChangeBatch::inserts(RecordBatch::try_new(Arc::new(schema), vec![Arc::new(key), Arc::new(value)]).unwrap())
+    ChangeBatch::inserts(
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(key), Arc::new(value)]).unwrap(),
+    )
 }
 
 /// The rows of a batch.
 pub fn rows(batch: &ChangeBatch) -> Vec<(i64, i64)> {
     let column = |i: usize| batch.rows.column(i).as_primitive::<Int64Type>();
-    (0..batch.rows.num_rows()).map(|i| (column(0).value(i), column(1).value(i))).collect()
+    (0..batch.rows.num_rows())
+        .map(|i| (column(0).value(i), column(1).value(i)))
+        .collect()
 }
 
 /// Row `n` of split `s` is `(n % keys, n * splits + s)`.
@@ -46,7 +54,13 @@ pub struct Numbers {
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { splits: 4, rows_per_split: 1000, keys: 10, idle_from: u64::MAX, pause_ms: 0 }
+        Self {
+            splits: 4,
+            rows_per_split: 1000,
+            keys: 10,
+            idle_from: u64::MAX,
+            pause_ms: 0,
+        }
     }
 }
 
@@ -59,13 +73,27 @@ struct NumbersReader {
 
 impl Source for Numbers {
     fn splits(&self, _workers: usize) -> Result<Vec<Vec<u8>>, JobError> {
-        Ok((0..self.splits).map(|s| [s.to_be_bytes(), 0u64.to_be_bytes()].concat()).collect())
+        Ok((0..self.splits)
+            .map(|s| [s.to_be_bytes(), 0u64.to_be_bytes()].concat())
+            .collect())
     }
 
-    fn reader(&self, splits: Vec<Vec<u8>>, _context: ConnectorContext) -> Result<Box<dyn SourceReader>, JobError> {
+    fn reader(
+        &self,
+        splits: Vec<Vec<u8>>,
+        _context: ConnectorContext,
+    ) -> Result<Box<dyn SourceReader>, JobError> {
         let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
-        let splits = splits.iter().map(|s| (number(&s[..8]), number(&s[8..]))).collect();
-        Ok(Box::new(NumbersReader { spec: self.clone(), splits, turn: 0, paused: false }))
+        let splits = splits
+            .iter()
+            .map(|s| (number(&s[..8]), number(&s[8..])))
+            .collect();
+        Ok(Box::new(NumbersReader {
+            spec: self.clone(),
+            splits,
+            turn: 0,
+            paused: false,
+        }))
     }
 
     fn bounded(&self) -> bool {
@@ -76,7 +104,9 @@ impl Source for Numbers {
 impl SourceReader for NumbersReader {
     fn poll(&mut self, rows_max: usize) -> Result<SourcePoll, JobError> {
         if self.spec.pause_ms > 0 && !std::mem::replace(&mut self.paused, true) {
-            return Ok(SourcePoll::Pending { retry_ms: self.spec.pause_ms });
+            return Ok(SourcePoll::Pending {
+                retry_ms: self.spec.pause_ms,
+            });
         }
         self.paused = false;
         let mut idle = false;
@@ -87,19 +117,35 @@ impl SourceReader for NumbersReader {
                 idle = true;
                 continue;
             }
-            let end = self.spec.rows_per_split.min(*position + rows_max.min(100) as u64);
+            let end = self
+                .spec
+                .rows_per_split
+                .min(*position + rows_max.min(100) as u64);
             if *position < end {
-                let row = |n: u64| ((n % self.spec.keys) as i64, (n * self.spec.splits + *split) as i64);
+                let row = |n: u64| {
+                    (
+                        (n % self.spec.keys) as i64,
+                        (n * self.spec.splits + *split) as i64,
+                    )
+                };
                 let rows: Vec<_> = (*position..end).map(row).collect();
                 *position = end;
                 return Ok(SourcePoll::Batch(batch(&rows)));
             }
         }
-        Ok(if idle { SourcePoll::Pending { retry_ms: 1 } } else { SourcePoll::Finished })
+        Ok(if idle {
+            SourcePoll::Pending { retry_ms: 1 }
+        } else {
+            SourcePoll::Finished
+        })
     }
 
     fn snapshot(&mut self) -> Result<Vec<Vec<u8>>, JobError> {
-        Ok(self.splits.iter().map(|(s, p)| [s.to_be_bytes(), p.to_be_bytes()].concat()).collect())
+        Ok(self
+            .splits
+            .iter()
+            .map(|(s, p)| [s.to_be_bytes(), p.to_be_bytes()].concat())
+            .collect())
     }
 }
 
@@ -144,14 +190,26 @@ struct DatabaseWriter {
 
 impl Sink for DatabaseSink {
     fn writer(&self, _context: ConnectorContext) -> Result<Box<dyn SinkWriter>, JobError> {
-        Ok(Box::new(DatabaseWriter { database: Arc::clone(&self.0), open: Vec::new() }))
+        Ok(Box::new(DatabaseWriter {
+            database: Arc::clone(&self.0),
+            open: Vec::new(),
+        }))
     }
 
-    fn commit(&self, committables: Vec<Vec<u8>>, _context: &ConnectorContext) -> Result<(), JobError> {
+    fn commit(
+        &self,
+        committables: Vec<Vec<u8>>,
+        _context: &ConnectorContext,
+    ) -> Result<(), JobError> {
         for token in committables {
             let token = u64::from_be_bytes(token.try_into().unwrap());
             if self.0.done.lock().insert(token) {
-                let rows = self.0.prepared.lock().remove(&token).expect("prepared data must not be lost");
+                let rows = self
+                    .0
+                    .prepared
+                    .lock()
+                    .remove(&token)
+                    .expect("prepared data must not be lost");
                 self.0.committed.lock().extend(rows);
             }
         }
@@ -166,18 +224,27 @@ impl Sink for DatabaseSink {
 impl SinkWriter for DatabaseWriter {
     fn write(&mut self, batch: &ChangeBatch) -> Result<(), JobError> {
         let rows = rows(batch);
-        let written = self.database.written.fetch_add(rows.len() as i64, Ordering::Relaxed);
+        let written = self
+            .database
+            .written
+            .fetch_add(rows.len() as i64, Ordering::Relaxed);
         if written >= self.database.fail_after.load(Ordering::Relaxed) {
             return Err(JobError::failed("the database is full"));
         }
-        assert!(written < self.database.panic_after.load(Ordering::Relaxed), "planted panic");
+        assert!(
+            written < self.database.panic_after.load(Ordering::Relaxed),
+            "planted panic"
+        );
         self.open.extend(rows);
         Ok(())
     }
 
     fn prepare_commit(&mut self, _checkpoint_id: u64) -> Result<Vec<Vec<u8>>, JobError> {
         let token = self.database.tokens.fetch_add(1, Ordering::Relaxed);
-        self.database.prepared.lock().insert(token, std::mem::take(&mut self.open));
+        self.database
+            .prepared
+            .lock()
+            .insert(token, std::mem::take(&mut self.open));
         Ok(vec![token.to_be_bytes().to_vec()])
     }
 }
@@ -202,7 +269,11 @@ impl Router<ChangeBatch> for ByKey {
             let group = group_of(row.0, self.0);
             parts[usize::from(key_group::operator_index(group, self.0, workers as u16))].push(row);
         }
-        for (worker, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+        for (worker, part) in parts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, part)| !part.is_empty())
+        {
             give(worker, batch(&part));
         }
         Ok(())
@@ -228,7 +299,11 @@ impl KeyedOperator<ChangeBatch, ChangeBatch> for Count {
         Ok(())
     }
 
-    fn prepare(&mut self, batch: ChangeBatch, state: &StateAccess) -> Result<Self::Prepared, JobError> {
+    fn prepare(
+        &mut self,
+        batch: ChangeBatch,
+        state: &StateAccess,
+    ) -> Result<Self::Prepared, JobError> {
         let rows = rows(&batch);
         let mut keys = Keys::default();
         for (key, _) in &rows {
@@ -251,7 +326,9 @@ impl KeyedOperator<ChangeBatch, ChangeBatch> for Count {
         let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
         let mut emitted = Vec::new();
         for (i, (key, _)) in rows.iter().enumerate() {
-            let stored = values.get(i).map_or(0, |v| i64::from_be_bytes(v.try_into().unwrap()));
+            let stored = values
+                .get(i)
+                .map_or(0, |v| i64::from_be_bytes(v.try_into().unwrap()));
             let count = counts.entry(*key).or_insert(stored);
             *count += 1;
             emitted.push((*key, *count));
@@ -281,10 +358,15 @@ pub struct Slow {
 }
 
 impl StatelessOperator<ChangeBatch, ChangeBatch> for Slow {
-    fn on_batch(&mut self, batch: ChangeBatch, out: &mut Collector<ChangeBatch>) -> Result<(), JobError> {
+    fn on_batch(
+        &mut self,
+        batch: ChangeBatch,
+        out: &mut Collector<ChangeBatch>,
+    ) -> Result<(), JobError> {
         #[allow(clippy::disallowed_methods, reason = "a slow operator is what this is")]
         std::thread::sleep(self.each);
-        self.seen.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
+        self.seen
+            .fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
         out.emit(batch);
         Ok(())
     }
@@ -343,7 +425,9 @@ pub fn counting(source: Numbers, database: &Arc<Database>) -> Build {
 pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
     let (done, result) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(job::run(options, build)));
-    result.recv_timeout(std::time::Duration::from_secs(60)).expect("the job must end within a minute")
+    result
+        .recv_timeout(std::time::Duration::from_secs(60))
+        .expect("the job must end within a minute")
 }
 
 /// What a counting job commits: for each key, 1 to its number of rows.

@@ -8,7 +8,9 @@ use aquifer_dataflow::job::{Build, JobObserver};
 use aquifer_state::BackendKind;
 use parking_lot::Mutex;
 
-use crate::fixtures::{Database, DatabaseSink, Numbers, Slow, counting, expected_counts, options, run};
+use crate::fixtures::{
+    Database, DatabaseSink, Numbers, Slow, counting, expected_counts, options, run,
+};
 
 /// Timely queues without bound: a source must stop when the sinks are behind.
 #[test]
@@ -20,17 +22,28 @@ fn a_fast_source_waits_for_a_slow_operator() {
     }
     impl JobObserver for Widest {
         fn checkpoint(&self, _id: u64, _duration_ms: u64, _state_bytes: u64) {
-            let ahead = self.counters.rows_in.load(Ordering::Relaxed).saturating_sub(self.seen.load(Ordering::Relaxed));
+            let ahead = self
+                .counters
+                .rows_in
+                .load(Ordering::Relaxed)
+                .saturating_sub(self.seen.load(Ordering::Relaxed));
             self.widest.fetch_max(ahead, Ordering::Relaxed);
         }
     }
-    let source = Numbers { splits: 2, rows_per_split: 20_000, ..Numbers::default() };
+    let source = Numbers {
+        splits: 2,
+        rows_per_split: 20_000,
+        ..Numbers::default()
+    };
     let database = Database::new();
     let seen = Arc::new(AtomicU64::new(0));
     let build: Build = {
         let (database, seen, source) = (Arc::clone(&database), Arc::clone(&seen), source.clone());
         Arc::new(move |env| {
-            let slow = Slow { each: Duration::from_millis(1), seen: Arc::clone(&seen) };
+            let slow = Slow {
+                each: Duration::from_millis(1),
+                seen: Arc::clone(&seen),
+            };
             env.source("source", Arc::new(source.clone()))?
                 .exchange("by key", crate::fixtures::ByKey(64))
                 .stateless("slow", slow)
@@ -67,15 +80,26 @@ fn an_idle_source_stalls_nobody() {
         }
     }
     // Three splits deliver, the fourth is idle for ever; at two workers each has an active one.
-    let source = Numbers { idle_from: 3, pause_ms: 1, ..Numbers::default() };
-    let heartbeat = Numbers { splits: 1, rows_per_split: 1_000_000, pause_ms: 1, ..Numbers::default() };
+    let source = Numbers {
+        idle_from: 3,
+        pause_ms: 1,
+        ..Numbers::default()
+    };
+    let heartbeat = Numbers {
+        splits: 1,
+        rows_per_split: 1_000_000,
+        pause_ms: 1,
+        ..Numbers::default()
+    };
     let database = Database::new();
     let beats = Database::new();
     let build: Build = {
         let (database, beats) = (Arc::clone(&database), Arc::clone(&beats));
         Arc::new(move |env| {
-            env.source("idle", Arc::new(source.clone()))?.sink("sink", Arc::new(DatabaseSink(Arc::clone(&database))))?;
-            env.source("heart", Arc::new(heartbeat.clone()))?.sink("beats", Arc::new(DatabaseSink(Arc::clone(&beats))))
+            env.source("idle", Arc::new(source.clone()))?
+                .sink("sink", Arc::new(DatabaseSink(Arc::clone(&database))))?;
+            env.source("heart", Arc::new(heartbeat.clone()))?
+                .sink("beats", Arc::new(DatabaseSink(Arc::clone(&beats))))
         })
     };
     let mut options = options("idle", 2, BackendKind::Hashmap);
@@ -92,7 +116,11 @@ fn an_idle_source_stalls_nobody() {
     let error = run(options, build).unwrap_err();
     watcher.join().unwrap();
     assert!(error.message.contains("database is full"), "{error}");
-    assert_eq!(database.committed().len(), 3000, "the active splits were read and committed to their end");
+    assert_eq!(
+        database.committed().len(),
+        3000,
+        "the active splits were read and committed to their end"
+    );
 }
 
 /// In one process timely's other workers would wait for ever for one that has panicked.
@@ -129,9 +157,8 @@ fn for_each_keeps_the_order_of_many_queued_containers() {
             let mut builder = OperatorBuilder::new("in order".to_owned(), stream.scope());
             let mut handle = builder.new_input(stream, Pipeline);
             let seen = std::rc::Rc::clone(&seen);
-            builder.build(move |_| {
-                move |_| handle.for_each(|_, data| seen.borrow_mut().append(data))
-            });
+            builder
+                .build(move |_| move |_| handle.for_each(|_, data| seen.borrow_mut().append(data)));
         });
         // All of them are queued before the operator runs once.
         for n in 0..CONTAINERS {

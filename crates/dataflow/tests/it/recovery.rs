@@ -13,9 +13,17 @@ fn a_bounded_job_commits_every_row_once() {
         for parallelism in 1..=3 {
             let source = Numbers::default();
             let database = Database::new();
-            let options = options(&format!("bounded-{backend:?}-{parallelism}"), parallelism, backend);
+            let options = options(
+                &format!("bounded-{backend:?}-{parallelism}"),
+                parallelism,
+                backend,
+            );
             let report = run(options, counting(source.clone(), &database)).unwrap();
-            assert_eq!(database.committed(), expected_counts(&source), "{backend:?} at {parallelism}");
+            assert_eq!(
+                database.committed(),
+                expected_counts(&source),
+                "{backend:?} at {parallelism}"
+            );
             assert_eq!((report.rows_in, report.rows_out), (4000, 4000));
             assert!(report.checkpoints >= 1);
         }
@@ -30,7 +38,12 @@ fn a_failed_job_goes_on_from_its_checkpoint_at_another_parallelism() {
         ("switch", BackendKind::Hashmap, BackendKind::Forst),
         ("back", BackendKind::Forst, BackendKind::Hashmap),
     ] {
-        let source = Numbers { rows_per_split: 4000, pause_ms: 1, keys: 97, ..Numbers::default() };
+        let source = Numbers {
+            rows_per_split: 4000,
+            pause_ms: 1,
+            keys: 97,
+            ..Numbers::default()
+        };
         let database = Database::new();
         let build = counting(source.clone(), &database);
         let mut failures = 0;
@@ -40,17 +53,27 @@ fn a_failed_job_goes_on_from_its_checkpoint_at_another_parallelism() {
             let mut options = options(&format!("resume-{name}"), parallelism, backend);
             options.resume = attempt > 0;
             options.observer = Arc::clone(&notes) as _;
-            let limit = if attempt == 5 { i64::MAX } else { (attempt as i64 + 1) * 3000 };
+            let limit = if attempt == 5 {
+                i64::MAX
+            } else {
+                (attempt as i64 + 1) * 3000
+            };
             database.fail_after.store(limit, Ordering::Relaxed);
             match run(options, Arc::clone(&build)) {
-                Ok(report) => assert!(report.already_finished || attempt > 3, "attempt {attempt} should have failed"),
+                Ok(report) => assert!(
+                    report.already_finished || attempt > 3,
+                    "attempt {attempt} should have failed"
+                ),
                 Err(error) => {
                     assert!(error.message.contains("database is full"), "{error}");
                     failures += 1;
                 }
             }
         }
-        assert!(failures >= 3, "the job must have failed several times, failed {failures} times");
+        assert!(
+            failures >= 3,
+            "the job must have failed several times, failed {failures} times"
+        );
         assert_eq!(database.committed(), expected_counts(&source), "{name}");
     }
 }
@@ -69,7 +92,11 @@ fn a_finished_job_is_not_run_again() {
 
 #[test]
 fn another_graph_is_refused() {
-    let source = Numbers { rows_per_split: 20_000, pause_ms: 1, ..Numbers::default() };
+    let source = Numbers {
+        rows_per_split: 20_000,
+        pause_ms: 1,
+        ..Numbers::default()
+    };
     let database = Database::new();
     database.fail_after.store(5000, Ordering::Relaxed);
     let mut options = options("another-graph", 1, BackendKind::Forst);
@@ -81,5 +108,8 @@ fn another_graph_is_refused() {
     options.plan = "test".to_owned();
     options.max_parallelism = Some(32);
     let error = run(options, counting(source, &database)).unwrap_err();
-    assert!(error.message.contains("pipeline.max-parallelism"), "{error}");
+    assert!(
+        error.message.contains("pipeline.max-parallelism"),
+        "{error}"
+    );
 }
