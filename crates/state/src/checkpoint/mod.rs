@@ -18,6 +18,41 @@
 //!
 //! What can go wrong: the object store does not answer (`Retry`; the attempt ends and the next one finds out what was committed),
 //! metadata is damaged (`Corrupt`, never a panic), or the coordinator has been replaced ([`CommitOutcome::Lost`]).
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, CommitOutcome};
+//! use object_store::{memory::InMemory, path::Path};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let objects = Arc::new(InMemory::new());
+//! let run = CheckpointStorage::create_run(objects.clone(), &Path::default(), "job", false).await?;
+//! let (attempt, restored) = run.begin_attempt().await?;
+//! assert_eq!((attempt, restored), (1, None));
+//! let first = CheckpointMetadata {
+//!     checkpoint_id: 1,
+//!     job_name: "job".into(),
+//!     attempt,
+//!     created_unix_ms: 0,
+//!     parallelism: 1,
+//!     max_parallelism: 128,
+//!     plan: "plan".into(),
+//!     finished: false,
+//!     tables: vec![],
+//!     keyed: vec![],
+//!     operators: vec![],
+//! };
+//! assert_eq!(run.commit(&first).await?, CommitOutcome::Committed);
+//!
+//! // Another process takes over: it goes on from a copy, and the first one has lost.
+//! let other = CheckpointStorage::find_run(objects, &Path::default(), "job", false).await?.unwrap();
+//! let (attempt, restored) = other.begin_attempt().await?;
+//! assert_eq!((attempt, restored.unwrap().checkpoint_id), (2, 2));
+//! let second = CheckpointMetadata { checkpoint_id: 2, ..first };
+//! assert_eq!(run.commit(&second).await?, CommitOutcome::Lost);
+//! # Ok::<(), aquifer_state::StateError>(()) }).unwrap();
+//! ```
 
 mod attempt;
 mod codec;
@@ -26,6 +61,7 @@ mod metadata;
 mod names;
 mod ownership;
 mod removal;
+mod runs;
 mod storage;
 
 pub use metadata::{CheckpointMetadata, OperatorSnapshot};

@@ -6,6 +6,7 @@ mod layout;
 mod removal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aquifer_store::{Checkpoint, FileRef, KeyGroupRange};
 use aquifer_testkit::FaultyObjects;
@@ -26,13 +27,14 @@ struct Place {
     _directory: Option<tempfile::TempDir>,
 }
 
-/// Every store that the tests run on.
+/// Every store that the tests run on: memory, local files, and the S3 server that `AQUIFER_TEST_S3_ENDPOINT` names, if it is set, with
+/// the bucket `AQUIFER_TEST_S3_BUCKET` and the usual variables for keys.
 fn places() -> Vec<Place> {
     let directory = tempfile::tempdir().unwrap();
     let local = LocalFileSystem::new_with_prefix(directory.path())
         .unwrap()
         .with_automatic_cleanup(true);
-    vec![
+    let mut places = vec![
         Place {
             truth: Arc::new(InMemory::new()),
             base: Path::from("dir/below"),
@@ -43,7 +45,24 @@ fn places() -> Vec<Place> {
             base: Path::default(),
             _directory: Some(directory),
         },
-    ]
+    ];
+    if let Ok(endpoint) = std::env::var("AQUIFER_TEST_S3_ENDPOINT") {
+        static PLACES: AtomicU64 = AtomicU64::new(0);
+        let bucket = std::env::var("AQUIFER_TEST_S3_BUCKET").expect("the bucket's name");
+        let place = PLACES.fetch_add(1, Ordering::Relaxed);
+        let uri = format!(
+            "s3://{bucket}/checkpoint-tests/{}-{place}",
+            std::process::id()
+        );
+        let settings = [("s3.endpoint".to_owned(), endpoint)].into();
+        let (truth, base) = aquifer_store::objects::open(&uri, &settings).unwrap();
+        places.push(Place {
+            truth,
+            base,
+            _directory: None,
+        });
+    }
+    places
 }
 
 impl Place {
@@ -62,15 +81,14 @@ impl Place {
     }
 
     async fn names(&self) -> Vec<String> {
-        names(&*self.truth).await
+        let listing = self
+            .truth
+            .list(Some(&self.base))
+            .map_ok(|meta| meta.location.to_string());
+        let mut names: Vec<String> = listing.try_collect().await.unwrap();
+        names.sort();
+        names
     }
-}
-
-async fn names(objects: &dyn ObjectStore) -> Vec<String> {
-    let listing = objects.list(None).map_ok(|meta| meta.location.to_string());
-    let mut names: Vec<String> = listing.try_collect().await.unwrap();
-    names.sort();
-    names
 }
 
 async fn put(objects: &dyn ObjectStore, path: impl Into<Path>) {

@@ -136,7 +136,7 @@ fn forged_bytes_never_panic_nor_blow_up() {
     let bytes = sample().encode();
     let mut rng = Rng::new(2);
     let mut understood = 0;
-    for round in 0..40_000 {
+    for round in 0..20_000 {
         let mut forged = bytes.clone();
         if round % 3 == 0 {
             forged.truncate(
@@ -168,7 +168,7 @@ fn forged_bytes_never_panic_nor_blow_up() {
             assert!(metadata.parallelism >= 1 && metadata.parallelism <= metadata.max_parallelism);
         }
     }
-    assert!(understood > 1000 && understood < 40_000, "{understood}");
+    assert!(understood > 500 && understood < 20_000, "{understood}");
 }
 
 #[test]

@@ -207,12 +207,12 @@ async fn run(seed: u64) -> (usize, usize) {
 #[tokio::test]
 async fn what_was_committed_stays_and_its_files_stay() {
     let (mut promised, mut failed) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..40 {
         let (promises, failures) = run(seed).await;
         promised += promises;
         failed += failures;
     }
     // The runs did something, and something went wrong in them.
-    assert!(promised > 600, "{promised} checkpoints");
-    assert!(failed > 40, "{failed} failures");
+    assert!(promised > 400, "{promised} checkpoints");
+    assert!(failed > 25, "{failed} failures");
 }

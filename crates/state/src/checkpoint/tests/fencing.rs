@@ -111,12 +111,12 @@ async fn a_zombie_that_is_faster_than_the_fence_is_followed() {
     commit(&zombie, 1, 1).await;
     let (storage, objects) = place.find().await;
     // Each of the next three puts of the new attempt (its claim and two fences) is preceded by a commit of the zombie.
-    let next = Arc::new(std::sync::atomic::AtomicU64::new(2));
+    let next = Arc::new(AtomicU64::new(2));
     objects.set_hook(Some(Arc::new(move |kind| {
         let (zombie, next) = (zombie.clone(), next.clone());
         Box::pin(async move {
             if kind == RequestKind::Put {
-                let id = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let id = next.fetch_add(1, Ordering::Relaxed);
                 if id <= 4 {
                     assert_eq!(commit(&zombie, 1, id).await, CommitOutcome::Committed);
                 }
@@ -129,6 +129,71 @@ async fn a_zombie_that_is_faster_than_the_fence_is_followed() {
         (attempt, restored.checkpoint_id, restored.attempt),
         (2, 5, 2)
     );
+}
+
+/// The new attempt was slow: before its copy arrived, the old coordinator, alive after all, had committed that id, gone on and
+/// discarded it. The name was free, the copy was created, and two coordinators believed that they were the only one.
+#[tokio::test]
+async fn a_slow_fence_on_a_name_that_was_freed_does_not_count() {
+    for retained in [1, 2] {
+        for place in places() {
+            let living = place.create().await;
+            living.begin_attempt().await.unwrap();
+            for id in 1..=4 {
+                commit(&living, 1, id).await;
+            }
+            for id in 1..4 {
+                living.discard(id).await.unwrap();
+            }
+            let (storage, objects) = place.find().await;
+            let (busy, puts) = (living.clone(), Arc::new(AtomicU64::new(0)));
+            objects.set_hook(Some(Arc::new(move |kind| {
+                let (busy, puts) = (busy.clone(), puts.clone());
+                Box::pin(async move {
+                    // The first put claims the attempt, the second is the copy of checkpoint 4.
+                    if kind == RequestKind::Put && puts.fetch_add(1, Ordering::Relaxed) == 1 {
+                        for id in 5..=9 {
+                            assert_eq!(commit(&busy, 1, id).await, CommitOutcome::Committed);
+                            busy.discard(id - retained).await.unwrap();
+                        }
+                    }
+                })
+            })));
+            let (attempt, restored) = storage.begin_attempt().await.unwrap();
+            let restored = restored.unwrap();
+            assert_eq!((attempt, restored.checkpoint_id), (2, 10));
+            assert_eq!(commit(&living, 1, 10).await, CommitOutcome::Lost);
+            assert_eq!(commit(&storage, 2, 11).await, CommitOutcome::Committed);
+            let completed = storage.completed().await.unwrap();
+            assert_eq!(
+                completed,
+                if retained == 1 {
+                    vec![9, 10, 11]
+                } else {
+                    vec![8, 9, 10, 11]
+                }
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_discarded_only_after_the_older_ones() {
+    let place = &places()[0];
+    place.create().await;
+    let (storage, objects) = place.find().await;
+    storage.begin_attempt().await.unwrap();
+    for id in 1..=5 {
+        commit(&storage, 1, id).await;
+    }
+    storage.discard(1).await.unwrap();
+    objects.fail_next(RequestKind::Delete, Fault::ErrorNotApplied);
+    assert!(storage.discard(2).await.is_err());
+    objects.fail_next(RequestKind::Delete, Fault::ErrorNotApplied);
+    assert!(storage.discard(3).await.is_err());
+    assert_eq!(storage.completed().await.unwrap(), [2, 3, 4, 5]);
+    storage.discard(3).await.unwrap();
+    assert_eq!(storage.completed().await.unwrap(), [4, 5]);
 }
 
 #[tokio::test]
@@ -164,10 +229,9 @@ async fn attempts_are_claimed_once_even_when_the_answer_is_lost() {
 }
 
 fn lose_second_put(objects: FaultyObjects) -> aquifer_testkit::Hook {
-    let puts = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let puts = Arc::new(AtomicU64::new(0));
     Arc::new(move |kind| {
-        if kind == RequestKind::Put && puts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1
-        {
+        if kind == RequestKind::Put && puts.fetch_add(1, Ordering::Relaxed) == 1 {
             objects.fail_next(kind, Fault::ErrorApplied);
         }
         Box::pin(std::future::ready(()))
