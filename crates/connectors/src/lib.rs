@@ -1,12 +1,22 @@
 //! Sources and sinks: nexmark, datagen, filesystem, print, blackhole.
+//!
+//! TODOC
 
+mod base64;
 pub mod blackhole;
 mod calendar;
 mod cells;
+mod column;
+pub mod datagen;
+mod draws;
+pub mod filesystem;
+mod format;
 pub mod nexmark;
 mod numbers;
 mod options;
+mod pace;
 pub mod print;
+mod scalar;
 mod strided;
 mod types;
 
@@ -24,6 +34,8 @@ const SINK_PARALLELISM: &str = "sink.parallelism";
 /// Adds every connector of this crate; `print` writes to the process's standard output and standard error.
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register(Arc::new(blackhole::BlackholeFactory));
+    registry.register(Arc::new(datagen::DatagenFactory));
+    registry.register(Arc::new(filesystem::FilesystemFactory::default()));
     registry.register(Arc::new(nexmark::NexmarkFactory));
     registry.register(Arc::new(print::PrintFactory::default()));
 }

@@ -12,7 +12,8 @@
 use aquifer_dataflow::JobError;
 
 const VERSION: u8 = 1;
-const ENCODED_BYTES: usize = 17;
+/// Length of an encoded split.
+pub(crate) const ENCODED_BYTES: usize = 17;
 /// Splits of a source that has at least that many rows: many enough to share out, few enough to merge.
 const SPLITS: u32 = 32;
 const SPLITS_MAX: u32 = 1 << 16;
@@ -138,6 +139,11 @@ impl StridedCursor {
             split.round += 1;
             self.at += 1;
         }
+    }
+
+    /// How many splits the whole source has.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
     /// The splits with the positions they have reached.

@@ -40,6 +40,7 @@ pub(crate) fn context_with_clock(
         workers,
         attempt: 1,
         run_id: "run".to_owned(),
+        operator: "sink".to_owned(),
         runtime: runtime.handle().clone(),
         waker: Arc::new(|| {}),
         now_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
@@ -83,11 +84,13 @@ pub(crate) fn readers(
 
 /// The next batch; `None` when the reader has finished. Waits in between if the reader asks for it.
 pub(crate) fn next_batch(reader: &mut dyn SourceReader, rows_max: usize) -> Option<ChangeBatch> {
-    for _ in 0..100_000 {
+    for _ in 0..60_000 {
         match reader.poll(rows_max).unwrap() {
             SourcePoll::Batch(batch) => return Some(batch),
             SourcePoll::Finished => return None,
-            SourcePoll::Pending { .. } => std::thread::yield_now(),
+            SourcePoll::Pending { .. } => {
+                std::thread::park_timeout(std::time::Duration::from_millis(1));
+            }
         }
     }
     panic!("the reader never got any data");

@@ -46,9 +46,12 @@ pub(crate) fn run<T: Send + 'static>(
         let mut attempt = 1;
         let result = loop {
             match work(&context) {
-                Err(error) if error.kind == ErrorKind::Retry && attempt < ATTEMPTS => {
+                Err(error)
+                    if error.kind == ErrorKind::Retry
+                        && attempt < ATTEMPTS
+                        && context.pause(pause) =>
+                {
                     tracing::warn!(%error, attempt, "a {name} failed and is tried again");
-                    context.env.runtime.block_on(tokio::time::sleep(pause));
                     pause *= 4;
                     attempt += 1;
                 }

@@ -1,8 +1,10 @@
 //! What the store and its background work share: the outside world, options, names of new files, and counters.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use object_store::path::Path;
+use parking_lot::{Condvar, Mutex};
 
 use crate::{Environment, StoreOptions};
 
@@ -12,6 +14,8 @@ pub(crate) struct Context {
     files_named: AtomicU64,
     pub(crate) bytes_uploaded: AtomicU64,
     pub(crate) blocks_loaded: AtomicU64,
+    stopped: Mutex<bool>,
+    stop: Condvar,
 }
 
 impl Context {
@@ -22,6 +26,8 @@ impl Context {
             files_named: AtomicU64::new(0),
             bytes_uploaded: AtomicU64::new(0),
             blocks_loaded: AtomicU64::new(0),
+            stopped: Mutex::new(false),
+            stop: Condvar::new(),
         })
     }
 
@@ -32,5 +38,20 @@ impl Context {
             .directory
             .clone()
             .join(format!("{}-{number:08}.sst", self.env.file_prefix))
+    }
+
+    /// Nobody waits for results any more: what fails from now on is not tried again.
+    pub(crate) fn stop(&self) {
+        *self.stopped.lock() = true;
+        self.stop.notify_all();
+    }
+
+    /// Lets a blocking thread wait before it tries again; false if it should give up instead.
+    pub(crate) fn pause(&self, duration: Duration) -> bool {
+        let mut stopped = self.stopped.lock();
+        if !*stopped {
+            self.stop.wait_for(&mut stopped, duration);
+        }
+        !*stopped
     }
 }

@@ -94,3 +94,63 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option
     }
     writer.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BlockCache, Environment, StoreOptions};
+
+    #[test]
+    fn of_one_key_the_newest_row_counts_and_tombstones_stay() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let env = Environment {
+            objects: Arc::new(object_store::memory::InMemory::new()),
+            directory: "d".into(),
+            runtime: runtime.handle().clone(),
+            block_cache: BlockCache::new(1 << 20),
+            file_prefix: "p".into(),
+            waker: Arc::new(|| {}),
+        };
+        let context = Context::new(env, StoreOptions::default());
+        let memtable = |rows: &[(&[u8], Option<&[u8]>)]| {
+            let mut memtable = Memtable::new(false);
+            for &(user, value) in rows {
+                memtable.put(
+                    key::hash_parts(key::header(5, TableId(1)), user),
+                    5,
+                    user,
+                    value,
+                );
+            }
+            Frozen {
+                table: TableId(1),
+                memtable: Arc::new(memtable),
+            }
+        };
+        let old = memtable(&[(b"a", Some(b"1")), (b"b", Some(b"1")), (b"c", None)]);
+        let new = memtable(&[(b"a", None), (b"b", Some(b"2"))]);
+        let file = flush(&context, &[old, new])
+            .unwrap()
+            .unwrap()
+            .warm(&context);
+        assert_eq!(file.entries, 3);
+        let block = context.env.block_cache.block(file.id(), 0).unwrap();
+        let mut cursor = crate::sst::block::BlockCursor::default();
+        let mut rows = Vec::new();
+        while cursor.advance(&block) {
+            rows.push((
+                cursor.key()[4..].to_vec(),
+                cursor.value(&block).map(<[u8]>::to_vec),
+            ));
+        }
+        let expected = [
+            (b"a".to_vec(), None),
+            (b"b".to_vec(), Some(b"2".to_vec())),
+            (b"c".to_vec(), None),
+        ];
+        assert_eq!(rows, expected);
+    }
+}

@@ -6,7 +6,7 @@
 //! are not followed: its bidders are moved by the first person's id twice, and its filler leaves the alphabet for negative draws.
 
 use super::options::NexmarkOptions;
-use super::random::Draws;
+use crate::draws::Draws;
 
 const FIRST_PERSON_ID: i64 = 1_000;
 const FIRST_AUCTION_ID: i64 = 1_000;

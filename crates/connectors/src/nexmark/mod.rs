@@ -19,7 +19,7 @@
 mod columns;
 mod generator;
 mod options;
-mod random;
+
 mod timeline;
 
 #[cfg(test)]
@@ -35,13 +35,12 @@ use aquifer_dataflow::{ChangeBatch, JobError};
 use self::columns::Columns;
 use self::generator::Generator;
 use self::options::NexmarkOptions;
+use crate::pace::{Pace, RETRY_MS_MAX};
 use crate::strided::{StridedCursor, splits_at_start};
 
 const NAME: &str = "nexmark";
 /// Bytes of one batch, roughly: bounds the rows of a batch when the averages are large.
 const BATCH_BYTES_MAX: u64 = 64 << 20;
-/// Longest wait before asking the clock again.
-const RETRY_MS_MAX: i64 = 1_000;
 
 /// Makes Nexmark sources.
 pub struct NexmarkFactory;
@@ -105,8 +104,7 @@ impl Source for NexmarkSource {
             cursor: StridedCursor::new(&self.table, &splits, end)?,
             events: Arc::clone(&self.events),
             batch_rows_max: (BATCH_BYTES_MAX / (largest + 256)).max(1) as usize,
-            clock_ahead_ms: None,
-            now_ms: context.now_ms,
+            pace: options.limited.then(|| Pace::new(context.now_ms)),
             numbers: Vec::new(),
         }))
     }
@@ -120,25 +118,9 @@ struct NexmarkReader {
     cursor: StridedCursor,
     events: Arc<Events>,
     batch_rows_max: usize,
-    /// Clock minus event time at this reader's first event: rate limiting goes on from wherever the reader starts.
-    clock_ahead_ms: Option<i64>,
-    now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// If rates are limited; rows are paced by their event times.
+    pace: Option<Pace>,
     numbers: Vec<u64>,
-}
-
-impl NexmarkReader {
-    /// Event time up to which events are due; `None` if all are.
-    fn due_until_ms(&mut self, next: u64) -> Option<i64> {
-        if !self.events.generator.options.limited {
-            return None;
-        }
-        let now_ms = (self.now_ms)();
-        let generator = &self.events.generator;
-        let ahead = *self
-            .clock_ahead_ms
-            .get_or_insert_with(|| now_ms - generator.event_ms(next));
-        Some(now_ms - ahead)
-    }
 }
 
 impl SourceReader for NexmarkReader {
@@ -146,14 +128,15 @@ impl SourceReader for NexmarkReader {
         let Some(first) = self.cursor.peek() else {
             return Ok(if self.events.generator.options.keep_alive {
                 SourcePoll::Pending {
-                    retry_ms: RETRY_MS_MAX.unsigned_abs(),
+                    retry_ms: RETRY_MS_MAX,
                 }
             } else {
                 SourcePoll::Finished
             });
         };
-        let due_until_ms = self.due_until_ms(first);
         let generator = &self.events.generator;
+        let first_ms = generator.event_ms(first);
+        let due_until_ms = self.pace.as_mut().map(|pace| pace.due_until_ms(first_ms));
         let rows_max = rows_max.clamp(1, self.batch_rows_max);
         self.numbers.clear();
         while self.numbers.len() < rows_max {
@@ -167,8 +150,7 @@ impl SourceReader for NexmarkReader {
             self.cursor.advance();
         }
         if self.numbers.is_empty() {
-            let wait_ms = generator.event_ms(first) - due_until_ms.unwrap_or(i64::MAX);
-            let retry_ms = wait_ms.clamp(1, RETRY_MS_MAX).unsigned_abs();
+            let retry_ms = Pace::retry_ms(first_ms, due_until_ms.unwrap_or(first_ms));
             return Ok(SourcePoll::Pending { retry_ms });
         }
         let rows = self.events.columns.batch(generator, &self.numbers)?;

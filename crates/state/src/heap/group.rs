@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aquifer_store::ScanRows;
 use bytes::Bytes;
 
+use super::live::LiveRows;
 use super::rows::{Rows, Slot};
 
 /// Layers that may pile up when checkpoints follow each other faster than layers are folded.
@@ -131,38 +132,17 @@ impl Group {
         until: Option<&[u8]>,
         rows_max: usize,
     ) -> ScanRows {
-        let mut layers: Vec<_> = self
-            .layers()
-            .map(|layer| layer.range(prefix, from, until).peekable())
-            .collect();
+        let mut live = LiveRows::range(self.layers(), prefix, from, until);
         let mut bytes = Vec::new();
         // (end of key, end of value) in `bytes`.
         let mut ends: Vec<(usize, usize)> = Vec::new();
-        let mut done = true;
-        loop {
-            let smallest = layers
-                .iter_mut()
-                .filter_map(|l| l.peek().map(|(key, _)| *key))
-                .min();
-            let Some(key) = smallest else { break };
-            let mut newest = None;
-            for layer in &mut layers {
-                if let Some((_, slot)) = layer.next_if(|(other, _)| *other == key) {
-                    newest.get_or_insert(slot);
-                }
-            }
-            let Some(Slot::Live(value)) = newest else {
-                continue;
-            };
-            if ends.len() == rows_max {
-                done = false;
-                break;
-            }
+        for (key, value) in live.by_ref().take(rows_max) {
             bytes.extend_from_slice(key);
             let key_end = bytes.len();
             bytes.extend_from_slice(value);
             ends.push((key_end, bytes.len()));
         }
+        let done = live.next().is_none();
         let bytes = Bytes::from(bytes);
         let mut start = 0;
         let rows = ends
@@ -179,24 +159,10 @@ impl Group {
     /// The same rows in another kind of table.
     pub(crate) fn reordered(&self, ordered: bool) -> Self {
         let mut group = Self::new(ordered);
-        visit_live(&self.layers().collect::<Vec<_>>(), &mut |key, value| {
-            group.put(key, value)
-        });
-        group
-    }
-}
-
-/// Calls `visit` once for every live row of the layers (newest first), in no particular order.
-pub(crate) fn visit_live(layers: &[&Rows], visit: &mut dyn FnMut(&[u8], &[u8])) {
-    for (depth, layer) in layers.iter().enumerate() {
-        let newer = layers.get(..depth).unwrap_or_default();
-        for (key, slot) in layer.iter() {
-            if let Slot::Live(value) = slot
-                && newer.iter().all(|layer| layer.get(key).is_none())
-            {
-                visit(key, value);
-            }
+        for (key, value) in LiveRows::all(self.layers()) {
+            group.put(key, value);
         }
+        group
     }
 }
 

@@ -7,6 +7,7 @@
 //! afterwards (in bounded pieces, by `poll`).
 
 mod group;
+mod live;
 mod rows;
 mod snapshot;
 

@@ -1,6 +1,7 @@
 //! Writes frozen tables into files, in the background.
 //!
-//! A private store takes the rows key group by key group, so that its files do not overlap much, and a checkpoint of it is the snapshot.
+//! A private store takes the rows in the order in which files hold them, key group by key group, and a checkpoint of it is the snapshot.
+//! So no two of its files overlap, and whoever restores them finds one sorted run that needs no compaction.
 //! File names carry the backend's prefix and the number of the snapshot, so that they are never reused.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,8 @@ use aquifer_store::{
     Checkpoint, Environment, KeyGroupRange, Store, StoreOptions, TableId, TableOptions,
 };
 
-use super::group::{FrozenLayers, visit_live};
-use super::rows::Rows;
+use super::group::FrozenLayers;
+use super::live::LiveRows;
 use crate::StateError;
 
 /// One table as it was when the barrier passed it.
@@ -127,10 +128,12 @@ fn write(
     tables: &[FrozenTable],
     range: KeyGroupRange,
     environment: Environment,
-    options: StoreOptions,
+    mut options: StoreOptions,
     progress: &Progress,
     cancelled: &AtomicBool,
 ) -> Result<Written, StateError> {
+    // Compactions would only rewrite what is in order already.
+    options.l0_files_max = usize::MAX;
     let mut store = Store::open(environment, options, Vec::new())?;
     for table in tables {
         // Nothing is scanned here: no ordered companion.
@@ -141,14 +144,9 @@ fn write(
             let Some(layers) = table.groups.get(index) else {
                 continue;
             };
-            let newest_first: Vec<&Rows> = layers.iter().rev().map(Arc::as_ref).collect();
-            let mut outcome = Ok(());
-            visit_live(&newest_first, &mut |key, value| {
-                if outcome.is_ok() && !cancelled.load(Ordering::Relaxed) {
-                    outcome = store.put(table.table, group, key, value);
-                }
-            });
-            outcome?;
+            for (key, value) in LiveRows::all(layers.iter().rev().map(Arc::as_ref)) {
+                store.put(table.table, group, key, value)?;
+            }
             if cancelled.load(Ordering::Relaxed) {
                 return Err(StateError::Usage("the snapshot was cancelled".into()));
             }
@@ -160,7 +158,7 @@ fn write(
         store.freeze(table.table)?;
     }
     store.checkpoint()?;
-    let checkpoint = loop {
+    let mut checkpoint = loop {
         match store.poll()? {
             Some(checkpoint) => break checkpoint,
             None => progress.wait(),
@@ -169,8 +167,21 @@ fn write(
             return Err(StateError::Usage("the snapshot was cancelled".into()));
         }
     };
+    form_a_level(&mut checkpoint);
     Ok(Written {
         checkpoint,
         bytes_uploaded: store.stats().bytes_uploaded,
     })
+}
+
+/// Puts files that do not overlap into level 1, in key order, where a store expects them so.
+fn form_a_level(checkpoint: &mut Checkpoint) {
+    let mut sorted: Vec<_> = checkpoint.files.iter().collect();
+    sorted.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+    if sorted.is_sorted_by(|before, after| before.largest < after.smallest) {
+        checkpoint.files = sorted.into_iter().cloned().collect();
+        for file in &mut checkpoint.files {
+            file.level = 1;
+        }
+    }
 }

@@ -54,7 +54,18 @@ fn a_write_during_a_cold_read_wins() {
 /// The newer value is already in a file when the read comes back: the memtable holds nothing any more, and still the old must not win.
 #[test]
 fn a_write_that_was_flushed_during_a_cold_read_wins() {
-    let world = cold_world();
+    flushed_during_a_cold_read(64 << 10);
+}
+
+/// The same when even the new file is cold, so that memory cannot say anything at all: only the count of installs tells.
+#[test]
+fn a_write_that_was_flushed_and_evicted_during_a_cold_read_wins() {
+    flushed_during_a_cold_read(0);
+}
+
+fn flushed_during_a_cold_read(cache_bytes: u64) {
+    let mut world = cold_world();
+    world.cache_bytes = cache_bytes;
     let worker = world.restore(&saved_counts(&world, 100));
     let (store, state) = counts(&worker);
     store.set_current_key(&7);
@@ -98,7 +109,17 @@ fn a_write_that_was_flushed_during_a_cold_read_wins() {
 
 #[test]
 fn counters_of_many_keys_stay_exact_under_flushes() {
-    let world = cold_world();
+    exact_counters(64 << 10);
+}
+
+#[test]
+fn counters_stay_exact_without_a_cache() {
+    exact_counters(0);
+}
+
+fn exact_counters(cache_bytes: u64) {
+    let mut world = cold_world();
+    world.cache_bytes = cache_bytes;
     let mut saved = saved_counts(&world, 200);
     let mut expected: Vec<u64> = (0..200).collect();
     let mut rng = Rng::new(3);

@@ -336,3 +336,41 @@ fn freezing_twice_is_refused(world: &World) {
     let error = worker.backend.borrow_mut().freeze(rows).unwrap_err();
     assert!(error.to_string().contains("frozen twice"), "{error}");
 }
+
+#[test]
+fn a_heap_snapshot_is_one_sorted_run() {
+    let world = World::hashmap(true);
+    let worker = world.worker();
+    let (hashed, ordered) = (table(&worker, "h", false), table(&worker, "o", true));
+    for i in 0..3000u32 {
+        let key = i.wrapping_mul(2_654_435_761).to_be_bytes();
+        for table in [hashed, ordered] {
+            worker
+                .access
+                .put(table, (i % 16) as u16, &key, &[7; 30])
+                .unwrap();
+        }
+    }
+    let saved = worker.checkpoint(1);
+    let files = &saved.keyed[0].1.files.files;
+    assert!(files.len() > 5, "the memtable is small: {}", files.len());
+    assert!(files.iter().all(|file| file.level == 1));
+    assert!(files.is_sorted_by(|a, b| a.largest < b.smallest));
+    assert_eq!(files.iter().map(|file| file.entries).sum::<u64>(), 6000);
+    // The next one is written whole again, under other names.
+    let again = worker.checkpoint(2);
+    for file in &again.keyed[0].1.files.files {
+        assert!(files.iter().all(|old| old.path != file.path));
+    }
+    world.kind.set(BackendKind::Forst);
+    let worker = world.restore(&saved);
+    let hashed = table(&worker, "h", false);
+    for i in (0..3000u32).step_by(7) {
+        let key = i.wrapping_mul(2_654_435_761).to_be_bytes();
+        let value = worker
+            .access
+            .get_blocking(hashed, (i % 16) as u16, &key)
+            .unwrap();
+        assert_eq!(value.as_deref(), Some(&[7; 30][..]));
+    }
+}

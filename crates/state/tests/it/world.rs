@@ -2,7 +2,6 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::Hash;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -344,9 +343,4 @@ pub fn checkpoint_all(workers: &[Worker], id: u64) -> Saved {
 /// The worker that owns a key.
 pub fn owner<'a, K: KeyHash + Hash>(workers: &'a [Worker], key: &K) -> &'a Worker {
     workers.iter().find(|worker| worker.owns(key)).unwrap()
-}
-
-/// Makes a shared flag.
-pub fn flag() -> Rc<Cell<bool>> {
-    Rc::new(Cell::new(false))
 }

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 
 use self::arena::{Arena, Place};
-use self::ordered::OrderedIndex;
+use self::ordered::{OrderedIndex, Prefix};
 
 const ROW_HEADER_BYTES: usize = 22;
 const TOMBSTONE: u32 = u32::MAX;
@@ -166,7 +166,9 @@ impl Memtable {
             .insert_unique(hash, Slot { hash, place }, |s| s.hash);
         if let Some(ordered) = &mut self.ordered {
             let arena = &self.arena;
-            ordered.insert(place, |p| compare(arena, p, group, key));
+            ordered.insert(Prefix::new(group, key), place, |p| {
+                compare(arena, p, group, key)
+            });
         }
     }
 
@@ -177,7 +179,10 @@ impl Memtable {
         let arena = &self.arena;
         let order = |p: Place| compare(arena, p, group, from);
         let at = if let Some(ordered) = &self.ordered {
-            Position::Ordered(ordered, ordered.lower_bound(order))
+            Position::Ordered(
+                ordered,
+                ordered.lower_bound(Prefix::new(group, from), order),
+            )
         } else if let Some(sorted) = self.sorted.get() {
             Position::Sorted(
                 sorted,
@@ -201,10 +206,10 @@ impl Memtable {
             if let Some(ordered) = &self.ordered {
                 return ordered.places();
             }
-            let mut all: Vec<(u64, Place)> = (self.index.iter())
+            let mut all: Vec<(Prefix, Place)> = (self.index.iter())
                 .map(|s| {
                     let row = row_at(arena, s.place);
-                    (sort_prefix(row.group, row.key), s.place)
+                    (Prefix::new(row.group, row.key), s.place)
                 })
                 .collect();
             all.sort_unstable_by(|(prefix_a, a), (prefix_b, b)| {
@@ -253,15 +258,6 @@ impl<'a> Iterator for RowIter<'a> {
         };
         Some(row_at(self.arena, place)).filter(|row| row.group == self.group)
     }
-}
-
-/// The first eight bytes of group and key: decides most comparisons without a look into the arena.
-fn sort_prefix(group: u16, key: &[u8]) -> u64 {
-    let mut prefix = [0; 8];
-    prefix[..2].copy_from_slice(&group.to_be_bytes());
-    let len = key.len().min(6);
-    prefix[2..2 + len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(prefix)
 }
 
 #[inline]

@@ -158,6 +158,50 @@ pub(crate) enum BlockRow {
     Tombstone,
 }
 
+/// Shared and unshared key bytes and the kind of a row, and how many bytes that took.
+#[inline]
+fn row_header(rest: &[u8]) -> Option<(u64, u64, u64, usize)> {
+    match rest {
+        // Short keys and values, which are the rule, have one byte for each.
+        [shared, unshared, kind, ..] if (shared | unshared | kind) < 0x80 => Some((
+            u64::from(*shared),
+            u64::from(*unshared),
+            u64::from(*kind),
+            3,
+        )),
+        _ => {
+            let (shared, a) = varint(rest)?;
+            let (unshared, b) = varint(rest.get(a..)?)?;
+            let (kind, c) = varint(rest.get(a + b..)?)?;
+            Some((shared, unshared, kind, a + b + c))
+        }
+    }
+}
+
+/// The row at an offset; `None` at the end, and where there is no row.
+#[inline]
+fn raw_row(rows: &[u8], at: usize) -> Option<RawRow> {
+    let rest = rows.get(at..)?;
+    let (shared, unshared, kind, header) = row_header(rest)?;
+    let start = at + header;
+    let end = start.checked_add(usize::try_from(unshared).ok()?)?;
+    let next = end.checked_add(usize::try_from(kind).ok()?.saturating_sub(1))?;
+    if next > rows.len() {
+        return None;
+    }
+    let row = if kind == 0 {
+        BlockRow::Tombstone
+    } else {
+        BlockRow::Value(end..next)
+    };
+    Some(RawRow {
+        shared: usize::try_from(shared).ok()?,
+        suffix: start..end,
+        row,
+        next,
+    })
+}
+
 /// One row as it lies in the block.
 struct RawRow {
     shared: usize,
@@ -211,43 +255,20 @@ impl DataBlock {
             .min(self.rows_end)
     }
 
+    /// The rows, without the restart array.
     #[inline]
-    fn raw_row(&self, at: usize) -> Option<RawRow> {
-        let rows = self.data.get(..self.rows_end)?;
-        let rest = rows.get(at..)?;
-        if rest.is_empty() {
-            return None;
-        }
-        let (shared, a) = varint(rest)?;
-        let (unshared, b) = varint(rest.get(a..)?)?;
-        let (value, c) = varint(rest.get(a + b..)?)?;
-        let start = at + a + b + c;
-        let end = start.checked_add(usize::try_from(unshared).ok()?)?;
-        let value_len = usize::try_from(value).ok()?.saturating_sub(1);
-        let next = end.checked_add(value_len)?;
-        if next > rows.len() {
-            return None;
-        }
-        let row = if value == 0 {
-            BlockRow::Tombstone
-        } else {
-            BlockRow::Value(end..next)
-        };
-        Some(RawRow {
-            shared: usize::try_from(shared).ok()?,
-            suffix: start..end,
-            row,
-            next,
-        })
+    fn rows(&self) -> &[u8] {
+        self.data.get(..self.rows_end).unwrap_or_default()
     }
 
     /// Index of the last restart point whose key is not above `key` (0 if all are).
     fn restart_before(&self, key: &[u8]) -> usize {
+        let rows = self.rows();
         let (mut low, mut high) = (0, self.restarts);
         while low < high {
             let middle = low + (high - low) / 2;
-            let above = match self.raw_row(self.restart(middle)) {
-                Some(row) => self.data.get(row.suffix).is_none_or(|k| k > key),
+            let above = match raw_row(rows, self.restart(middle)) {
+                Some(row) => rows.get(row.suffix).is_none_or(|k| k > key),
                 None => true,
             };
             if above {
@@ -267,9 +288,10 @@ impl DataBlock {
         let mut at = self.restart(self.restart_before(key));
         // How many bytes of `key` the row before shares; it is known to sort below `key`.
         let mut matched = 0;
-        while let Some(row) = self.raw_row(at) {
+        let rows = self.rows();
+        while let Some(row) = raw_row(rows, at) {
             if row.shared <= matched {
-                let suffix = self.data.get(row.suffix)?;
+                let suffix = rows.get(row.suffix)?;
                 let rest = key.get(row.shared..)?;
                 let common = shared_prefix(suffix, rest);
                 match suffix.get(common).cmp(&rest.get(common)) {
@@ -317,7 +339,7 @@ impl BlockCursor {
     /// Moves to the next row; returns whether there is one.
     pub(crate) fn advance(&mut self, block: &DataBlock) -> bool {
         self.row = None;
-        let Some(row) = block.raw_row(self.next) else {
+        let Some(row) = raw_row(block.rows(), self.next) else {
             return false;
         };
         let Some(suffix) = block.data.get(row.suffix) else {

@@ -171,10 +171,14 @@ impl SstWriter {
     fn wait(&mut self) -> Result<()> {
         match self.context.env.runtime.block_on(&mut self.uploaded) {
             Ok(result) => result,
-            Err(error) => Err(Error::retry(format!(
-                "the upload of {} was stopped: {error}",
-                self.path
-            ))),
+            // The runtime is shutting down.
+            Err(error) => {
+                self.context.stop();
+                Err(Error::retry(format!(
+                    "the upload of {} was stopped: {error}",
+                    self.path
+                )))
+            }
         }
     }
 

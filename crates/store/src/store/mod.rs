@@ -185,3 +185,9 @@ fn unknown(table: TableId) -> Error {
         table.0
     ))
 }
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.context.stop();
+    }
+}

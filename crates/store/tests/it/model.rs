@@ -1,7 +1,7 @@
 //! The store beside a `BTreeMap`, under random operations, restarts and rescales.
 use std::collections::BTreeMap;
 
-use aquifer_store::{Checkpoint, KeyGroupRange, TableId};
+use aquifer_store::{Checkpoint, KeyGroupRange, StoreOptions, TableId};
 use aquifer_testkit::{FaultPlan, Rng};
 
 use crate::harness::{POINTS, SORTED, Worker, World, small};
@@ -18,6 +18,15 @@ struct Job<'w> {
     model: Rows,
     /// The last completed checkpoint and what it should hold.
     last: (Vec<Checkpoint>, Rows),
+}
+
+/// Files so small that all levels come into play.
+fn options() -> StoreOptions {
+    StoreOptions {
+        memtable_bytes_max: 16 << 10,
+        file_bytes_target: 1 << 10,
+        ..small()
+    }
 }
 
 fn ranges(parallelism: u64) -> Vec<KeyGroupRange> {
@@ -129,8 +138,14 @@ impl Job<'_> {
             worker.start_checkpoint();
         }
         let then = self.model.clone();
+        // Nothing is installed before somebody polls: here reads merge active and frozen memtables and files.
         for _ in 0..self.random.below(200) {
-            self.write();
+            match self.random.below(20) {
+                0 => self.check_multi_get(),
+                1..4 => self.check_scan(),
+                4..6 => self.check_get(),
+                _ => self.write(),
+            }
         }
         let files = self
             .workers
@@ -163,7 +178,7 @@ impl Job<'_> {
                 .map(|checkpoint| (checkpoint.clone(), range))
                 .collect();
             self.workers
-                .push((range, self.world.open(small(), restored)));
+                .push((range, self.world.open(options(), restored)));
         }
     }
 

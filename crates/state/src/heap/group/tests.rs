@@ -18,15 +18,11 @@ impl Random {
 }
 
 fn live(layers: &[Arc<Rows>]) -> Model {
-    let newest_first: Vec<&Rows> = layers.iter().rev().map(Arc::as_ref).collect();
-    let mut rows = Model::new();
-    visit_live(&newest_first, &mut |key, value| {
-        assert!(
-            rows.insert(key.to_vec(), value.to_vec()).is_none(),
-            "{key:?} came twice"
-        );
-    });
-    rows
+    let rows: Vec<_> = LiveRows::all(layers.iter().rev().map(Arc::as_ref)).collect();
+    assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
+    rows.into_iter()
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect()
 }
 
 fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Model {

@@ -1,11 +1,11 @@
-//! Randomness by place instead of by sequence: a draw is a pure function of the event's number and the purpose of the draw.
+//! Randomness by place instead of by sequence: a draw is a pure function of a row's number and the purpose of the draw.
 //!
-//! So event `n` is the same whichever reader makes it, wherever it starts, and whichever other columns are made with it.
+//! So row `n` is the same whichever reader makes it, wherever it starts, and whichever other columns are made with it.
 //! The mixing is SplitMix64's finaliser, which passes the usual statistical batteries on counters.
 
-/// The draws of one event.
+/// The draws of one row.
 #[derive(Clone, Copy)]
-pub(super) struct Draws(u64);
+pub(crate) struct Draws(u64);
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -21,34 +21,44 @@ fn scale(bits: u64, n: u64) -> u64 {
 }
 
 impl Draws {
-    /// The draws of event `number`.
-    pub(super) fn of(number: u64) -> Self {
+    /// The draws of row `number`.
+    pub(crate) fn of(number: u64) -> Self {
         Self(mix(number.wrapping_mul(GAMMA).wrapping_add(GAMMA)))
     }
 
+    /// The draws of row `number` in the stream that `seed` names.
+    pub(crate) fn seeded(seed: u64, number: u64) -> Self {
+        Self::of(number ^ mix(seed))
+    }
+
+    /// Further draws below one purpose.
+    pub(crate) fn within(self, purpose: u64) -> Self {
+        Self(self.bits(purpose))
+    }
+
     /// 64 random bits for this purpose.
-    pub(super) fn bits(self, purpose: u64) -> u64 {
+    pub(crate) fn bits(self, purpose: u64) -> u64 {
         mix(self.0.wrapping_add(purpose.wrapping_mul(GAMMA)))
     }
 
     /// A number in `0..n`; zero if `n` is zero.
-    pub(super) fn below(self, purpose: u64, n: u64) -> u64 {
+    pub(crate) fn below(self, purpose: u64, n: u64) -> u64 {
         scale(self.bits(purpose), n)
     }
 
     /// A number in `0.0..1.0`.
-    fn unit(self, purpose: u64) -> f64 {
+    pub(crate) fn unit(self, purpose: u64) -> f64 {
         (self.bits(purpose) >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
     }
 
     /// A price in cents: its logarithm is uniform between 1 and a million units.
-    pub(super) fn price(self, purpose: u64) -> i64 {
+    pub(crate) fn price(self, purpose: u64) -> i64 {
         (10_f64.powf(self.unit(purpose) * 6.0) * 100.0).round() as i64
     }
 
     /// A string of 3 to `chars_max` − 1 letters of which one in 13 is `special`; blanks at its ends are cut off.
     /// Returns its length. `chars_max` is more than 3 and at most 128.
-    pub(super) fn word(
+    pub(crate) fn word(
         self,
         purpose: u64,
         chars_max: usize,
@@ -79,7 +89,7 @@ impl Draws {
     }
 
     /// Filler that brings a row of `bytes_so_far` to `bytes_average` on average, give or take a fifth of what is missing.
-    pub(super) fn filler(
+    pub(crate) fn filler(
         self,
         purpose: u64,
         bytes_so_far: u64,
