@@ -17,3 +17,6 @@ pub mod runtime;
 pub mod session;
 
 pub use error::{Location, SqlError};
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,7 @@ static BUILT_IN: LazyLock<BTreeMap<&'static str, Arc<ScalarUDF>>> = LazyLock::ne
         datafusion_functions::core::nullif(),
         datafusion_functions::core::greatest(),
         datafusion_functions::core::least(),
+        datafusion_functions::core::named_struct(),
         datafusion_functions::math::abs(),
     ] {
         let name: &'static str = match udf.name() {
@@ -67,6 +68,7 @@ static BUILT_IN: LazyLock<BTreeMap<&'static str, Arc<ScalarUDF>>> = LazyLock::ne
             "nullif" => "nullif",
             "greatest" => "greatest",
             "least" => "least",
+            "named_struct" => "named_struct",
             _ => "abs",
         };
         all.insert(name, udf);

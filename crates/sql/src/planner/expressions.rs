@@ -2,7 +2,7 @@
 
 use arrow::datatypes::Field;
 use datafusion_common::{Column, DFSchema, Result, TableReference};
-use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr};
 use datafusion_expr::{Expr, lit};
 
 use super::binary::plan_arithmetic;
@@ -55,6 +55,25 @@ impl ExprPlanner for FlinkExpressions {
     /// `SUBSTRING(s FROM start FOR length)`.
     fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(call("substring", args)?))
+    }
+
+    /// `COUNT(*)` counts a constant.
+    fn plan_aggregate(
+        &self,
+        mut call: RawAggregateExpr,
+    ) -> Result<PlannerResult<RawAggregateExpr>> {
+        #[expect(deprecated, reason = "the planner still says `*` this way")]
+        let star = matches!(
+            call.args.as_slice(),
+            [Expr::Wildcard {
+                qualifier: None,
+                ..
+            }]
+        );
+        if star && call.func.name() == "count" && !call.distinct {
+            call.args = vec![lit(1i64)];
+        }
+        Ok(PlannerResult::Original(call))
     }
 
     /// `OVERLAY(s PLACING t FROM start FOR length)`.

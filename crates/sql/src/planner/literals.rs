@@ -145,6 +145,14 @@ fn rewritten(expr: &mut Expr) -> Result<Option<Expr>> {
             })),
             None => None,
         }),
+        Expr::Like {
+            pattern,
+            escape_char,
+            ..
+        } => {
+            plain_escape(pattern, escape_char);
+            Ok(None)
+        }
         Expr::Floor {
             expr: inner,
             field: CeilFloorKind::DateTimeField(unit),
@@ -160,6 +168,37 @@ fn rewritten(expr: &mut Expr) -> Result<Option<Expr>> {
         }
         _ => Ok(None),
     }
+}
+
+/// Evaluation knows one escape character, the backslash; Flink has none unless `ESCAPE` names one. Patterns that are constants are rewritten so that
+/// they mean the same.
+fn plain_escape(pattern: &mut Expr, escape_char: &mut Option<ValueWithSpan>) {
+    let Expr::Value(ValueWithSpan {
+        value: Value::SingleQuotedString(text),
+        ..
+    }) = pattern
+    else {
+        return;
+    };
+    let escape = match escape_char.as_ref().map(|e| &e.value) {
+        Some(Value::SingleQuotedString(c)) => c.chars().next(),
+        Some(_) => return,
+        None => None,
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if Some(c) == escape {
+            out.push('\\');
+            out.extend(chars.next());
+        } else if c == '\\' {
+            out.push_str("\\\\");
+        } else {
+            out.push(c);
+        }
+    }
+    *text = out;
+    *escape_char = None;
 }
 
 fn number_value(text: String) -> Expr {
@@ -370,6 +409,20 @@ fn said_otherwise(function: &mut Function) -> Option<Expr> {
                 op: BinaryOperator::Modulo,
                 right: nested(right),
             })))
+        }
+        "row" => {
+            let FunctionArguments::List(list) = &mut function.args else {
+                return None;
+            };
+            let names = (0..list.args.len())
+                .map(|i| Expr::Value(Value::SingleQuotedString(format!("EXPR${i}")).into()))
+                .map(|name| FunctionArg::Unnamed(FunctionArgExpr::Expr(name)));
+            list.args = names
+                .zip(std::mem::take(&mut list.args))
+                .flat_map(|(name, arg)| [name, arg])
+                .collect();
+            function.name = ObjectName::from(vec![Ident::new("named_struct")]);
+            None
         }
         // DataFusion's pass nulls over; Flink's are null if any argument is.
         "greatest" | "least" => {

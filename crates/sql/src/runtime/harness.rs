@@ -370,3 +370,41 @@ impl Random {
         (z ^ (z >> 31)) % bound
     }
 }
+
+/// The changelog of a job's only plan, on one thread. Sources are those of `registry`.
+pub(crate) fn changelog_of(
+    plan: &crate::session::JobPlan,
+    registry: &aquifer_dataflow::connector::ConnectorRegistry,
+) -> Result<Vec<String>, JobError> {
+    let options = super::StreamOptions {
+        mini_batch: false,
+        collect: Some(Arc::new(AnyRows)),
+    };
+    let job = StreamJob::translate(plan, registry, &options)?;
+    Ok(lines(&Worker::new().run(&job)?))
+}
+
+/// A bounded source of these rows.
+pub(crate) fn source_of(
+    rows: arrow::array::RecordBatch,
+) -> Arc<dyn aquifer_dataflow::connector::Source> {
+    Arc::new(super::values::ValuesSource::new(rows))
+}
+
+/// Takes every kind of row, and is never written to.
+pub(crate) struct AnyRows;
+
+impl aquifer_dataflow::connector::Sink for AnyRows {
+    fn writer(
+        &self,
+        _context: ConnectorContext,
+    ) -> Result<Box<dyn aquifer_dataflow::connector::SinkWriter>, JobError> {
+        Err(JobError::failed("the harness takes the rows itself"))
+    }
+    fn commit(&self, _: Vec<Vec<u8>>, _: &ConnectorContext) -> Result<(), JobError> {
+        Ok(())
+    }
+    fn accepts_updates(&self) -> bool {
+        true
+    }
+}

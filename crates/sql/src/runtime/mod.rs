@@ -10,7 +10,7 @@ pub mod aggregate;
 mod build;
 pub mod calc;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 pub mod row_key;
 mod stream;
 #[cfg(test)]
