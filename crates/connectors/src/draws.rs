@@ -121,7 +121,7 @@ fn letters(start: u64, length: usize, out: &mut Vec<u8>) {
 /// Each byte `b` becomes the letter number `b * 26 / 256`, four bytes per multiplication.
 fn eight_letters(bits: u64) -> [u8; 8] {
     const EVEN: u64 = 0x00FF_00FF_00FF_00FF;
-    let even = ((bits & EVEN) * 26 >> 8) & EVEN;
+    let even = (((bits & EVEN) * 26) >> 8) & EVEN;
     let odd = (((bits >> 8) & EVEN) * 26) & !EVEN;
     ((even | odd) + u64::from_le_bytes([b'a'; 8])).to_le_bytes()
 }

@@ -34,6 +34,8 @@ pub struct ConnectorContext {
     pub attempt: u64,
     /// A stable name of this run of the job (the same after `--resume`): for names of files that must not clash with other jobs' files.
     pub run_id: String,
+    /// Stable id of the source or sink in the job graph, which the runner fills in: what tells apart two sinks that write to one place.
+    pub operator: String,
     /// For I/O in the background.
     pub runtime: tokio::runtime::Handle,
     /// Wakes the worker: call it when a reader that was `Pending` has data.

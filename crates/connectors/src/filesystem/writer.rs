@@ -173,8 +173,8 @@ impl SinkWriter for FileWriter {
             )));
         }
         let files = Arc::clone(&self.files);
-        let (mut data, mut partitions): (Vec<(&str, Cells<'_>)>, Vec<(&str, Cells<'_>)>) =
-            (Vec::new(), Vec::new());
+        let mut data: Vec<(&str, Cells<'_>)> = Vec::new();
+        let mut partitions: Vec<(&str, Cells<'_>)> = Vec::new();
         for (field, column) in files.schema.fields().iter().zip(batch.rows.columns()) {
             if !files.partitioned_by.contains(field.name()) {
                 data.push((field.name(), Cells::new(column.as_ref())));

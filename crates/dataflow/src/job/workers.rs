@@ -210,6 +210,8 @@ impl Workers {
                 workers: peers,
                 attempt: self.attempt_number,
                 run_id: self.storage.run.to_string().replace('/', "-"),
+                // Each source and sink puts its own in.
+                operator: String::new(),
                 runtime: self.handle.clone(),
                 waker: Arc::new(|| {}),
                 now_ms: Arc::clone(&self.options.now_ms),

@@ -25,7 +25,8 @@ pub(crate) fn sink(
     uid: &str,
     sink: Arc<dyn Sink>,
 ) -> Result<(), JobError> {
-    recover(shared, uid, &sink)?;
+    let context = ConnectorContext { operator: uid.to_owned(), ..shared.connector.clone() };
+    recover(shared, &context, &sink)?;
     let scope = stream.scope();
     let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
     let address = builder.operator_info().address;
@@ -34,7 +35,6 @@ pub(crate) fn sink(
     shared.control.listen(scope.activator_for(address));
     shared.barriers.borrow_mut().join();
 
-    let context = shared.connector.clone();
     let mut run = Run {
         uid: uid.to_owned(),
         writer: sink.writer(context.clone())?,
@@ -77,15 +77,16 @@ pub(crate) fn sink(
 }
 
 /// Once per attempt: commits what the restored checkpoint had prepared, and removes what it does not know of.
-fn recover(shared: &Shared, uid: &str, sink: &Arc<dyn Sink>) -> Result<(), JobError> {
+fn recover(shared: &Shared, context: &ConnectorContext, sink: &Arc<dyn Sink>) -> Result<(), JobError> {
+    let uid = context.operator.as_str();
     let mut recovered = shared.attempt.recovered_sinks.lock();
     if recovered.contains(uid) {
         return Ok(());
     }
     if let Some(snapshot) = shared.attempt.restored.get(uid) {
-        sink.commit(snapshot.committables.clone(), &shared.connector)?;
+        sink.commit(snapshot.committables.clone(), context)?;
     }
-    sink.recover(&shared.connector)?;
+    sink.recover(context)?;
     recovered.insert(uid.to_owned());
     Ok(())
 }

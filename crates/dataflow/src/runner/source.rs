@@ -44,6 +44,7 @@ pub(crate) fn source<'scope>(
             // Fails only when the worker is gone, and then there is nothing to wake.
             let _ = wake.activate();
         }),
+        operator: uid.to_owned(),
         ..shared.connector.clone()
     };
     let splits = own_splits(

@@ -286,6 +286,7 @@ impl Worker {
             workers: 1,
             attempt: 1,
             run_id: "test".to_owned(),
+            operator: "harness".to_owned(),
             runtime: self.runtime.handle().clone(),
             waker: Arc::new(|| {}),
             now_ms: Arc::new(|| 0),
