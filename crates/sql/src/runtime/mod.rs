@@ -12,6 +12,8 @@ pub mod calc;
 #[cfg(test)]
 pub(crate) mod harness;
 pub mod row_key;
+#[cfg(test)]
+mod sql_tests;
 mod stream;
 #[cfg(test)]
 mod tests;

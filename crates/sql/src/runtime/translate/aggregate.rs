@@ -46,12 +46,8 @@ impl Reads<'_> {
         }
         let argument = match params.args.as_slice() {
             [] => None,
-            // COUNT(*) is planned as a count of a constant.
-            [Expr::Literal(value, _)]
-                if function == AggregateFunction::Count && !value.is_null() =>
-            {
-                None
-            }
+            // COUNT(*): a wildcard as it is written, a constant after some rules.
+            [argument] if function == AggregateFunction::Count && counts_rows(argument) => None,
             [argument] => Some(argument),
             _ => return Err(unsupported(&format!("{name} of several arguments"))),
         };
@@ -72,6 +68,19 @@ impl Reads<'_> {
             output,
         }
         .checked(&expression.to_string())
+    }
+}
+
+/// Whether COUNT of this argument counts all rows.
+fn counts_rows(argument: &Expr) -> bool {
+    match argument {
+        #[expect(
+            deprecated,
+            reason = "the planner still writes the argument of COUNT(*) so"
+        )]
+        Expr::Wildcard { .. } => true,
+        Expr::Literal(value, _) => !value.is_null(),
+        _ => false,
     }
 }
 
