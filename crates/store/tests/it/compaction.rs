@@ -1,7 +1,7 @@
 //! Compaction from outside: files stay few, content stays the same.
 use std::collections::BTreeMap;
 
-use aquifer_store::KeyGroupRange;
+use aquifer_store::{KeyGroupRange, StoreOptions};
 use aquifer_testkit::{Fault, RequestKind, Rng};
 
 use crate::harness::{ALL, POINTS, SORTED, World, small};
@@ -118,4 +118,50 @@ fn a_failed_compaction_changes_nothing_and_is_tried_again() {
     assert!(worker.store.stats().files < 4, "{:?}", worker.store.stats());
     let restored = world.open(small(), vec![(third, ALL)]);
     assert_eq!(restored.get(POINTS, 0, b"k"), Some(vec![2]));
+}
+
+/// Writes that stay in one neighbourhood at a time drag files along that reach farther than L0 does. Deletions of such a
+/// file once lost their tombstones while older rows lay deeper, and the rows came back.
+#[test]
+fn wandering_writes_over_many_levels_lose_nothing_and_bring_nothing_back() {
+    for seed in 0..4 {
+        let world = World::new(4 << 20);
+        let options = StoreOptions {
+            file_bytes_target: 512,
+            l0_files_max: 2,
+            ..small()
+        };
+        let mut worker = world.open(options, vec![]);
+        let mut random = Rng::new(seed);
+        let mut model = BTreeMap::new();
+        let mut deepest = 0;
+        for round in 0..300u64 {
+            // The key space grows, so that deep levels have gaps.
+            let neighbourhood = random.below(round + 1) * 15;
+            for _ in 0..25 {
+                let key = format!("{:05}", neighbourhood + random.below(15)).into_bytes();
+                if random.chance(400) {
+                    worker.delete(SORTED, 2, &key);
+                    model.remove(&key);
+                } else {
+                    let value = random.next_u64().to_le_bytes().to_vec();
+                    worker.put(SORTED, 2, &key, &value);
+                    model.insert(key, value);
+                }
+            }
+            let checkpoint = worker.checkpoint();
+            deepest = checkpoint
+                .files
+                .iter()
+                .map(|file| file.level)
+                .max()
+                .max(Some(deepest))
+                .unwrap_or(0);
+            if round % 5 == 0 {
+                worker.wait_for_compactions();
+                assert_eq!(worker.rows(SORTED, 2), model, "seed {seed}, round {round}");
+            }
+        }
+        assert!(deepest >= 3, "the tree reached level {deepest} only");
+    }
 }

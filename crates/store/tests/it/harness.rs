@@ -231,6 +231,13 @@ impl Worker {
         self.wait()
     }
 
+    /// Polls for a moment, which lets compactions of tiny files finish.
+    pub fn wait_for_compactions(&mut self) {
+        while self.woken.recv_timeout(Duration::from_millis(5)).is_ok() {
+            self.store.poll().unwrap();
+        }
+    }
+
     /// Polls until nothing is under way in the background.
     pub fn settle(&mut self) {
         loop {
