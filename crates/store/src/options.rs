@@ -47,6 +47,7 @@ impl KeyGroupRange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableOptions {
     /// Keep an ordered companion of the memtable, because the table is scanned often (map state, timers, windows).
+    /// Without it, each scan looks at all rows of the active memtable.
     pub ordered: bool,
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::block::{BlockBuilder, DataBlock, seal};
-use super::file::{FileMeta, SstFile};
+use super::file::{FileMeta, SstFile, delete};
 use super::footer::Footer;
 use super::upload::{PART_BYTES, Part, QUEUE_PARTS, upload};
 use super::{filter, index};
@@ -67,6 +67,7 @@ pub(crate) struct SstWriter {
     kept: Vec<(u32, Arc<DataBlock>)>,
     /// Bytes of blocks that may still be kept.
     keep_bytes: usize,
+    durable: bool,
 }
 
 impl SstWriter {
@@ -97,6 +98,7 @@ impl SstWriter {
             smallest: None,
             kept: Vec::new(),
             keep_bytes,
+            durable: false,
         }
     }
 
@@ -236,11 +238,21 @@ impl SstWriter {
         self.context
             .bytes_uploaded
             .fetch_add(size_bytes, std::sync::atomic::Ordering::Relaxed);
-        let file = SstFile::written(&self.context, self.path, &described);
+        self.durable = true;
+        let file = SstFile::written(&self.context, self.path.clone(), &described);
         file.keep_meta(Arc::new(meta));
         Ok(Some(NewFile {
             file,
-            blocks: self.kept,
+            blocks: std::mem::take(&mut self.kept),
         }))
+    }
+}
+
+impl Drop for SstWriter {
+    /// A file that was given up may have been written all the same, if only the answer was lost.
+    fn drop(&mut self) {
+        if !self.durable && self.entries > 0 {
+            delete(&self.context, self.path.clone());
+        }
     }
 }

@@ -46,6 +46,8 @@ pub struct Store {
     compaction: Option<CompactionJob>,
     compaction_options: CompactionOptions,
     compaction_failures: u32,
+    /// The value of `installs` at which there was nothing to compact.
+    tidy_at: u64,
     failed: Option<Error>,
     done: Receiver<Done>,
     report: Sender<Done>,
@@ -93,6 +95,7 @@ impl Store {
             compaction: None,
             compaction_options,
             compaction_failures: 0,
+            tidy_at: u64::MAX,
             failed: None,
             done,
             report,

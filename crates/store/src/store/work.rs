@@ -147,8 +147,9 @@ impl Store {
     }
 
     fn start_compaction(&mut self) {
-        while self.compaction.is_none() && self.failed.is_none() {
+        while self.compaction.is_none() && self.failed.is_none() && self.tidy_at != self.installs {
             let Some(picked) = pick(&self.version, &self.compaction_options) else {
+                self.tidy_at = self.installs;
                 return;
             };
             if picked.trivial_move {

@@ -82,6 +82,21 @@ impl World {
         }
     }
 
+    /// Waits until something in the background has come about.
+    pub fn until(&self, true_of: impl Fn(&Self) -> bool) {
+        for _ in 0..1_000 {
+            if true_of(self) {
+                return;
+            }
+            self.runtime
+                .block_on(tokio::time::sleep(Duration::from_millis(10)));
+        }
+        panic!(
+            "it has not come about after ten seconds; there are {:?}",
+            self.files()
+        );
+    }
+
     /// Names of all objects there are.
     pub fn files(&self) -> Vec<String> {
         use futures_util::TryStreamExt;

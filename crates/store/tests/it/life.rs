@@ -1,6 +1,6 @@
 //! Checkpoints, restoring, and who owns the files.
 use aquifer_store::{ErrorKind, KeyGroupRange, StoreOptions, TableId};
-use aquifer_testkit::{Fault, RequestKind};
+use aquifer_testkit::{Fault, FaultyObjects, RequestKind, Rng};
 
 use crate::harness::{ALL, POINTS, SORTED, World, small};
 
@@ -164,25 +164,13 @@ fn files_no_checkpoint_named_are_deleted_and_named_ones_are_not() {
         .collect();
     let current = worker.checkpoint();
     let current: Vec<String> = current.files.iter().map(|f| f.path.clone()).collect();
-    for _ in 0..100 {
-        if world.files().len() <= named.len() + current.len() {
-            break;
-        }
-        world
-            .runtime
-            .block_on(tokio::time::sleep(std::time::Duration::from_millis(20)));
-    }
+    let expected = |path: &String| named.contains(path) || current.contains(path);
+    world.until(|world| world.files().iter().all(expected));
     let there = world.files();
     for path in &named {
         assert!(
             there.contains(path),
             "{path} was named by a checkpoint and is gone"
-        );
-    }
-    for path in &there {
-        assert!(
-            named.contains(path) || current.contains(path),
-            "{path} is named by nothing and still there"
         );
     }
 }
@@ -200,6 +188,7 @@ fn a_flush_survives_errors_that_pass_and_reports_those_that_do_not() {
         .fail_next(RequestKind::Put, Fault::ErrorApplied);
     let checkpoint = worker.checkpoint();
     assert_eq!(checkpoint.files.len(), 1);
+    world.until(|world| world.files() == [checkpoint.files[0].path.clone()]);
     let restored = world.open(small(), vec![(checkpoint, ALL)]);
     assert_eq!(restored.get(POINTS, 0, b"k").as_deref(), Some(&b"v"[..]));
 
@@ -257,4 +246,50 @@ fn wrong_calls_are_told_so() {
     );
     worker.store.checkpoint().unwrap();
     assert_eq!(worker.wait().files.len(), 1);
+}
+
+/// More than one part of an upload, on memory and on a real directory.
+#[test]
+fn large_files_are_uploaded_in_parts() {
+    let roomy = || StoreOptions {
+        memtable_bytes_max: 1 << 30,
+        ..StoreOptions::default()
+    };
+    let value = |i: u32| {
+        let mut random = Rng::new(u64::from(i));
+        (0..128)
+            .flat_map(|_| random.next_u64().to_le_bytes())
+            .collect::<Vec<u8>>()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let local = object_store::local::LocalFileSystem::new_with_prefix(directory.path()).unwrap();
+    let mut on_disk = World::new(1 << 20);
+    on_disk.objects = FaultyObjects::new(std::sync::Arc::new(local));
+    for mut world in [World::new(1 << 20), on_disk] {
+        let mut worker = world.open(roomy(), vec![]);
+        for i in 0..24_000u32 {
+            worker.put(POINTS, (i % 100) as u16, &i.to_be_bytes(), &value(i));
+        }
+        // A part fails on its way; the flush starts again under another name.
+        world
+            .objects
+            .fail_next(RequestKind::MultipartPart, Fault::ErrorNotApplied);
+        let checkpoint = worker.checkpoint();
+        let counts = world.objects.take_counts();
+        assert_eq!(counts.requests(RequestKind::MultipartComplete), 1);
+        assert!(
+            counts.requests(RequestKind::MultipartPart) >= 4,
+            "{counts:?}"
+        );
+        assert!(checkpoint.files[0].size_bytes > 20 << 20);
+        drop(worker);
+        world.forget_cache();
+        let restored = world.open(roomy(), vec![(checkpoint, ALL)]);
+        for i in (0..24_000u32).step_by(977) {
+            assert_eq!(
+                restored.get(POINTS, (i % 100) as u16, &i.to_be_bytes()),
+                Some(value(i))
+            );
+        }
+    }
 }
