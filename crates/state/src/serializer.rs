@@ -1,12 +1,16 @@
 //! How values become bytes.
 //!
 //! A [`Serializer`] names its layout, which goes into the checkpoint: a program that reads the state with another one is refused when it
-//! opens the state, not surprised later. [`Postcard`] serves every serde type.
+//! opens the state, not surprised later. [`Postcard`] serves every serde type; its layout covers
+//! the names and types of its fields and variants.
+
+mod shape;
 
 use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::StateError;
 
@@ -47,8 +51,8 @@ impl<T> Default for Postcard<T> {
 }
 
 impl<T> Postcard<T> {
-    /// A serializer whose layout is `name` instead of the name of the type: give it a new name when the fields of the type change, and keep
-    /// it when the type is only moved or renamed.
+    /// A serializer whose layout is `name` instead of the name and shape of the type: for types whose bytes stay the same although
+    /// a field or the type is renamed. Give it a new name when the bytes change.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             layout: Some(name.into()),
@@ -85,9 +89,17 @@ impl<T: Serialize + DeserializeOwned + 'static> Serializer<T> for Postcard<T> {
     }
 
     fn layout(&self) -> String {
-        match &self.layout {
-            Some(name) => format!("postcard-1:{name}"),
-            None => format!("postcard-1:{}", short_type_name(std::any::type_name::<T>())),
+        let name = match &self.layout {
+            Some(name) => return format!("postcard-1:{name}"),
+            None => short_type_name(std::any::type_name::<T>()),
+        };
+        // Plain types are their name; of others the shape would be long, and only whether it has changed matters.
+        match shape::shape::<T>() {
+            Some(shape) if shape.contains('{') || shape.contains('/') => {
+                let digest = xxh3_64(shape.as_bytes());
+                format!("postcard-1:{name}#{digest:016x}")
+            }
+            _ => format!("postcard-1:{name}"),
         }
     }
 }
@@ -145,6 +157,10 @@ mod tests {
             Postcard::<(String, Option<Vec<i32>>)>::default().layout(),
             "postcard-1:(String, Option<Vec<i32>>)"
         );
+        let limits = Postcard::<std::collections::BTreeMap<u8, Option<bool>>>::default().layout();
+        let (name, digest) = limits.split_once('#').unwrap();
+        assert_eq!(name, "postcard-1:BTreeMap<u8, Option<bool>>");
+        assert_eq!(digest, format!("{:016x}", xxh3_64(b"{u8=>Option<bool>}")));
         assert_eq!(
             Postcard::<u64>::named("count-2").layout(),
             "postcard-1:count-2"

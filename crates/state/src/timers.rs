@@ -73,6 +73,15 @@ impl Bounds {
         }
     }
 
+    /// Whether no bound has moved.
+    fn are_still(&self, bounds: &[(u16, i64)]) -> bool {
+        let groups = self.groups.borrow();
+        bounds.iter().all(|(group, bound)| {
+            let index = usize::from(group.wrapping_sub(self.range.start));
+            groups.get(index) == Some(&Some(*bound))
+        })
+    }
+
     /// Key groups that may hold a due timer, with their bounds.
     fn candidates(&self, watermark: i64) -> Vec<(u16, i64)> {
         if self.lowest.get().is_none_or(|lowest| lowest > watermark) {
@@ -159,7 +168,7 @@ impl TimerService {
                 return Ok(None);
             }
             let timers = self.take(&candidates, watermark).await?;
-            // Otherwise the bounds were too low; now they are right.
+            // Otherwise the bounds were too low and are right now, or have moved meanwhile.
             if !timers.is_empty() {
                 return Ok(Some(timers));
             }
@@ -192,6 +201,10 @@ impl TimerService {
             .scan_many(self.table, &ranges, self.access.waiting_mode())
             .await?;
         // From here on nothing waits: the rows are the newest, and bounds and rows change together.
+        if !self.bounds.are_still(candidates) {
+            // Meanwhile a timer was registered below where a scan had started: scan again.
+            return Ok(Vec::new());
+        }
         let mut loaded = Vec::with_capacity(pieces.len());
         for ((group, _), piece) in candidates.iter().zip(pieces) {
             loaded.push(GroupPiece::decode(*group, piece)?);

@@ -275,3 +275,42 @@ fn the_heap_backend_never_waits() {
         assert!(state.get().is_ready());
     }
 }
+
+/// The scan for due timers has started at the first timer known when another one is registered before it.
+#[test]
+fn timers_registered_while_a_scan_waits_fire_in_order() {
+    let mut world = cold_world();
+    world.cache_bytes = 0;
+    let saved = {
+        let worker = world.worker();
+        let timers = worker.store::<u32>("op").timer_service("t").unwrap();
+        for i in 0..300 {
+            timers.register(100 + i, 3, b"k", b"").unwrap();
+        }
+        worker.checkpoint(1)
+    };
+    let worker = world.restore(&saved);
+    let timers = worker.store::<u32>("op").timer_service("t").unwrap();
+    assert_eq!(worker.fire(&timers, 100).len(), 1);
+    let waiting = timers.next_due(395);
+    let (first, ()) = worker.run(join(waiting, async {
+        // The bound of the group is 101 by now.
+        assert!(worker.access.waiting() > 0, "nothing is cached");
+        timers.register(50, 3, b"early", b"").unwrap();
+        timers.register(60, 5, b"elsewhere", b"").unwrap();
+    }));
+    let mut fired: Vec<i64> = first
+        .unwrap()
+        .unwrap()
+        .iter()
+        .map(|t| t.timestamp)
+        .collect();
+    fired.extend(worker.fire(&timers, 1000).iter().map(|t| t.0));
+    assert_eq!(worker.access.waiting(), 0);
+    assert_eq!(
+        fired.iter().filter(|t| **t == 50 || **t == 60).count(),
+        2,
+        "{fired:?}"
+    );
+    assert_eq!(fired.len(), 301);
+}

@@ -17,6 +17,7 @@ conformance!(
     every_backend_restores_every_other,
     states_that_the_program_lost_come_back,
     another_layout_is_refused,
+    changed_fields_are_refused,
     a_table_may_become_ordered,
     one_snapshot_at_a_time,
     freezing_twice_is_refused,
@@ -373,4 +374,53 @@ fn a_heap_snapshot_is_one_sorted_run() {
             .unwrap();
         assert_eq!(value.as_deref(), Some(&[7; 30][..]));
     }
+}
+
+mod old_program {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct Account {
+        pub owner: String,
+        pub cents: u64,
+    }
+}
+
+mod new_program {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct Account {
+        pub owner: String,
+        pub cents: u64,
+        pub blocked: bool,
+    }
+}
+
+/// postcard writes no field names: without a check, old bytes would be read as if they were new ones.
+fn changed_fields_are_refused(world: &World) {
+    let worker = world.worker();
+    let store = worker.store::<u32>("op");
+    let old: ValueState<old_program::Account> = store
+        .value_state(&ValueStateDescriptor::new("account"))
+        .unwrap();
+    store.set_current_key(&1);
+    old.put(old_program::Account {
+        owner: "ann".into(),
+        cents: 5,
+    })
+    .unwrap();
+    let saved = worker.checkpoint(1);
+
+    let worker = world.restore(&saved);
+    let store = worker.store::<u32>("op");
+    let same = ValueStateDescriptor::<old_program::Account>::new("account");
+    let account: ValueState<old_program::Account> = store.value_state(&same).unwrap();
+    store.set_current_key(&1);
+    assert_eq!(
+        worker.value(&account).map(|a| (a.owner, a.cents)),
+        Some(("ann".into(), 5))
+    );
+    let changed = ValueStateDescriptor::<new_program::Account>::new("account");
+    let refused = store.value_state(&changed).map(|_| ());
+    assert!(
+        matches!(refused, Err(StateError::Incompatible(_))),
+        "{refused:?}"
+    );
 }
