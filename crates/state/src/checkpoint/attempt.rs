@@ -34,6 +34,7 @@ impl CheckpointStorage {
                 self.enter(Lineage {
                     attempt: Some(attempt),
                     sealed_through: 1,
+                    oldest: Some(1),
                     ..Lineage::default()
                 });
                 return Ok((attempt, None));

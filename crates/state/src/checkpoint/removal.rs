@@ -16,11 +16,10 @@ use super::{CheckpointMetadata, conditional, names};
 use crate::StateError;
 
 impl CheckpointStorage {
-    /// Deletes a subsumed checkpoint's metadata. To be called for the oldest first, and before its files are deleted.
-    ///
-    /// One that fails is tried again before the next one, which is not touched until the older one is gone: attempts rely on it.
+    /// Deletes the metadata of a subsumed checkpoint, and of every older one that is still there: attempts rely on checkpoints being
+    /// discarded in order, even when one of them fails or calls overtake each other. To be called before the files are deleted.
     pub async fn discard(&self, checkpoint_id: u64) -> Result<(), StateError> {
-        let (oldest_first, sealed_through) = {
+        let (ids, sealed_through) = {
             let mut lineage = self.lineage();
             if checkpoint_id == lineage.newest {
                 return Err(StateError::Usage(format!(
@@ -28,21 +27,17 @@ impl CheckpointStorage {
                     self.run
                 )));
             }
-            lineage.undiscarded.insert(checkpoint_id);
-            let ids: Vec<u64> = lineage
-                .undiscarded
-                .range(..=checkpoint_id)
-                .copied()
-                .collect();
+            let oldest = *lineage.oldest.get_or_insert(checkpoint_id);
             // Who has not begun an attempt does not know which names are safe to free.
             (
-                ids,
+                oldest..=checkpoint_id,
                 lineage.attempt.map_or(u64::MAX, |_| lineage.sealed_through),
             )
         };
-        for id in oldest_first {
+        for id in ids {
             self.discard_one(id, id <= sealed_through).await?;
-            self.lineage().undiscarded.remove(&id);
+            let mut lineage = self.lineage();
+            lineage.oldest = lineage.oldest.max(Some(id + 1));
         }
         Ok(())
     }

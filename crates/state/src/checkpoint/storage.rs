@@ -60,8 +60,8 @@ pub(super) struct Lineage {
     pub restored_files: BTreeSet<String>,
     /// Another attempt has taken over.
     pub lost: bool,
-    /// Checkpoints whose discarding failed: they come first the next time, because names are freed in order.
-    pub undiscarded: BTreeSet<u64>,
+    /// The oldest checkpoint that may not have been discarded; `None` until it is known.
+    pub oldest: Option<u64>,
 }
 
 impl CheckpointStorage {
@@ -168,6 +168,11 @@ impl CheckpointStorage {
             below = chunk.start;
         }
         complete.reverse();
+        let mut lineage = self.lineage();
+        if lineage.oldest.is_none() {
+            lineage.oldest = complete.first().copied();
+        }
+        drop(lineage);
         Ok(complete)
     }
 
