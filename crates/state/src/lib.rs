@@ -76,7 +76,7 @@
 //!
 //! # Keys
 //! A key's [key group](key_group) is Flink's, computed from Java's hash code. Keys and user keys are [encoded in order](ordered); values go
-//! through a [serializer](serializer), postcard for serde types.
+//! through a [serializer], postcard for serde types.
 //!
 //! # Checkpoints
 //! [`checkpoint`] holds the metadata of a job's checkpoints, where they lie, and who owns their files.
