@@ -89,7 +89,12 @@ pub(super) fn remove_staged(
     let wrong = |action: &str, path: &LocalPath, error: std::io::Error| {
         JobError::failed(format!("cannot {action} '{}': {error}", path.display()))
     };
-    let entries = std::fs::read_dir(directory).map_err(|error| wrong("list", directory, error))?;
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // The last file of a partition may just have been removed, and its directory with it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(wrong("list", directory, error)),
+    };
     for entry in entries {
         let entry = entry.map_err(|error| wrong("list", directory, error))?;
         let kind = entry

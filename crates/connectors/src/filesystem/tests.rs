@@ -538,3 +538,52 @@ fn updates_and_hostile_committables_are_refused() {
         );
     }
 }
+
+/// An object store has no renaming and no directories: a commit copies and deletes.
+#[test]
+fn object_stores_work_as_directories_do() {
+    let runtime = runtime();
+    let mut spec = spec(LocalPath::new("memory://connector-tests/a/b"), "json", &[]);
+    spec.partitioned_by = vec!["name".to_owned()];
+    let sink = sink_of(&spec);
+    let context = attempt(&runtime, 1, 0);
+    let mut writer = sink.writer(context.clone()).unwrap();
+    writer.write(&rows(0..3)).unwrap();
+    let committables = writer.prepare_commit(1).unwrap();
+    writer.write(&rows(3..9)).unwrap();
+    writer.prepare_commit(2).unwrap();
+    assert_eq!(read_all(&spec, 1), Vec::<String>::new());
+
+    // The second checkpoint was never complete.
+    let next = attempt(&runtime, 2, 0);
+    sink.commit(committables.clone(), &next).unwrap();
+    sink.recover(&next).unwrap();
+    sink.commit(committables, &next).unwrap();
+    assert_eq!(read_all(&spec, 2), expected(0..3));
+    let (opened, _) = Location::new("memory://connector-tests".to_owned(), BTreeMap::new())
+        .open_existing()
+        .unwrap();
+    let names: Vec<String> = runtime
+        .block_on(opened.list())
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "a/b/name=n0/part-run.sink-1-0-0.json",
+            "a/b/name=n1/part-run.sink-1-0-1.json",
+            "a/b/name=n2/part-run.sink-1-0-2.json",
+        ]
+    );
+
+    // A path may name one object.
+    let mut one = super::tests::spec(
+        LocalPath::new("memory://connector-tests/a/b/name=n1/part-run.sink-1-0-1.json"),
+        "json",
+        &[],
+    );
+    one.schema = Arc::new(arrow::datatypes::Schema::new(vec![columns().remove(0)]));
+    assert_eq!(read_all(&one, 1), ["+I[1]"]);
+}
