@@ -169,7 +169,7 @@ impl ScalarUDFImpl for CastFunction {
         let array = value.to_array(args.number_rows)?;
         let result = match (array.data_type(), &self.to) {
             (_, DataType::Utf8) => self.to_text(&array)?,
-            (DataType::Utf8, _) => self.from_text(array.as_string::<i32>())?,
+            (DataType::Utf8, _) => self.parse_text(array.as_string::<i32>())?,
             (_, DataType::Int8) => to_integer::<Int8Type>(&array)?,
             (_, DataType::Int16) => to_integer::<Int16Type>(&array)?,
             (_, DataType::Int32) => to_integer::<Int32Type>(&array)?,
@@ -259,7 +259,7 @@ impl CastFunction {
         }))
     }
 
-    fn from_text(&self, array: &StringArray) -> Result<ArrayRef> {
+    fn parse_text(&self, array: &StringArray) -> Result<ArrayRef> {
         let times = |unit: &TimeUnit, text: &str| {
             let us = parse_timestamp_micros(text)?;
             match unit {

@@ -13,6 +13,7 @@ mod decimal;
 mod definition;
 mod math;
 mod pattern;
+mod ranking;
 mod regex;
 mod strings;
 mod text_search;
@@ -224,21 +225,10 @@ impl FunctionRegistry {
     /// The built-in functions; those of time ask `clock`.
     pub fn new(clock: &Clock) -> Self {
         let aggregates = aggregates::all();
-        let windows = [
-            (
-                "row_number",
-                datafusion_functions_window::row_number::row_number_udwf(),
-            ),
-            ("rank", datafusion_functions_window::rank::rank_udwf()),
-            (
-                "dense_rank",
-                datafusion_functions_window::rank::dense_rank_udwf(),
-            ),
-        ];
         Self {
             clock_functions: clock::functions(clock),
             aggregates,
-            windows: windows.into_iter().collect(),
+            windows: ranking::all(),
             adopted: BTreeMap::new(),
         }
     }

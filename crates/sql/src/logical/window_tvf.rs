@@ -1,7 +1,6 @@
 //! `TUMBLE`, `HOP`, `CUMULATE`: each row comes out once for every window it belongs to, with the window's bounds behind its columns.
 
 use std::cmp::Ordering;
-use std::collections::HashSet as NameSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -194,7 +193,7 @@ impl UserDefinedLogicalNodeCore for WindowTvf {
         clippy::disallowed_types,
         reason = "the trait of DataFusion wants this type; it is only asked for membership"
     )]
-    fn prevent_predicate_push_down_columns(&self) -> NameSet<String> {
+    fn prevent_predicate_push_down_columns(&self) -> std::collections::HashSet<String> {
         [WINDOW_START, WINDOW_END, WINDOW_TIME]
             .map(str::to_string)
             .into_iter()

@@ -33,7 +33,7 @@ pub(crate) fn decimal_type(precision: u64, scale: i64) -> Result<DataType, Strin
     let max = u64::from(DECIMAL128_MAX_PRECISION);
     match (u8::try_from(precision), i8::try_from(scale)) {
         (Ok(p), Ok(s))
-            if p >= 1 && p <= DECIMAL128_MAX_PRECISION && s >= 0 && s.unsigned_abs() <= p =>
+            if (1..=DECIMAL128_MAX_PRECISION).contains(&p) && s >= 0 && s.unsigned_abs() <= p =>
         {
             Ok(DataType::Decimal128(p, s))
         }

@@ -53,6 +53,7 @@ pub fn parse_script(text: &str) -> Result<Vec<ParsedStatement>, SqlError> {
             continue;
         };
         check_hints(part)?;
+        check_length(part)?;
         let start = location(first.span.start);
         let source = Source {
             text,
@@ -172,6 +173,58 @@ fn split(tokens: &[TokenWithSpan]) -> Vec<std::ops::Range<usize>> {
     }
     ranges.push(start..tokens.len());
     ranges
+}
+
+/// Operators and joins of one statement, at most: each nests the plan by one more level, and plans are walked by recursion.
+const NESTING_MAX: usize = 500;
+
+/// Refuses a statement whose plan would be nested too deep. Rows and lists may be as long as they like.
+fn check_length(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let mut operators = 0;
+    let mut in_from = false;
+    for token in tokens {
+        operators += usize::from(match &token.token {
+            Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::StringConcat
+            | Token::LBracket => true,
+            Token::Comma => in_from,
+            Token::Word(word) if word.quote_style.is_none() => {
+                let upper = word.value.to_ascii_uppercase();
+                match upper.as_str() {
+                    "FROM" => in_from = true,
+                    "WHERE" | "GROUP" | "SELECT" | "VALUES" | "ON" => in_from = false,
+                    _ => {}
+                }
+                matches!(
+                    upper.as_str(),
+                    "AND"
+                        | "OR"
+                        | "NOT"
+                        | "JOIN"
+                        | "UNION"
+                        | "INTERSECT"
+                        | "EXCEPT"
+                        | "IS"
+                        | "FROM"
+                        | "CASE"
+                )
+            }
+            _ => false,
+        });
+        if operators > NESTING_MAX {
+            return Err(SqlError::at(
+                format!(
+                    "the statement is too long: it has more than {NESTING_MAX} operators and joins"
+                ),
+                location(token.span.start),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Hints change a query; one that cannot be honoured is not passed over in silence.
@@ -490,9 +543,9 @@ fn create(parser: &mut Parser, source: &Source) -> Result<Statement, ParserError
     let token = parser.next_token();
     match &token.token {
         Token::Word(word) => match word.value.to_ascii_uppercase().as_str() {
-            "TABLE" if !system => Ok(Statement::CreateTable(parse_create_table(
+            "TABLE" if !system => Ok(Statement::CreateTable(Box::new(parse_create_table(
                 parser, temporary,
-            )?)),
+            )?))),
             "VIEW" if !system => create_view(parser, temporary, source),
             "FUNCTION" => create_function(parser),
             "CATALOG" | "DATABASE" => refuse(
@@ -532,7 +585,7 @@ fn create_view(
     let query: Box<Query> = parser.parse_query()?;
     let end = location(parser.get_current_token().span.end);
     let query_text = source.slice(start, end).to_string();
-    Ok(Statement::CreateView(CreateView {
+    Ok(Statement::CreateView(Box::new(CreateView {
         name,
         temporary,
         if_not_exists,
@@ -540,7 +593,7 @@ fn create_view(
         comment,
         query,
         query_text,
-    }))
+    })))
 }
 
 fn create_function(parser: &mut Parser) -> Result<Statement, ParserError> {

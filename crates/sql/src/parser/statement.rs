@@ -20,9 +20,9 @@ pub struct ParsedStatement {
 #[derive(Clone, Debug)]
 pub enum Statement {
     /// `CREATE TABLE`.
-    CreateTable(CreateTable),
+    CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`.
-    CreateView(CreateView),
+    CreateView(Box<CreateView>),
     /// `CREATE FUNCTION name AS 'class'`.
     CreateFunction {
         /// The name.

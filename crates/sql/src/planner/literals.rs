@@ -138,13 +138,12 @@ fn rewritten(expr: &mut Expr) -> Result<Option<Expr>> {
         Expr::UnaryOp {
             op: UnaryOperator::Minus,
             expr: inner,
-        } => Ok(match integer_of(inner) {
-            Some(text) => Some(cast_to_int(Expr::UnaryOp {
+        } => Ok(integer_of(inner).map(|text| {
+            cast_to_int(Expr::UnaryOp {
                 op: UnaryOperator::Minus,
                 expr: Box::new(number_value(text)),
-            })),
-            None => None,
-        }),
+            })
+        })),
         Expr::Like {
             pattern,
             escape_char,

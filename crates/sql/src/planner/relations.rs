@@ -191,10 +191,7 @@ fn descriptor_column(
 fn check_time_attribute(column: &Expr, function: &str, schema: &DFSchema) -> Result<()> {
     let (_, field) = column.to_field(schema)?;
     match time_attribute(&field) {
-        Some(ROWTIME) => Ok(()),
-        Some(PROCTIME) => not_impl_err!(
-            "{function} on processing time is not supported yet; use an event time column"
-        ),
+        Some(ROWTIME | PROCTIME) => Ok(()),
         _ => plan_err!(
             "{function} needs a time attribute, and '{}' of type {} is none: its table declares no WATERMARK FOR it, or the column was computed from it",
             field.name(),

@@ -16,11 +16,28 @@ use crate::parser::{
 };
 use crate::planner::{PlanContext, plan_insert};
 
+/// Only what is used of it costs memory.
+const STACK_BYTES: usize = 64 << 20;
+
 impl Session {
     /// Carries out one statement. Queries and inserts are planned and handed back as a job; everything else is done at once.
+    ///
+    /// Plans are walked by recursion, so this runs on a thread with a stack that holds the deepest plan the parser lets through.
     pub fn execute(&mut self, statement: &ParsedStatement) -> Result<Outcome, SqlError> {
-        self.statement(&statement.statement)
-            .map_err(|e| e.or_at(statement.location))
+        let outcome = std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("planner".to_string())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || self.statement(&statement.statement))
+                .map_err(|e| SqlError::new(format!("no thread to plan the statement on: {e}")))?
+                .join()
+                .unwrap_or_else(|_| {
+                    Err(SqlError::new(
+                        "planning the statement failed with an internal error",
+                    ))
+                })
+        });
+        outcome.map_err(|e| e.or_at(statement.location))
     }
 
     fn statement(&mut self, statement: &Statement) -> Result<Outcome, SqlError> {

@@ -260,6 +260,19 @@ fn the_other_queries_of_the_benchmark_plan() {
          FROM bid GROUP BY channel, DATE_FORMAT(`dateTime`, 'yyyy-MM-dd')",
         // Last bid of a bidder, top bids of an auction.
         "SELECT auction, bidder, price FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY bidder, auction ORDER BY `dateTime` DESC) AS r FROM bid) WHERE r <= 1",
+        "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY auction ORDER BY price DESC) AS rank_number FROM bid) WHERE rank_number <= 10",
+        // Users in windows of processing time.
+        "SELECT bidder, COUNT(*), window_start, window_end FROM TABLE(TUMBLE(DATA => (SELECT *, PROCTIME() AS p_time FROM bid),
+           TIMECOL => DESCRIPTOR(p_time), SIZE => INTERVAL '10' SECOND)) GROUP BY bidder, window_start, window_end",
+        // New users.
+        "SELECT P.id, P.name, P.starttime FROM (
+           SELECT id, name, window_start AS starttime, window_end AS endtime
+           FROM TABLE(TUMBLE(TABLE person, DESCRIPTOR(`dateTime`), INTERVAL '10' SECOND)) GROUP BY id, name, window_start, window_end) P
+         JOIN (SELECT seller, window_start AS starttime, window_end AS endtime
+           FROM TABLE(TUMBLE(TABLE auction, DESCRIPTOR(`dateTime`), INTERVAL '10' SECOND)) GROUP BY seller, window_start, window_end) A
+         ON P.id = A.seller AND P.starttime = A.starttime AND P.endtime = A.endtime",
+        // Bids with their bidder and what the bidder sells.
+        "SELECT bidder, price, P.id, name, itemName, A.`dateTime` AS t FROM bid B JOIN person P ON P.id = B.bidder JOIN auction A ON A.seller = B.bidder",
         // Bids of auctions of a category.
         "SELECT auction, bidder, price, A.itemName FROM bid AS B INNER JOIN auction AS A ON B.auction = A.id WHERE A.category = 10",
     ] {
@@ -330,6 +343,10 @@ fn names_and_types_of_columns() {
 #[test]
 fn inserts_check_columns_and_types() {
     let into = |columns: &str, insert: &str| sink(columns) + insert;
+    job(&into(
+        "r BIGINT",
+        "INSERT INTO result SELECT ROW_NUMBER() OVER (PARTITION BY auction ORDER BY price DESC) FROM bid",
+    ));
     for (columns, insert, says) in [
         (
             "a BIGINT, b BIGINT",
@@ -503,4 +520,90 @@ fn options_statement_sets_and_answers() {
     assert!(
         matches!(run_in(&mut session, "EXPLAIN CHANGELOG_MODE SELECT COUNT(*) FROM events"), Ok(Outcome::Text(t)) if t.contains("[I,UB,UA,D]") && t.contains("[I]\n"))
     );
+}
+
+#[test]
+fn damaged_scripts_are_refused_or_planned_but_never_a_panic() {
+    let script = format!(
+        "{EVENTS} {} INSERT INTO result SELECT auction, 0.908 * price, DATE_FORMAT(`dateTime`, 'yyyy-MM-dd'),
+           CASE WHEN LOWER(channel) = 'apple' THEN CAST(price AS VARCHAR(3)) ELSE REGEXP_EXTRACT(url, '(a)', 1) END,
+           COUNT(DISTINCT bidder) FILTER (WHERE price >= 10) FROM bid GROUP BY auction, price, channel, url, `dateTime`;
+         EXPLAIN CHANGELOG_MODE SELECT window_start, ROW(1, 'x') FROM TABLE(HOP(TABLE bid, DESCRIPTOR(`dateTime`),
+           INTERVAL '2' SECOND, INTERVAL '10' SECOND)) WHERE price BETWEEN 1 AND -2 ORDER BY 1 LIMIT 5;",
+        sink("a BIGINT, b DECIMAL(24, 3), c STRING, d STRING, e BIGINT")
+    );
+    run_in(&mut session(), &script).expect("the script is right");
+    let tokens: Vec<&str> = script.split_inclusive([' ', '(', ')', ',']).collect();
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % bound as u64).expect("small")
+    };
+    for _ in 0..100 {
+        let mut damaged = tokens.clone();
+        for _ in 0..=below(3) {
+            let (at, from) = (below(damaged.len()), below(tokens.len()));
+            match below(3) {
+                0 => drop(damaged.remove(at)),
+                1 => damaged[at] = tokens[from],
+                _ => damaged.insert(at, tokens[from]),
+            }
+        }
+        let text = damaged.concat();
+        if let Err(error) = Session::parse_script(&text) {
+            assert!(error.location.is_some(), "{}: {text}", error.message);
+        }
+        // Statements that are right in themselves are carried out, whatever became of the others.
+        let mut session = session();
+        for statement in text.split(';') {
+            if let Err(error) = run_in(&mut session, statement) {
+                let message = error.message;
+                assert!(
+                    !message.to_lowercase().contains("internal"),
+                    "{message}: {statement}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_statement_that_is_too_deep_is_refused() {
+    for text in [
+        format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000)),
+        format!("SELECT 1{}", " + 1".repeat(20_000)),
+        format!("SELECT {} 1", "NOT ".repeat(5000)),
+        format!("SELECT {} 1", "- ".repeat(5000)),
+        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(20_000)),
+        format!("SELECT 'a'{}", " || 'a'".repeat(20_000)),
+        format!(
+            "CREATE TABLE t (a {}INT{}) WITH ('connector' = 'x')",
+            "ARRAY<".repeat(500),
+            ">".repeat(500)
+        ),
+        format!("SELECT * FROM bid{}", " CROSS JOIN bid".repeat(3000)),
+        format!("SELECT * FROM bid{}", ", bid".repeat(3000)),
+    ] {
+        let error = error(&text);
+        assert!(
+            error.message.contains("deep") || error.message.contains("long"),
+            "{}",
+            error.message
+        );
+    }
+    job(&format!("SELECT price{} FROM bid", " + 1".repeat(300)));
+    job(&format!(
+        "SELECT * FROM bid WHERE {}",
+        vec!["price = 1"; 300].join(" OR ")
+    ));
+    job(&format!(
+        "SELECT * FROM bid WHERE auction IN ({})",
+        vec!["1"; 5000].join(", ")
+    ));
+    job(&format!(
+        "SELECT * FROM (VALUES {}) AS t (a, b)",
+        vec!["(1, 'a')"; 5000].join(", ")
+    ));
 }
