@@ -1,6 +1,6 @@
 //! Checkpoints on an S3 server: the kill test again, and a server that ignores create-if-absent.
 
-use crate::kill::survives;
+use crate::kill::{seed, survives};
 use crate::servers::{Forgetful, Moto};
 use crate::support::Place;
 
@@ -15,12 +15,7 @@ fn ten_kills_on_s3_lose_nothing_and_double_nothing() {
     let Some(server) = Moto::start() else { return };
     let endpoint = format!("s3.endpoint={}", server.endpoint());
     let directory = format!("execution.checkpointing.dir=s3://{}/kills", server.bucket());
-    survives(
-        77,
-        40_000,
-        &["-D", &endpoint, "-D", &directory],
-        CREDENTIALS,
-    );
+    survives(seed(77), &["-D", &endpoint, "-D", &directory], CREDENTIALS);
 }
 
 #[test]

@@ -109,16 +109,6 @@ pub fn wait_ms(ms: u64) {
     );
 }
 
-/// Milliseconds since some moment.
-#[allow(clippy::disallowed_methods)] // Tests of real processes run in real time.
-pub fn now_ms() -> u64 {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    START
-        .get_or_init(std::time::Instant::now)
-        .elapsed()
-        .as_millis() as u64
-}
-
 /// Ends a process the hard way, if it has not ended by itself. Returns whether it was still running.
 pub fn kill(mut child: Child) -> bool {
     let running = child
