@@ -401,6 +401,12 @@ fn tumbling_windows_run_from_text() {
         "{rows:?}"
     );
     assert!(rows.iter().all(|row| row.starts_with("+I")));
+    // The older way to write it.
+    let rows = run(&format!(
+        "{NUMBERS} SELECT TUMBLE_START(e.ts, INTERVAL '2' SECOND), k, SUM(v) AS total FROM ev AS e
+         WHERE k = 1 GROUP BY TUMBLE(e.ts, INTERVAL '2' SECOND), k HAVING TUMBLE_END(e.ts, INTERVAL '2' SECOND) > TIMESTAMP '2020-01-01 00:00:02'"
+    ));
+    assert_eq!(rows, ["+I[2020-01-01T00:00:02, 1, 40]"]);
     // A view between, other names, and a filter above.
     let rows = run(&format!(
         "{NUMBERS} CREATE VIEW w AS SELECT k, v, window_start AS s, window_end AS e

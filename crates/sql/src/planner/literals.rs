@@ -5,20 +5,23 @@
 //! - `INTERVAL '1:30' MINUTE TO SECOND` is given in its parts;
 //! - `TIMESTAMPADD(unit, …)`, `TIMESTAMPDIFF(unit, …)`, `FLOOR(x TO unit)`, `CEIL(x TO unit)` become calls with the unit as text;
 //! - `IF`, `IFNULL`, `MOD`, `GREATEST` and `LEAST` are said with `CASE`, `COALESCE` and `%`: they keep Flink's types and read only what they need;
-//! - columns without a name are called `EXPR$0`, `EXPR$1`, ….
+//! - columns without a name are called `EXPR$0`, `EXPR$1`, …; a second column of the same name gets a number behind it;
+//! - `GROUP BY TUMBLE(…)` is said with the table-valued function.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion_common::{DataFusionError, Result, plan_datafusion_err};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType as SqlType, DateTimeField,
-    ExactNumberInfo, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName, OrderByKind, Query,
-    Select, SelectItem, TimezoneInfo, TypedString, UnaryOperator, Value, ValueWithSpan, VisitMut,
-    VisitorMut, WindowFrameBound, WindowType,
+    ExactNumberInfo, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, Interval, LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem,
+    TimezoneInfo, TypedString, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    WindowFrameBound, WindowType,
 };
 
+use super::group_windows::{call, rewrite_group_window};
 use crate::functions;
 
 /// Rewrites a query in place.
@@ -44,17 +47,23 @@ impl VisitorMut for Rewriter {
     type Break = DataFusionError;
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        let mut seen: BTreeSet<String> = BTreeSet::new();
         for (i, item) in select.projection.iter_mut().enumerate() {
             if let SelectItem::UnnamedExpr(expr) = item
                 && !names_itself(expr)
             {
+                let alias = Ident::new(format!("EXPR${i}"));
                 *item = SelectItem::ExprWithAlias {
                     expr: expr.clone(),
-                    alias: Ident::new(format!("EXPR${i}")),
+                    alias,
                 };
             }
+            distinct_name(item, &mut seen);
         }
-        ControlFlow::Continue(())
+        match rewrite_group_window(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
@@ -107,6 +116,39 @@ impl VisitorMut for Rewriter {
             Err(error) => return ControlFlow::Break(error),
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// A second column of the same name gets a number behind it: `price`, `price0`.
+fn distinct_name(item: &mut SelectItem, seen: &mut BTreeSet<String>) {
+    let (expr, name) = match &*item {
+        SelectItem::UnnamedExpr(expr @ Expr::Identifier(column)) => {
+            (expr.clone(), column.value.clone())
+        }
+        SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(parts)) => match parts.last() {
+            // Columns of two tables may have the same name.
+            Some(last) if !seen.contains(&expr.to_string()) => {
+                seen.extend([expr.to_string(), last.value.clone()]);
+                return;
+            }
+            Some(last) => (expr.clone(), last.value.clone()),
+            None => return,
+        },
+        SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), alias.value.clone()),
+        _ => return,
+    };
+    if seen.insert(name.clone()) {
+        return;
+    }
+    let numbered = (0..=seen.len())
+        .map(|n| format!("{name}{n}"))
+        .find(|candidate| !seen.contains(candidate));
+    if let Some(alias) = numbered {
+        seen.insert(alias.clone());
+        *item = SelectItem::ExprWithAlias {
+            expr,
+            alias: Ident::with_quote('`', alias),
+        };
     }
 }
 
@@ -445,22 +487,7 @@ fn truncation(name: &str, inner: &Expr, unit: &DateTimeField) -> Option<Expr> {
     if *unit == DateTimeField::NoDateTime {
         return None;
     }
-    let args =
-        [inner.clone(), text_of(unit)].map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e)));
-    Some(Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.to_vec(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    }))
+    Some(call(name, vec![inner.clone(), text_of(unit)]))
 }
 
 /// The unit of `TIMESTAMPADD` and `TIMESTAMPDIFF` is a bare word; as text it is not mistaken for a column.

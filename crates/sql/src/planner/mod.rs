@@ -4,6 +4,7 @@ mod binary;
 mod context;
 mod decimal;
 mod expressions;
+mod group_windows;
 mod insert;
 mod literals;
 mod relations;

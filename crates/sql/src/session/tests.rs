@@ -326,6 +326,11 @@ fn names_and_types_of_columns() {
             "TIMESTAMP_LTZ(3)"
         ]
     );
+    let names = columns("SELECT price, price, 1 AS a, 2 AS a FROM bid AS B");
+    assert_eq!(
+        names.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+        ["price", "price0", "a", "a0"]
+    );
     let job = job("SELECT * FROM bid");
     let time = job.sinks[0]
         .plan
@@ -458,6 +463,11 @@ fn errors_are_placed_and_plain() {
             (1, 14),
             "needs a TIMESTAMP",
         ),
+        (
+            "SELECT COUNT(*) FROM bid GROUP BY SESSION(`dateTime`, INTERVAL '1' SECOND)",
+            (1, 1),
+            "GROUP BY SESSION(…) is not supported yet",
+        ),
         ("DROP TABLE bid", (1, 12), "'bid' is a view, not a table"),
         ("CREATE FUNCTION f AS 'com.example.F'", (1, 1), "no JVM"),
         ("SET 'bad' = '1'", (1, 1), "unknown option 'bad'"),
@@ -520,6 +530,47 @@ fn options_statement_sets_and_answers() {
     assert!(
         matches!(run_in(&mut session, "EXPLAIN CHANGELOG_MODE SELECT COUNT(*) FROM events"), Ok(Outcome::Text(t)) if t.contains("[I,UB,UA,D]") && t.contains("[I]\n"))
     );
+}
+
+#[test]
+fn comments_bare_names_and_small_letters() {
+    let script = "
+-- ----------------------------------------------------------
+-- A seller's view (not in the original suite); quotes in comments don't matter
+-- ----------------------------------------------------------
+create table stream (
+    event_type int,
+    bid ROW<
+        auction  BIGINT,
+        price  BIGINT,
+        dateTime  TIMESTAMP(3)>, /* the event's time */
+    dateTime AS bid.dateTime,
+    WATERMARK FOR dateTime AS dateTime - INTERVAL '4' SECOND
+) with (
+    'connector' = 'nexmark',
+    'keep-alive' = 'false'
+);
+CREATE VIEW plain AS SELECT bid.auction, bid.price, dateTime FROM stream WHERE event_type = 2;
+CREATE TABLE nowhere (
+  auction  BIGINT,
+  price  DECIMAL(23, 3),
+  dateTime  TIMESTAMP(3)
+) PARTITIONED BY (auction) WITH (
+  'connector' = 'filesystem',
+  'partition.time-extractor.timestamp-pattern' = '$dt $hm:00'
+);
+INSERT INTO nowhere
+select
+    auction,
+    0.908 * price as price, -- convert dollar to euro
+    dateTime
+from plain where mod(auction, 123) = 0;
+";
+    let mut session = session();
+    let Ok(Outcome::Job(job)) = run_in(&mut session, script) else {
+        panic!("a job")
+    };
+    assert_eq!(job.description, "insert-into_nowhere");
 }
 
 #[test]
