@@ -30,7 +30,7 @@
 //!     now_ms: Arc::new(|| 0),
 //!     rows: rows.clone(),
 //!     console: Arc::new(Silent),
-//! })?;
+//! });
 //! runner.run_script(
 //!     "orders.sql",
 //!     "CREATE VIEW orders AS SELECT * FROM (VALUES ('ada', 3), ('bob', 5), ('ada', 4)) AS t(customer, amount);

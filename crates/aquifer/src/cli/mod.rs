@@ -58,7 +58,7 @@ fn sql(arguments: &SqlArguments, screen: &Screen) -> Result<(), RunError> {
         now_ms: now_ms.clone(),
         rows: Arc::new(Mutex::new(Rows::new(screen.clone()))),
         console: Arc::new(Terminal::new(screen.clone(), now_ms)),
-    })?;
+    });
     match source {
         Source::Prompt => prompt::run(&mut runner, screen, directories::history()),
         Source::Input => runner.run_script(

@@ -69,20 +69,12 @@ pub struct RunnerSettings {
 pub struct Runner {
     settings: RunnerSettings,
     session: Session,
-    registry: Arc<ConnectorRegistry>,
     notes_shown: Vec<String>,
 }
 
 impl Runner {
-    /// A runner with every connector there is and an empty catalog.
-    pub fn new(settings: RunnerSettings) -> Result<Self, RunError> {
-        let mut registry = ConnectorRegistry::default();
-        aquifer_connectors::register_all(&mut registry);
-        let standard_error = Arc::new(Mutex::new(std::io::stderr()));
-        registry.register(Arc::new(PrintFactory::new(
-            settings.rows.clone(),
-            standard_error,
-        )));
+    /// A runner with an empty catalog.
+    pub fn new(settings: RunnerSettings) -> Self {
         let check = |key: &str, value: &str| {
             Configuration::check(key, value).map_err(|error| error.message)
         };
@@ -91,11 +83,10 @@ impl Runner {
         let mut runner = Self {
             settings,
             session,
-            registry: Arc::new(registry),
             notes_shown: Vec::new(),
         };
         runner.show_new_notes();
-        Ok(runner)
+        runner
     }
 
     /// Runs a script to its end; `name` is for messages.
@@ -160,7 +151,7 @@ impl Runner {
             mini_batch: configuration.mini_batch()?.is_some(),
             collect: None,
         };
-        let job = Arc::new(StreamJob::translate(plan, &self.registry, &streaming)?);
+        let job = Arc::new(StreamJob::translate(plan, &self.connectors(), &streaming)?);
         let name = configuration
             .get(&options::JOB_NAME)
             .unwrap_or_else(|| self.settings.default_job_name.clone());
@@ -188,6 +179,19 @@ impl Runner {
         }
         result?;
         Ok(())
+    }
+
+    /// Every connector there is, with the object store keys in force now.
+    fn connectors(&self) -> ConnectorRegistry {
+        let mut registry = ConnectorRegistry::default();
+        let store_keys = self.settings.configuration.object_store_keys();
+        aquifer_connectors::register_all_with(&mut registry, store_keys);
+        let standard_error = Arc::new(Mutex::new(std::io::stderr()));
+        registry.register(Arc::new(PrintFactory::new(
+            self.settings.rows.clone(),
+            standard_error,
+        )));
+        registry
     }
 
     /// Tells each thing about the configuration once.

@@ -64,3 +64,25 @@ fn a_store_that_ignores_create_if_absent_is_refused_unless_overridden() {
     let allowed = run(&["-D", "execution.checkpointing.allow-unsafe-commits=true"]).with_status(0);
     assert_eq!(allowed.rows(), ["+I[1]"]);
 }
+
+#[test]
+fn tables_on_s3_are_written_and_read_with_the_keys_of_the_configuration() {
+    let Some(server) = Moto::start() else { return };
+    let place = Place::new();
+    let table = format!(
+        "SET 's3.endpoint' = '{}';\n\
+         SET 's3.access-key' = 'test';\n\
+         SET 's3.secret-key' = 'test';\n\
+         SET 's3.region' = 'us-east-1';\n\
+         CREATE TABLE t (a INT, b STRING) WITH ('connector' = 'filesystem', 'path' = 's3://{}/table', 'format' = 'csv');\n",
+        server.endpoint(),
+        server.bucket()
+    );
+    place
+        .sql(&format!("{table}INSERT INTO t VALUES (1, 'x'), (2, 'y');"))
+        .with_status(0);
+    let read = place
+        .sql(&format!("{table}SELECT * FROM t;"))
+        .with_status(0);
+    assert_eq!(read.rows(), ["+I[1, x]", "+I[2, y]"]);
+}
