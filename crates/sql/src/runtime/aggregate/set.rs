@@ -274,15 +274,15 @@ impl Aggregates {
             .collect()
     }
 
-    /// Deletes what a group keeps beside its state row.
+    /// Deletes what the groups whose state keys begin with `prefix` keep beside their state rows.
     pub async fn delete_values(
         &self,
         state: &StateAccess,
         key_group: u16,
-        key: &[u8],
+        prefix: &[u8],
     ) -> Result<(), JobError> {
         for table in self.slots.iter().filter_map(Slot::values_table) {
-            delete_values(table, state, key_group, key).await?;
+            delete_values(table, state, key_group, prefix).await?;
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ const NONE: u32 = u32::MAX;
 /// Entries per piece of a scan.
 const SCAN_ROWS: usize = 64;
 
+/// Entries per piece where all are deleted.
+const DELETE_ROWS: usize = 1024;
+
 /// The (group, value) pairs of one batch.
 pub struct ValuePairs {
     /// State key of each pair.
@@ -212,22 +215,26 @@ pub async fn first_value(
     }
 }
 
-/// Deletes all values of a group.
+/// Deletes all values of the groups whose state keys begin with `prefix`.
 pub async fn delete_values(
     table: TableId,
     state: &StateAccess,
     key_group: u16,
-    key: &[u8],
+    prefix: &[u8],
 ) -> Result<(), JobError> {
+    let mut from = prefix.to_vec();
     loop {
         let found = state
-            .scan(table, key_group, key, key, None, SCAN_ROWS)
+            .scan(table, key_group, prefix, &from, None, DELETE_ROWS)
             .await?;
         for (entry, _) in &found.rows {
             state.delete(table, key_group, entry)?;
         }
-        if found.done || found.rows.is_empty() {
+        let Some((last, _)) = found.rows.last().filter(|_| !found.done) else {
             return Ok(());
-        }
+        };
+        from.clear();
+        from.extend_from_slice(last);
+        from.push(0);
     }
 }

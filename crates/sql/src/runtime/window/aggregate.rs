@@ -227,11 +227,13 @@ impl WindowAggregate {
     ) -> Result<(), JobError> {
         let (windows, _) = self.tables()?;
         let group = self.first_group + index as u16;
-        let mut from = Vec::with_capacity(8);
-        end_ms.write(&mut from);
+        let mut prefix = Vec::with_capacity(8);
+        end_ms.write(&mut prefix);
+        let mut from = prefix.clone();
         // A few rows answer the question what comes next; many are read only where many fire.
         let mut rows_max = 32;
-        loop {
+        let mut fired = false;
+        let next_ms = 'rows: loop {
             let found = state
                 .scan(windows, group, &[], &from, None, rows_max)
                 .await?;
@@ -239,30 +241,31 @@ impl WindowAggregate {
                 let mut key: &[u8] = state_key;
                 let row_end_ms = window_bound(&mut key)?;
                 if row_end_ms != end_ms {
-                    self.groups[index].head_ms = row_end_ms;
-                    return Ok(());
+                    break 'rows row_end_ms;
                 }
+                fired = true;
                 let start_ms = window_bound(&mut key)?;
                 bounds.push((start_ms, end_ms));
                 self.decoder.push(&mut key)?;
                 self.aggregates.push(Some(accumulators))?;
-                self.aggregates
-                    .delete_values(state, group, state_key)
-                    .await?;
                 state.delete(windows, group, state_key)?;
                 if bounds.len() >= ROWS_MAX {
                     self.emit(bounds, out).await?;
                 }
             }
             let Some((last, _)) = found.rows.last().filter(|_| !found.done) else {
-                self.groups[index].head_ms = i64::MAX;
-                return Ok(());
+                break i64::MAX;
             };
             from.clear();
             from.extend_from_slice(last);
             from.push(0);
             rows_max = ROWS_MAX;
+        };
+        if fired {
+            self.aggregates.delete_values(state, group, &prefix).await?;
         }
+        self.groups[index].head_ms = next_ms;
+        Ok(())
     }
 
     async fn emit(
