@@ -17,6 +17,7 @@ mod ranking;
 mod regex;
 mod strings;
 mod text_search;
+mod time_unit;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

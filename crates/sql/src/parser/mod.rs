@@ -7,7 +7,9 @@ mod create_table;
 mod data_type;
 mod dialect;
 mod script;
+mod source;
 mod statement;
+mod statements;
 
 pub(crate) use data_type::{LTZ_ZONE, decimal_type, timestamp_unit};
 pub use script::{is_complete, parse_script};

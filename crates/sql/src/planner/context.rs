@@ -13,8 +13,8 @@ use datafusion_sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlTo
 use sqlparser::ast::{Expr as SqlExpr, Query, Statement};
 
 use super::expressions::FlinkExpressions;
-use super::literals::{rewrite_expression, rewrite_query};
 use super::relations::FlinkRelations;
+use super::rewrite::{rewrite_expression, rewrite_query};
 use super::types::FlinkTypes;
 use crate::catalog::Catalog;
 use crate::functions::FunctionRegistry;

@@ -8,6 +8,7 @@ mod group_windows;
 mod insert;
 mod literals;
 mod relations;
+mod rewrite;
 mod types;
 
 pub(crate) use context::PlanContext;
