@@ -4,6 +4,7 @@
 //! checkpoint holds is never touched by a failure.
 
 mod options;
+mod run_id;
 mod workers;
 
 pub use options::{JobCounters, JobObserver, JobOptions, JobReport};
@@ -50,6 +51,7 @@ pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
 /// Where an attempt begins.
 struct Begin {
     storage: CheckpointStorage,
+    run_id: String,
     attempt: u64,
     restored: Option<CheckpointMetadata>,
     ownership: FileOwnership,
@@ -84,6 +86,7 @@ impl Begin {
                 CheckpointStorage::create_run(objects, &base, &options.name, allow_unsafe).await?
             }
         };
+        let run_id = run_id::of(&storage, &options.checkpoint_dir, (options.now_ms)()).await?;
         let (attempt, restored) = storage.begin_attempt().await?;
         let mut ownership = FileOwnership::new(options.num_retained.max(1));
         for id in storage.completed().await? {
@@ -91,6 +94,7 @@ impl Begin {
         }
         Ok(Self {
             storage,
+            run_id,
             attempt,
             restored,
             ownership,
@@ -105,6 +109,7 @@ impl Begin {
     ) -> Result<JobReport, JobError> {
         let Self {
             storage,
+            run_id,
             attempt,
             restored,
             ownership,
@@ -155,6 +160,7 @@ impl Begin {
             handle: handle.clone(),
             storage: storage.clone(),
             storage_task: Arc::clone(&storage_task),
+            run_id,
             attempt_number: attempt,
             max_parallelism,
             restored,

@@ -34,6 +34,8 @@ pub(super) struct Workers {
     pub handle: tokio::runtime::Handle,
     pub storage: CheckpointStorage,
     pub storage_task: Arc<StorageTask>,
+    /// Names this run among all runs of all jobs.
+    pub run_id: String,
     pub attempt_number: u64,
     pub max_parallelism: u16,
     pub restored: Option<CheckpointMetadata>,
@@ -209,7 +211,7 @@ impl Workers {
                 worker: index,
                 workers: peers,
                 attempt: self.attempt_number,
-                run_id: self.storage.run.to_string().replace('/', "-"),
+                run_id: self.run_id.clone(),
                 // Each source and sink puts its own in.
                 operator: String::new(),
                 runtime: self.handle.clone(),
