@@ -116,7 +116,11 @@ pub struct OpenContext<'a> {
 impl<'a> OpenContext<'a> {
     /// For whoever drives an operator: a runner, or a test. The tables that the operator registers are appended to `tables`.
     pub fn new(operator: &'a str, state: &'a StateAccess, tables: &'a mut Vec<TableId>) -> Self {
-        Self { operator, state, tables }
+        Self {
+            operator,
+            state,
+            tables,
+        }
     }
 }
 

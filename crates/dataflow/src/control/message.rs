@@ -27,6 +27,9 @@ pub(super) enum Down {
     Finish,
 }
 
+/// Elements or committables: bytes that only their operator understands.
+type Opaque = Vec<Vec<u8>>;
+
 /// One worker's part of a checkpoint, in a form that travels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Part {
@@ -38,7 +41,7 @@ pub(super) struct Part {
     /// Operator, state, layout, ordered, table.
     pub tables: Vec<(String, String, String, bool, u16)>,
     /// Operator, elements, committables.
-    pub operators: Vec<(String, Vec<Vec<u8>>, Vec<Vec<u8>>)>,
+    pub operators: Vec<(String, Opaque, Opaque)>,
 }
 
 impl Part {

@@ -25,36 +25,63 @@ pub(super) async fn of(
     if let Some(token) = read(storage, &path).await? {
         return Ok(token);
     }
-    let seed = format!("{checkpoint_dir} {} {now_ms} {}", storage.run, std::process::id());
+    let seed = format!(
+        "{checkpoint_dir} {} {now_ms} {}",
+        storage.run,
+        std::process::id()
+    );
     let token = format!("{:016x}", xxh3_64(seed.as_bytes()));
-    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    match storage.objects.put_opts(&path, token.clone().into(), create).await {
+    let create = PutOptions {
+        mode: PutMode::Create,
+        ..PutOptions::default()
+    };
+    match storage
+        .objects
+        .put_opts(&path, token.clone().into(), create)
+        .await
+    {
         Ok(_) => Ok(token),
-        Err(object_store::Error::AlreadyExists { .. }) => {
-            read(storage, &path).await?.ok_or_else(|| unusable(&path, "it was there a moment ago"))
-        }
+        Err(object_store::Error::AlreadyExists { .. }) => read(storage, &path)
+            .await?
+            .ok_or_else(|| unusable(&path, "it was there a moment ago")),
         Err(error) => Err(unusable(&path, &error.to_string())),
     }
 }
 
-async fn read(storage: &CheckpointStorage, path: &object_store::path::Path) -> Result<Option<String>, JobError> {
+async fn read(
+    storage: &CheckpointStorage,
+    path: &object_store::path::Path,
+) -> Result<Option<String>, JobError> {
     let found = match storage.objects.get(path).await {
         Ok(found) => found,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(unusable(path, &error.to_string())),
     };
     if found.meta.size > TOKEN_BYTES_MAX {
-        return Err(unusable(path, &format!("expected at most {TOKEN_BYTES_MAX} bytes, found {}", found.meta.size)));
+        return Err(unusable(
+            path,
+            &format!(
+                "expected at most {TOKEN_BYTES_MAX} bytes, found {}",
+                found.meta.size
+            ),
+        ));
     }
-    let bytes = found.bytes().await.map_err(|error| unusable(path, &error.to_string()))?;
+    let bytes = found
+        .bytes()
+        .await
+        .map_err(|error| unusable(path, &error.to_string()))?;
     let token = std::str::from_utf8(&bytes).unwrap_or_default();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let error = StateError::Corrupt(format!("`{path}`: expected a hexadecimal number, found {bytes:?}"));
+        let error = StateError::Corrupt(format!(
+            "`{path}`: expected a hexadecimal number, found {bytes:?}"
+        ));
         return Err(error.into());
     }
     Ok(Some(token.to_owned()))
 }
 
 fn unusable(path: &object_store::path::Path, problem: &str) -> JobError {
-    JobError::failed(format!("the token of the run, `{path}`, cannot be used: {problem}"))
+    JobError::failed(format!(
+        "the token of the run, `{path}`, cannot be used: {problem}"
+    ))
 }

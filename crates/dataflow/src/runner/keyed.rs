@@ -40,13 +40,18 @@ impl Wake for OperatorWaker {
     }
 }
 
+/// The right to emit at a time, shared by what arrived together.
+type Held = Rc<Capability<Time>>;
+/// The operator's task.
+type LocalFuture = Pin<Box<dyn Future<Output = Result<(), JobError>>>>;
+
 /// What lies between timely's side of the operator and its task.
 struct Mailbox<D, E> {
-    items: VecDeque<(Rc<Capability<Time>>, Item<D>)>,
+    items: VecDeque<(Held, Item<D>)>,
     ended: bool,
     /// What the item in hand has emitted is sent with this.
-    current: Option<Rc<Capability<Time>>>,
-    outgoing: Vec<(Rc<Capability<Time>>, Vec<Emitted<E>>)>,
+    current: Option<Held>,
+    outgoing: Vec<(Held, Vec<Emitted<E>>)>,
 }
 
 type SharedMailbox<D, E> = Rc<RefCell<Mailbox<D, E>>>;
@@ -97,8 +102,7 @@ pub(crate) fn keyed<'scope, D: Payload, E: Payload, O: KeyedOperator<D, E>>(
             tables,
             out: collector.share(),
         };
-        let mut task: Option<Pin<Box<dyn Future<Output = Result<(), JobError>>>>> =
-            Some(Box::pin(task.run()));
+        let mut task: Option<LocalFuture> = Some(Box::pin(task.run()));
         move |frontiers| {
             if shared.attempt.failed() {
                 task = None;

@@ -134,6 +134,11 @@ struct Tag {
     capability: Held,
 }
 
+/// Keys under way, each with the work that waits for it.
+type BusyKeys<R> = HashMap<Box<[u8]>, VecDeque<(Work<R>, Held)>, BuildHasherDefault<Xxh3Default>>;
+/// A look for due timers; `None` when there are no more.
+type TimerSearch = LocalFuture<Result<Option<Vec<Timer>>, JobError>>;
+
 struct Run<P: KeyedProcess, M, F> {
     uid: String,
     shared: Shared,
@@ -144,14 +149,14 @@ struct Run<P: KeyedProcess, M, F> {
     on_record: M,
     slots: Slots<Either<F, LocalFuture<Result<(), JobError>>>, Tag>,
     /// Keys under way, each with the work that waits for it.
-    busy: HashMap<Box<[u8]>, VecDeque<(Work<P::In>, Held)>, BuildHasherDefault<Xxh3Default>>,
+    busy: BusyKeys<P::In>,
     /// Work in `busy`.
     blocked: usize,
     queue: VecDeque<(Held, Item<Vec<P::In>>)>,
     /// The batch in hand.
     records: Option<(Held, std::vec::IntoIter<P::In>)>,
     /// The watermark whose timers are being looked for.
-    firing: Option<(Held, i64, LocalFuture<Result<Option<Vec<Timer>>, JobError>>)>,
+    firing: Option<(Held, i64, TimerSearch)>,
     /// Timers found and not started.
     due: VecDeque<(Held, Timer)>,
     outgoing: Vec<(Held, Emitted<Vec<P::Out>>)>,
@@ -233,7 +238,7 @@ where
         Ok(true)
     }
 
-    fn look_for_timers(&self, watermark: i64) -> LocalFuture<Result<Option<Vec<Timer>>, JobError>> {
+    fn look_for_timers(&self, watermark: i64) -> TimerSearch {
         let timers = Rc::clone(&self.timers);
         Box::pin(async move { Ok(timers.next_due(watermark).await?) })
     }

@@ -25,7 +25,10 @@ pub(crate) fn sink(
     uid: &str,
     sink: Arc<dyn Sink>,
 ) -> Result<(), JobError> {
-    let context = ConnectorContext { operator: uid.to_owned(), ..shared.connector.clone() };
+    let context = ConnectorContext {
+        operator: uid.to_owned(),
+        ..shared.connector.clone()
+    };
     recover(shared, &context, &sink)?;
     let scope = stream.scope();
     let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
@@ -77,7 +80,11 @@ pub(crate) fn sink(
 }
 
 /// Once per attempt: commits what the restored checkpoint had prepared, and removes what it does not know of.
-fn recover(shared: &Shared, context: &ConnectorContext, sink: &Arc<dyn Sink>) -> Result<(), JobError> {
+fn recover(
+    shared: &Shared,
+    context: &ConnectorContext,
+    sink: &Arc<dyn Sink>,
+) -> Result<(), JobError> {
     let uid = context.operator.as_str();
     let mut recovered = shared.attempt.recovered_sinks.lock();
     if recovered.contains(uid) {

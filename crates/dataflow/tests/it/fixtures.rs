@@ -15,7 +15,7 @@ use aquifer_dataflow::{ChangeBatch, JobError, job};
 use aquifer_state::access::{Keys, StateAccess, Values};
 use aquifer_state::{BackendKind, key_group};
 use aquifer_store::TableId;
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use parking_lot::Mutex;
 
