@@ -1,5 +1,8 @@
 //! The aggregates of one operator over the groups of a batch: loaded, folded, told, written back.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+
 use aquifer_dataflow::operator::OpenContext;
 use aquifer_dataflow::{ChangeBatch, JobError};
 use aquifer_state::access::{StateAccess, Values};
@@ -63,7 +66,27 @@ pub struct Aggregates {
     // Kept for their memory.
     loaded: Values,
     loaded_counts: Values,
+    /// Batches whose reads are still to be started on arrival; see `AHEAD_BATCHES`.
+    ahead_batches: u32,
     bytes: Vec<u8>,
+}
+
+/// How many batches after a read that had to wait have their reads started on arrival.
+///
+/// Starting a read ahead looks every key up, and so does the read itself: worth it only where state is cold.
+const AHEAD_BATCHES: u32 = 32;
+
+/// Awaits a read and tells whether it had to wait.
+async fn noticing<T>(read: impl Future<Output = T>) -> (T, bool) {
+    let mut read = pin!(read);
+    let mut waited = false;
+    let result = poll_fn(|context| {
+        let poll = read.as_mut().poll(context);
+        waited |= poll.is_pending();
+        poll
+    })
+    .await;
+    (result, waited)
 }
 
 fn not_open() -> JobError {
@@ -92,6 +115,7 @@ impl Aggregates {
             present: Vec::new(),
             loaded: Values::default(),
             loaded_counts: Values::default(),
+            ahead_batches: 0,
             bytes: Vec::new(),
         })
     }
@@ -119,18 +143,16 @@ impl Aggregates {
         Ok(table)
     }
 
-    /// Folds a batch's values and starts its reads.
+    /// Folds a batch's values and starts its reads, if reads have had to wait of late.
     pub fn prepare(
-        &self,
+        &mut self,
         rows: ChangeBatch,
         fold: KeyFold,
         state: &StateAccess,
     ) -> Result<PreparedBatch, JobError> {
-        let mut reads = Vec::new();
-        reads.extend(state.prefetch(self.table.ok_or_else(not_open)?, &fold.keys)?);
         let mut pairs = Vec::with_capacity(self.calls.len());
         for (call, slot) in self.calls.iter().zip(&self.slots) {
-            let (Some(table), Some((column, _))) = (slot.values_table(), &call.input) else {
+            let (Some(_), Some((column, _))) = (slot.values_table(), &call.input) else {
                 pairs.push(None);
                 continue;
             };
@@ -138,9 +160,25 @@ impl Aggregates {
                 .filter
                 .map(|column| rows.rows.column(column).as_boolean());
             let input = rows.rows.column(*column);
-            let made = ValuePairs::new(&fold, input, filter, slot.inverted())?;
-            reads.extend(state.prefetch(table, &made.keys)?);
-            pairs.push(Some(made));
+            pairs.push(Some(ValuePairs::new(
+                &fold,
+                input,
+                filter,
+                slot.inverted(),
+            )?));
+        }
+        let mut reads = Vec::new();
+        if self.ahead_batches > 0 {
+            self.ahead_batches -= 1;
+            reads.extend(state.prefetch(self.table.ok_or_else(not_open)?, &fold.keys)?);
+            for (slot, pairs) in self.slots.iter().zip(&pairs) {
+                if let (Some(table), Some(pairs)) = (slot.values_table(), pairs) {
+                    reads.extend(state.prefetch(table, &pairs.keys)?);
+                }
+            }
+            if !reads.is_empty() {
+                self.ahead_batches = AHEAD_BATCHES;
+            }
         }
         Ok(PreparedBatch {
             rows,
@@ -163,7 +201,14 @@ impl Aggregates {
         let table = self.table.ok_or_else(not_open)?;
         let fold = &prepared.fold;
         let mut loaded = std::mem::take(&mut self.loaded);
-        state.multi_get(table, &fold.keys, &mut loaded).await?;
+        let read = state.multi_get(table, &fold.keys, &mut loaded);
+        let (read, waited) = noticing(read).await;
+        read?;
+        self.ahead_batches = if waited {
+            AHEAD_BATCHES
+        } else {
+            self.ahead_batches
+        };
         self.clear();
         for group in 0..fold.groups() {
             self.push(loaded.get(group))?;
@@ -379,8 +424,14 @@ impl Aggregates {
         let pairs = prepared.pairs[index].as_ref();
         match (&mut self.slots[index], pairs) {
             (Slot::Distinct(accumulators, Some(table)), Some(pairs)) => {
-                let mut counts =
-                    ValueCounts::load(*table, pairs, state, &mut self.loaded_counts).await?;
+                let load = ValueCounts::load(*table, pairs, state, &mut self.loaded_counts);
+                let (counts, waited) = noticing(load).await;
+                let mut counts = counts?;
+                self.ahead_batches = if waited {
+                    AHEAD_BATCHES
+                } else {
+                    self.ahead_batches
+                };
                 let mut signs = own.unwrap_or_else(|| signs.to_vec());
                 for (row, sign) in signs.iter_mut().enumerate() {
                     *sign = distinct_sign(&mut counts, row, *sign, self.updating);
@@ -389,8 +440,14 @@ impl Aggregates {
                 accumulators.fold(input, fold_rows(&signs), trace)
             }
             (Slot::Counted(accumulators, Some(table)), Some(pairs)) => {
-                let mut counts =
-                    ValueCounts::load(*table, pairs, state, &mut self.loaded_counts).await?;
+                let load = ValueCounts::load(*table, pairs, state, &mut self.loaded_counts);
+                let (counts, waited) = noticing(load).await;
+                let mut counts = counts?;
+                self.ahead_batches = if waited {
+                    AHEAD_BATCHES
+                } else {
+                    self.ahead_batches
+                };
                 let rows = fold_rows(own.as_deref().unwrap_or(signs));
                 accumulators
                     .fold_counted(&prepared.fold, &mut counts, state, rows, trace)
