@@ -41,10 +41,19 @@ pub struct Env<'scope> {
     pub(crate) shared: Shared,
 }
 
-/// The output of an operator.
+/// The output of an operator. A clone is the same stream: every operator that takes one gets all of its rows.
 pub struct DataStream<'scope, D> {
     link: Link<'scope, D>,
     shared: Shared,
+}
+
+impl<D: Payload> Clone for DataStream<'_, D> {
+    fn clone(&self) -> Self {
+        Self {
+            link: self.link.clone(),
+            shared: self.shared.clone(),
+        }
+    }
 }
 
 impl<'scope> Env<'scope> {

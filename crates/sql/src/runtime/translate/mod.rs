@@ -7,12 +7,14 @@ mod aggregate;
 mod calc;
 mod described;
 mod event_time;
+mod share;
 mod source;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aquifer_dataflow::JobError;
-use aquifer_dataflow::connector::{ConnectorRegistry, Sink, TableSpec};
+use aquifer_dataflow::connector::{ConnectorRegistry, Sink, Source, TableSpec};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion_common::DFSchemaRef;
 use datafusion_expr::execution_props::ExecutionProps;
@@ -51,6 +53,8 @@ struct Translator<'a> {
     registry: Option<&'a ConnectorRegistry>,
     options: &'a StreamOptions,
     operators: usize,
+    /// Sources by the table they read, with the name of their operator.
+    sources: BTreeMap<String, (String, Arc<dyn Source>)>,
 }
 
 impl<'a> Translator<'a> {
@@ -59,15 +63,17 @@ impl<'a> Translator<'a> {
             registry,
             options,
             operators: 0,
+            sources: BTreeMap::new(),
         }
     }
 
     fn job(mut self, plan: &JobPlan) -> Result<StreamJob, JobError> {
-        let sinks = plan
+        let mut sinks = plan
             .sinks
             .iter()
             .map(|sink| self.sink(sink))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        share::share(&mut sinks);
         Ok(StreamJob {
             sinks,
             late_rows: Arc::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aquifer_dataflow::JobError;
+use aquifer_dataflow::connector::Source;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::concat;
 use arrow::datatypes::Schema;
@@ -29,13 +30,23 @@ impl Translator<'_> {
         if scan.fetch.is_some() {
             return Err(unsupported("LIMIT and FETCH"));
         }
-        let source = match self.registry {
-            Some(registry) => registry.get(&table.connector)?.source(&table.spec)?,
-            None => Arc::new(Described),
+        // Every sink of the job reads a table by the same source. A table may have been dropped and made anew under its name.
+        let known = format!("{:?} {:?}", table.connector, table.spec);
+        let (uid, source) = match self.sources.get(&known) {
+            Some(source) => source.clone(),
+            None => {
+                let source = match self.registry {
+                    Some(registry) => registry.get(&table.connector)?.source(&table.spec)?,
+                    None => Arc::new(Described) as Arc<dyn Source>,
+                };
+                let made = (self.uid("source"), source);
+                self.sources.insert(known, made.clone());
+                made
+            }
         };
         let physical = &table.spec.schema;
         let mut node = StreamNode {
-            uid: self.uid("source"),
+            uid,
             description: format!("table {} ({})", table.spec.name, table.connector),
             operator: StreamOperator::Source(source),
             schema: Arc::clone(physical),
