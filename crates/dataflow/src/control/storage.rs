@@ -18,6 +18,7 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 /// Writes and deletes for the coordinator.
 pub(crate) struct StorageTask {
     storage: CheckpointStorage,
+    attempt: u64,
     runtime: tokio::runtime::Handle,
     observer: Arc<dyn JobObserver>,
     outcomes: Mutex<Outcomes>,
@@ -29,15 +30,17 @@ pub(crate) struct StorageTask {
 }
 
 impl StorageTask {
-    /// For one attempt; `ownership` knows the checkpoints that exist.
+    /// For attempt number `attempt`; `ownership` knows the checkpoints that exist.
     pub fn new(
         storage: CheckpointStorage,
+        attempt: u64,
         runtime: tokio::runtime::Handle,
         observer: Arc<dyn JobObserver>,
         ownership: FileOwnership,
     ) -> Arc<Self> {
         Arc::new(Self {
             storage,
+            attempt,
             runtime,
             observer,
             outcomes: Mutex::default(),
@@ -85,10 +88,12 @@ impl StorageTask {
             .ownership
             .lock()
             .complete(completed.checkpoint_id, completed.files.clone());
-        let mut newest = self.completed.lock();
-        *newest = (newest.0 + 1, Some(completed));
-        drop(newest);
-        if discarded.is_empty() && files.is_empty() {
+        let first = {
+            let mut newest = self.completed.lock();
+            *newest = (newest.0 + 1, Some(completed));
+            newest.0 == 1
+        };
+        if discarded.is_empty() && files.is_empty() && !first {
             return;
         }
         let task = Arc::clone(self);
@@ -101,10 +106,24 @@ impl StorageTask {
             if let Err(error) = task.storage.delete_files(&files).await {
                 task.observer.note(&format!("some state files are no longer needed but were not removed: {error}"));
             }
+            if first {
+                task.sweep().await;
+            }
         });
         let mut deletions = self.deletions.lock();
         deletions.retain(|deletion| !deletion.is_finished());
         deletions.push(deletion);
+    }
+
+    /// Removes what earlier attempts left behind. Done once the attempt's first checkpoint is complete: by then every older attempt is
+    /// fenced, and the job did not have to wait for it.
+    async fn sweep(&self) {
+        match self.storage.sweep_orphans(self.attempt).await {
+            Ok(swept) => tracing::debug!(swept, "removed state files that no checkpoint names"),
+            Err(error) => self.observer.note(&format!(
+                "state files that earlier attempts left were not removed: {error}"
+            )),
+        }
     }
 
     /// How many checkpoints were completed in this attempt, and the newest.

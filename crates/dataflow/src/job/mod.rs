@@ -135,8 +135,6 @@ impl Begin {
                     restored.parallelism,
                     options.parallelism,
                 );
-                let swept = handle.block_on(storage.sweep_orphans(attempt))?;
-                tracing::debug!(swept, "removed state files that no checkpoint names");
             }
         } else if options.resume {
             options
@@ -146,6 +144,7 @@ impl Begin {
 
         let storage_task = StorageTask::new(
             storage.clone(),
+            attempt,
             handle.clone(),
             Arc::clone(&options.observer),
             ownership,
