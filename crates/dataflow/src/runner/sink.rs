@@ -30,14 +30,7 @@ pub(crate) fn sink(
         ..shared.connector.clone()
     };
     recover(shared, &context, &sink)?;
-    let scope = stream.scope();
-    let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
-    let address = builder.operator_info().address;
-    let mut input = builder.new_input(stream, Pipeline);
-    let (_output, done) = builder.new_output::<Vec<()>>();
-    shared.control.listen(scope.activator_for(address));
-    shared.barriers.borrow_mut().join();
-
+    // Everything that can fail comes before the builder: timely panics if one is dropped without having been built.
     let mut run = Run {
         uid: uid.to_owned(),
         writer: sink.writer(context.clone())?,
@@ -45,6 +38,14 @@ pub(crate) fn sink(
         context,
         prepared: VecDeque::new(),
     };
+
+    let scope = stream.scope();
+    let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
+    let address = builder.operator_info().address;
+    let mut input = builder.new_input(stream, Pipeline);
+    let (_output, done) = builder.new_output::<Vec<()>>();
+    shared.control.listen(scope.activator_for(address));
+    shared.barriers.borrow_mut().join();
     let shared_by_operator = shared.clone();
     builder.build_reschedule(move |mut capabilities| {
         let shared = shared_by_operator;

@@ -4,14 +4,15 @@
 //! fastest source: one that is idle or slow moves its tick along, or it would hold the others back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aquifer_state::checkpoint::OperatorSnapshot;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::SyncActivator;
 
 use super::{Link, Output, local};
 use crate::connector::{ConnectorContext, Source, SourcePoll, SourceReader};
@@ -32,19 +33,17 @@ pub(crate) fn source<'scope>(
     uid: &str,
     source: &Arc<dyn Source>,
 ) -> Result<Link<'scope, ChangeBatch>, JobError> {
-    let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
-    let address = builder.operator_info().address;
-    let (output, result) = builder.new_output();
-    let mut output = Output::<ChangeBatch>::from(output);
-
-    let activator = scope.activator_for(address.clone());
-    let wake = scope.worker().sync_activator_for(address.to_vec());
+    // Everything that can fail comes before the builder: timely panics if one is dropped without having been built.
+    let wake = Arc::new(OnceLock::<SyncActivator>::new());
     let context = ConnectorContext {
-        waker: Arc::new(move || {
-            // Fails only when the worker is gone, and then there is nothing to wake.
-            let _ = wake.activate();
-        }),
         operator: uid.to_owned(),
+        waker: Arc::new({
+            let wake = Arc::clone(&wake);
+            move || {
+                // Before the operator is built it need not be woken; after the worker is gone it cannot.
+                let _ = wake.get().map(SyncActivator::activate);
+            }
+        }),
         ..shared.connector.clone()
     };
     let splits = own_splits(
@@ -55,6 +54,14 @@ pub(crate) fn source<'scope>(
         context.workers,
     )?;
     let reader = source.reader(splits, context)?;
+
+    let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
+    let address = builder.operator_info().address;
+    let (output, result) = builder.new_output();
+    let mut output = Output::<ChangeBatch>::from(output);
+    let activator = scope.activator_for(address.clone());
+    // Set once.
+    let _ = wake.set(scope.worker().sync_activator_for(address.to_vec()));
 
     shared.barriers.borrow_mut().join();
     shared.open_sources.set(shared.open_sources.get() + 1);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aquifer_dataflow::JobError;
+use aquifer_dataflow::connector::{ConnectorContext, Sink, SinkWriter, Source, SourceReader};
 use aquifer_dataflow::job::{Build, JobObserver};
 use aquifer_state::BackendKind;
 use parking_lot::Mutex;
@@ -175,4 +177,52 @@ fn for_each_keeps_the_order_of_many_queued_containers() {
         seen.take()
     });
     assert_eq!(seen, (0..CONTAINERS).collect::<Vec<_>>());
+}
+
+/// Timely panics when an operator's builder is dropped before it is built: what cannot be opened must be an error all the same.
+#[test]
+fn a_connector_that_cannot_be_opened_is_an_error_and_not_a_panic() {
+    struct Broken;
+    impl Source for Broken {
+        fn splits(&self, _workers: usize) -> Result<Vec<Vec<u8>>, JobError> {
+            Err(JobError::failed("there is no such file"))
+        }
+        fn reader(
+            &self,
+            _: Vec<Vec<u8>>,
+            _: ConnectorContext,
+        ) -> Result<Box<dyn SourceReader>, JobError> {
+            Err(JobError::failed("there is no such file"))
+        }
+        fn bounded(&self) -> bool {
+            true
+        }
+    }
+    impl Sink for Broken {
+        fn writer(&self, _: ConnectorContext) -> Result<Box<dyn SinkWriter>, JobError> {
+            Err(JobError::failed("there is no such directory"))
+        }
+        fn commit(&self, _: Vec<Vec<u8>>, _: &ConnectorContext) -> Result<(), JobError> {
+            Ok(())
+        }
+        fn accepts_updates(&self) -> bool {
+            true
+        }
+    }
+    let database = Database::new();
+    let from_broken: Build = {
+        let database = Arc::clone(&database);
+        Arc::new(move |env| {
+            let sink = Arc::new(DatabaseSink(Arc::clone(&database)));
+            env.source("source", Arc::new(Broken))?.sink("sink", sink)
+        })
+    };
+    let error = run(options("broken-source", 2, BackendKind::Forst), from_broken).unwrap_err();
+    assert_eq!(error.message, "there is no such file");
+    let to_broken: Build = Arc::new(move |env| {
+        env.source("source", Arc::new(Numbers::default()))?
+            .sink("sink", Arc::new(Broken))
+    });
+    let error = run(options("broken-sink", 2, BackendKind::Forst), to_broken).unwrap_err();
+    assert_eq!(error.message, "there is no such directory");
 }
