@@ -88,9 +88,13 @@ fn coordinate<'scope>(
             progress,
         } = setup;
         let mut coordinator = Coordinator::new(schedule, template, first_id, now_ms());
-        storage.wake_with(Box::new(move || {
-            let _ = wake.activate();
-        }));
+        // Every worker builds this operator; only the one that coordinates is to be woken.
+        if capability.is_some() {
+            storage.wake_with(Box::new(move || {
+                // Fails only when the worker is gone, and then there is nothing to wake.
+                let _ = wake.activate();
+            }));
+        }
         let mut progress_ms = now_ms();
         activator.activate();
         move |_| {

@@ -113,3 +113,28 @@ fn another_graph_is_refused() {
         "{error}"
     );
 }
+
+/// Every worker builds the coordinator's operator, and the last one had itself woken when metadata was written: the one that
+/// coordinates went on only at its next look, a second later, so that a job of half a second took no checkpoint but its last.
+#[test]
+fn checkpoints_follow_each_other_at_any_parallelism() {
+    for parallelism in 1..=3 {
+        let source = Numbers {
+            rows_per_split: 40_000,
+            pause_ms: 1,
+            ..Numbers::default()
+        };
+        let database = Database::new();
+        let options = options(
+            &format!("follow-{parallelism}"),
+            parallelism,
+            BackendKind::Forst,
+        );
+        let report = run(options, counting(source, &database)).unwrap();
+        assert!(
+            report.checkpoints >= 5,
+            "{} checkpoints at {parallelism}",
+            report.checkpoints
+        );
+    }
+}
