@@ -39,13 +39,21 @@ impl JobError {
 
 impl From<aquifer_state::StateError> for JobError {
     fn from(error: aquifer_state::StateError) -> Self {
-        Self::failed(error.to_string())
+        match error {
+            aquifer_state::StateError::Store(error) => error.into(),
+            // Running the same program again finds the same checkpoint.
+            aquifer_state::StateError::Incompatible(message) => Self::usage(message),
+            error => Self::failed(error.to_string()),
+        }
     }
 }
 
 impl From<aquifer_store::Error> for JobError {
     fn from(error: aquifer_store::Error) -> Self {
-        Self::failed(error.to_string())
+        match error.kind {
+            aquifer_store::ErrorKind::Usage => Self::usage(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -18,6 +18,13 @@ use crate::Error;
 
 /// Each setting under the names that it has.
 const ENDPOINT: [&str; 1] = ["s3.endpoint"];
+/// Ways to credentials other than keys.
+const ROLE_VARIABLES: [&str; 4] = [
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+];
 const ACCESS_KEY: [&str; 2] = ["s3.access-key", "s3.access.key"];
 const SECRET_KEY: [&str; 2] = ["s3.secret-key", "s3.secret.key"];
 const SESSION_TOKEN: [&str; 2] = ["s3.session-token", "s3.session.token"];
@@ -89,7 +96,12 @@ fn builder(
         }
     }
     builder = builder.with_bucket_name(bucket);
-    if let Some(credential) = StaticCredential::find(settings, environment)? {
+    let credential = StaticCredential::find(settings, environment)?;
+    let has_credentials = credential.is_some()
+        || ROLE_VARIABLES
+            .iter()
+            .any(|name| variable(&[*name]).is_some());
+    if let Some(credential) = credential {
         builder = builder.with_credentials(Arc::new(credential));
     }
     if let Some(region) = setting(&REGION) {
@@ -106,6 +118,13 @@ fn builder(
     builder = builder.with_virtual_hosted_style_request(!path_style);
     if let Some(endpoint) = endpoint {
         let url = endpoint_url(&endpoint, bucket, path_style)?;
+        // Without keys the client asks Amazon's machines for a role; there are none behind an own endpoint.
+        if !has_credentials {
+            return Err(usage(format!(
+                "an S3 endpoint of your own needs keys: {} and {}, or {} and {} in the environment",
+                ACCESS_KEY[0], SECRET_KEY[0], KEY_VARIABLES[0], KEY_VARIABLES[1]
+            )));
+        }
         builder = builder
             .with_allow_http(url.starts_with("http://"))
             .with_endpoint(url);

@@ -303,6 +303,10 @@ fn wrong_s3_settings_are_said() {
         ),
         (map(&[("s3.path.style.access", "maybe")]), "`maybe`"),
         (map(&[("s3.endpoint", "http://a b")]), "not a URL"),
+        (
+            map(&[("s3.endpoint", "http://localhost:9000")]),
+            "needs keys",
+        ),
     ] {
         let error = open_with_environment("s3://bucket", &settings, &BTreeMap::new()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Usage);
