@@ -200,3 +200,28 @@ pub trait Router<D>: 'static {
         give: &mut dyn FnMut(usize, D),
     ) -> Result<(), JobError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// Timely queues without bound: an operator that emits more than it takes in must let others run.
+    #[test]
+    fn an_operator_that_has_emitted_much_yields_once() {
+        let mut out = Collector::default();
+        (1..EMITTED_MAX).for_each(|n| out.emit(n));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(out.breathe()).poll(&mut context).is_ready());
+        out.emit(EMITTED_MAX);
+        {
+            let mut breath = pin!(out.breathe());
+            assert!(breath.as_mut().poll(&mut context).is_pending());
+            assert!(breath.as_mut().poll(&mut context).is_ready());
+        }
+        assert_eq!(out.drain().len(), EMITTED_MAX);
+        assert!(pin!(out.breathe()).poll(&mut context).is_ready());
+    }
+}
