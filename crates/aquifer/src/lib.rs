@@ -1,5 +1,5 @@
-//! Disaggregated state management for stream processing: the working state of a streaming job lives on an object store, and memory and local disk
-//! are only caches. Checkpoints are light, recovery and rescaling copy no state, and the state may be larger than any machine.
+//! Disaggregated state management for stream processing: the working state of a streaming job lives on an object store, and memory is
+//! only a cache. Checkpoints are light, recovery and rescaling copy no state, and the state may be larger than any machine.
 //!
 //! This crate is the front door. It runs scripts of Flink SQL ([`runner`]), reads configuration files with Flink's keys ([`config_file`]), and
 //! names the parts, each of which can be used on its own:

@@ -45,8 +45,6 @@ pub(crate) struct CoordinatorSetup {
     pub storage: Arc<StorageTask>,
     /// The clock.
     pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Called about once a second.
-    pub progress: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Builds the control dataflow of one worker; `setup` is used on worker 0. `wake` is filled with what wakes the reporter, for the
@@ -68,7 +66,6 @@ fn coordinate<'scope>(
     reports: Stream<'scope, u64, Vec<Up>>,
     setup: CoordinatorSetup,
 ) -> Stream<'scope, u64, Vec<Addressed>> {
-    const PROGRESS_MS: i64 = 1000;
     let mut builder = OperatorBuilder::new("coordinator".to_owned(), scope);
     let address = builder.operator_info().address;
     let mut input = builder.new_input(reports, Exchange::new(|_: &Up| 0));
@@ -85,7 +82,6 @@ fn coordinate<'scope>(
             first_id,
             storage,
             now_ms,
-            progress,
         } = setup;
         let mut coordinator = Coordinator::new(schedule, template, first_id, now_ms());
         // Every worker builds this operator; only the one that coordinates is to be woken.
@@ -95,7 +91,6 @@ fn coordinate<'scope>(
                 let _ = wake.activate();
             }));
         }
-        let mut progress_ms = now_ms();
         activator.activate();
         move |_| {
             let mut events = vec![Event::Tick];
@@ -152,15 +147,10 @@ fn coordinate<'scope>(
                 capability = None;
                 return;
             }
-            if now - progress_ms >= PROGRESS_MS {
-                progress_ms = now;
-                progress();
+            // Without one there is nothing to wait for but messages.
+            if let Some(wait_ms) = coordinator.next_tick_ms(now) {
+                activator.activate_after(Duration::from_millis(wait_ms));
             }
-            let wait = coordinator
-                .next_tick_ms(now)
-                .unwrap_or(u64::MAX)
-                .min(PROGRESS_MS as u64);
-            activator.activate_after(Duration::from_millis(wait));
         }
     });
     result

@@ -105,10 +105,6 @@ pub trait JobObserver: Send + Sync {
     fn note(&self, message: &str) {
         let _ = message;
     }
-    /// About once a second while the job runs.
-    fn progress(&self, rows_in: u64, rows_out: u64) {
-        let _ = (rows_in, rows_out);
-    }
     /// A checkpoint is complete.
     fn checkpoint(&self, checkpoint_id: u64, duration_ms: u64, state_bytes: u64) {
         let _ = (checkpoint_id, duration_ms, state_bytes);

@@ -25,11 +25,7 @@ pub(super) async fn of(
     if let Some(token) = read(storage, &path).await? {
         return Ok(token);
     }
-    let seed = format!(
-        "{checkpoint_dir} {} {now_ms} {}",
-        storage.run,
-        std::process::id()
-    );
+    let seed = format!("{checkpoint_dir} {} {now_ms}", storage.run);
     let token = format!("{:016x}", xxh3_64(seed.as_bytes()));
     let create = PutOptions {
         mode: PutMode::Create,

@@ -103,19 +103,6 @@ impl Workers {
                 .for_each(|dataflow| worker.drop_dataflow(dataflow));
             return Ok(());
         }
-        let progress = {
-            let (observer, counters) = (
-                Arc::clone(&self.options.observer),
-                Arc::clone(&self.options.counters),
-            );
-            move || {
-                use std::sync::atomic::Ordering::Relaxed;
-                observer.progress(
-                    counters.rows_in.load(Relaxed),
-                    counters.rows_out.load(Relaxed),
-                );
-            }
-        };
         let setup = CoordinatorSetup {
             schedule: Schedule {
                 interval_ms: self.options.checkpoint_interval_ms,
@@ -126,7 +113,6 @@ impl Workers {
             first_id: shared.first_epoch,
             storage: Arc::clone(&self.storage_task),
             now_ms: Arc::clone(&self.options.now_ms),
-            progress: Arc::new(progress),
         };
         worker.dataflow_named::<u64, _, _>("control", |scope| {
             control::build(scope, &shared, setup, &wake)
