@@ -183,8 +183,10 @@ impl<'a> FileRun<'a> {
             };
             let Some(block) = blocks.block(&file.file, number as u32) else {
                 for ahead in number..number + READ_AHEAD_BLOCKS {
+                    // The block in hand is asked for without a second look: another thread may have brought it in just now, and a
+                    // scan that stops must say what for.
                     if let Some(place) = meta.index.range(ahead)
-                        && blocks.block(&file.file, ahead as u32).is_none()
+                        && (ahead == number || blocks.block(&file.file, ahead as u32).is_none())
                     {
                         needs.block(&file.file, ahead as u32, place);
                     }
