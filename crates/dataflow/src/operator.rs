@@ -139,7 +139,10 @@ impl OpenContext<'_> {
             .register(&StateDescription {
                 operator: self.operator.to_owned(),
                 state: state.to_owned(),
-                options: aquifer_store::TableOptions { ordered },
+                options: aquifer_store::TableOptions {
+                    ordered,
+                    ..Default::default()
+                },
                 layout: layout.to_owned(),
             })?;
         self.tables.push(table);

@@ -16,14 +16,13 @@
 //!
 //! # fn main() -> Result<(), StateError> {
 //! let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
-//! let environment = Environment {
-//!     objects: Arc::new(object_store::memory::InMemory::new()),
-//!     directory: "job/shared".into(),
-//!     runtime: runtime.handle().clone(),
-//!     block_cache: BlockCache::new(64 << 20),
-//!     file_prefix: "000001-w0".into(),
-//!     waker: Arc::new(|| {}),
-//! };
+//! let environment = Environment::new(
+//!     Arc::new(object_store::memory::InMemory::new()),
+//!     "job/shared".into(),
+//!     runtime.handle().clone(),
+//!     BlockCache::new(64 << 20),
+//!     "000001-w0",
+//! );
 //! let (worker, max_parallelism, parallelism) = (0, 128, 1);
 //! let range = range_of(worker, max_parallelism, parallelism);
 //! let backend =

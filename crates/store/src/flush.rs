@@ -106,14 +106,13 @@ mod tests {
             .worker_threads(1)
             .build()
             .unwrap();
-        let env = Environment {
-            objects: Arc::new(object_store::memory::InMemory::new()),
-            directory: "d".into(),
-            runtime: runtime.handle().clone(),
-            block_cache: BlockCache::new(1 << 20),
-            file_prefix: "p".into(),
-            waker: Arc::new(|| {}),
-        };
+        let env = Environment::new(
+            Arc::new(object_store::memory::InMemory::new()),
+            "d".into(),
+            runtime.handle().clone(),
+            BlockCache::new(1 << 20),
+            "p",
+        );
         let context = Context::new(env, StoreOptions::default());
         let memtable = |rows: &[(&[u8], Option<&[u8]>)]| {
             let mut memtable = Memtable::new(false);

@@ -29,14 +29,14 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
 //! let (wake, woken) = std::sync::mpsc::channel();
-//! let mut environment = Environment {
-//!     objects: Arc::new(InMemory::new()),
-//!     directory: Path::from("my-job/shared"),
-//!     runtime: runtime.handle().clone(),
-//!     block_cache: BlockCache::new(64 << 20),
-//!     file_prefix: "000001-w0".into(),
-//!     waker: Arc::new(move || drop(wake.send(()))),
-//! };
+//! let mut environment = Environment::new(
+//!     Arc::new(InMemory::new()),
+//!     Path::from("my-job/shared"),
+//!     runtime.handle().clone(),
+//!     BlockCache::new(64 << 20),
+//!     "000001-w0",
+//! );
+//! environment.waker = Arc::new(move || drop(wake.send(())));
 //!
 //! // The first attempt counts something and makes a checkpoint.
 //! let counts = TableId(0);
@@ -110,6 +110,7 @@ mod key;
 mod memtable;
 mod options;
 mod read;
+mod row;
 mod sst;
 mod store;
 mod version;
@@ -119,7 +120,10 @@ pub mod objects;
 pub use cache::BlockCache;
 pub use checkpoint::{Checkpoint, FileRef};
 pub use error::{Error, ErrorKind};
-pub use options::{Environment, KeyGroupRange, StoreOptions, StoreStats, TableId, TableOptions};
+pub use options::{
+    Clock, Environment, KeyGroupRange, KeyPart, Merge, StoreOptions, StoreStats, TableId,
+    TableOptions,
+};
 pub use read::scan::{ColdScan, ScanLookup, ScanRows};
 pub use read::{ColdRead, Lookup, Value};
 pub use store::Store;

@@ -49,6 +49,37 @@ pub struct TableOptions {
     /// Keep an ordered companion of the memtable, because the table is scanned often (map state, timers, windows).
     /// Without it, each scan looks at all rows of the active memtable.
     pub ordered: bool,
+    /// What `Store::merge` does with its operands.
+    pub merge: Merge,
+    /// Rows that were written with a time are dropped by compactions and hidden from reads when they are older than this
+    /// many milliseconds. `None`: rows never expire, whatever times they carry.
+    pub ttl_ms: Option<u64>,
+    /// The shape of the part of each key that scans are asked by. Files then have a filter over that part too. Empty: no
+    /// such filter.
+    pub prefix: Vec<KeyPart>,
+}
+
+/// How the operands of `Store::merge` become a value. The order of operands is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Merge {
+    /// The table takes no operands.
+    #[default]
+    None,
+    /// The value is its operands one after the other.
+    Append,
+    /// A fold that was registered under this name.
+    Fold(String),
+}
+
+/// One part of a key, as far as its length is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// As many bytes.
+    Fixed(u16),
+    /// Ends with `00 01`; a zero byte within is `00 ff`.
+    Terminated,
+    /// A byte that says whether the parts follow: 0 if not.
+    Optional(Vec<KeyPart>),
 }
 
 /// Options of one store (one per worker).
@@ -95,6 +126,32 @@ pub struct Environment {
     pub file_prefix: String,
     /// Called (from any thread) when background work finished and `Store::poll` has something to do.
     pub waker: Arc<dyn Fn() + Send + Sync>,
+    /// Milliseconds since the Unix epoch; decides which rows have expired. Stands still unless it is set.
+    pub clock: Clock,
+}
+
+/// Milliseconds since the Unix epoch, from whoever owns the clock.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+impl Environment {
+    /// What every store needs; everything else starts switched off and is set on the fields.
+    pub fn new(
+        objects: Arc<dyn ObjectStore>,
+        directory: object_store::path::Path,
+        runtime: tokio::runtime::Handle,
+        block_cache: Arc<BlockCache>,
+        file_prefix: impl Into<String>,
+    ) -> Self {
+        Self {
+            objects,
+            directory,
+            runtime,
+            block_cache,
+            file_prefix: file_prefix.into(),
+            waker: Arc::new(|| {}),
+            clock: Arc::new(|| 0),
+        }
+    }
 }
 
 /// What a store has done and holds, for metrics.

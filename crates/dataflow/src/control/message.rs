@@ -89,7 +89,10 @@ impl Up {
                 .tables
                 .into_iter()
                 .map(|(operator, state, layout, ordered, table)| {
-                    let options = TableOptions { ordered };
+                    let options = TableOptions {
+                        ordered,
+                        ..TableOptions::default()
+                    };
                     (
                         StateDescription {
                             operator,

@@ -147,19 +147,19 @@ impl Workers {
         let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let range = key_group::range_of(small(index), self.max_parallelism, small(peers));
         let wake = Arc::clone(wake);
-        let environment = Environment {
-            objects: Arc::clone(&self.storage.objects),
-            directory: self.storage.shared(),
-            runtime: self.handle.clone(),
-            block_cache: Arc::clone(cache),
-            file_prefix: format!("{:06}-w{index}", self.attempt_number),
-            waker: Arc::new(move || {
-                if let Some(wake) = wake.get() {
-                    // Fails only when the worker is gone, and then there is nothing to wake.
-                    let _ = wake.activate();
-                }
-            }),
-        };
+        let mut environment = Environment::new(
+            Arc::clone(&self.storage.objects),
+            self.storage.shared(),
+            self.handle.clone(),
+            Arc::clone(cache),
+            format!("{:06}-w{index}", self.attempt_number),
+        );
+        environment.waker = Arc::new(move || {
+            if let Some(wake) = wake.get() {
+                // Fails only when the worker is gone, and then there is nothing to wake.
+                let _ = wake.activate();
+            }
+        });
         let restored = self.restored.as_ref();
         let backend = open_backend(
             self.options.backend,

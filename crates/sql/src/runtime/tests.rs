@@ -77,14 +77,13 @@ impl Site {
         (0..workers)
             .map(|index| {
                 let range = range_of(index, MAX_PARALLELISM, workers);
-                let environment = Environment {
-                    objects: Arc::clone(&self.objects) as _,
-                    directory: "shared".into(),
-                    runtime: self.runtime.handle().clone(),
-                    block_cache: Arc::clone(&cache),
-                    file_prefix: format!("{:06}-w{index}", self.attempts),
-                    waker: Arc::new(|| {}),
-                };
+                let environment = Environment::new(
+                    Arc::clone(&self.objects) as _,
+                    "shared".into(),
+                    self.runtime.handle().clone(),
+                    Arc::clone(&cache),
+                    format!("{:06}-w{index}", self.attempts),
+                );
                 let parts = saved
                     .parts
                     .iter()

@@ -179,6 +179,7 @@ fn read_tables(mut reader: Reader<'_>) -> Result<Vec<(StateDescription, TableId)
         }
         let options = TableOptions {
             ordered: flags & TABLE_ORDERED != 0,
+            ..TableOptions::default()
         };
         let (operator, state, layout) = (reader.text()?, reader.text()?, reader.text()?);
         tables.items.push((

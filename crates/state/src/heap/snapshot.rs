@@ -137,7 +137,7 @@ fn write(
     let mut store = Store::open(environment, options, Vec::new())?;
     for table in tables {
         // Nothing is scanned here: no ordered companion.
-        store.create_table(table.table, TableOptions { ordered: false })?;
+        store.create_table(table.table, TableOptions::default())?;
     }
     for (index, group) in (range.start..=range.end).enumerate() {
         for table in tables {

@@ -102,7 +102,10 @@ impl<K: OrderedKey + KeyHash> KeyedStateStore<K> {
             .register(&StateDescription {
                 operator: self.operator.clone(),
                 state: state.to_owned(),
-                options: TableOptions { ordered },
+                options: TableOptions {
+                    ordered,
+                    ..TableOptions::default()
+                },
                 layout,
             })?;
         let mut tables = self.tables.borrow_mut();

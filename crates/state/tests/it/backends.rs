@@ -25,7 +25,10 @@ pub fn table(worker: &Worker, state: &str, ordered: bool) -> TableId {
         .register(&StateDescription {
             operator: "op".into(),
             state: state.into(),
-            options: TableOptions { ordered },
+            options: TableOptions {
+                ordered,
+                ..TableOptions::default()
+            },
             layout: "raw".into(),
         })
         .unwrap()

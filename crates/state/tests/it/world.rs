@@ -107,14 +107,14 @@ impl World {
     ) -> Result<Worker, StateError> {
         let bell = Arc::new(Bell::default());
         let ring = Arc::clone(&bell);
-        let environment = Environment {
-            objects: Arc::new(self.objects.clone()),
-            directory: "job/shared".into(),
-            runtime: self.runtime.handle().clone(),
-            block_cache: BlockCache::new(self.cache_bytes),
-            file_prefix: format!("{attempt:06}-w{index}"),
-            waker: Arc::new(move || ring.ring()),
-        };
+        let mut environment = Environment::new(
+            Arc::new(self.objects.clone()),
+            "job/shared".into(),
+            self.runtime.handle().clone(),
+            BlockCache::new(self.cache_bytes),
+            format!("{attempt:06}-w{index}"),
+        );
+        environment.waker = Arc::new(move || ring.ring());
         let restored = saved
             .keyed
             .iter()

@@ -143,14 +143,13 @@ fn a_hostile_file_list_is_refused_or_harmless() {
         let Ok(list) = aquifer_store::Checkpoint::decode(&bad) else {
             continue;
         };
-        let env = aquifer_store::Environment {
-            objects: world.bucket.clone(),
-            directory: "job/shared".into(),
-            runtime: world.runtime.handle().clone(),
-            block_cache: world.cache.clone(),
-            file_prefix: "hostile".into(),
-            waker: std::sync::Arc::new(|| {}),
-        };
+        let env = aquifer_store::Environment::new(
+            world.bucket.clone(),
+            "job/shared".into(),
+            world.runtime.handle().clone(),
+            world.cache.clone(),
+            "hostile",
+        );
         opened += u32::from(aquifer_store::Store::open(env, small(), vec![(list, ALL)]).is_ok());
     }
     assert!(

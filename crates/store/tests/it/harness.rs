@@ -60,20 +60,26 @@ impl World {
     ) -> Worker {
         let (wake, woken) = channel();
         let writer = self.writers.fetch_add(1, Ordering::Relaxed);
-        let env = Environment {
-            objects: Arc::new(self.objects.clone()),
-            directory: Path::from("job/shared"),
-            runtime: self.runtime.handle().clone(),
-            block_cache: self.cache.clone(),
-            file_prefix: format!("{writer:06}-w0"),
-            waker: Arc::new(move || {
-                let _ = wake.send(());
-            }),
-        };
+        let mut env = Environment::new(
+            Arc::new(self.objects.clone()),
+            Path::from("job/shared"),
+            self.runtime.handle().clone(),
+            self.cache.clone(),
+            format!("{writer:06}-w0"),
+        );
+        env.waker = Arc::new(move || {
+            let _ = wake.send(());
+        });
         let mut store = Store::open(env, options, restored).unwrap();
         store.create_table(POINTS, TableOptions::default()).unwrap();
         store
-            .create_table(SORTED, TableOptions { ordered: true })
+            .create_table(
+                SORTED,
+                TableOptions {
+                    ordered: true,
+                    ..Default::default()
+                },
+            )
             .unwrap();
         Worker {
             store,

@@ -224,7 +224,10 @@ fn wrong_calls_are_told_so() {
         worker.store.freeze(unknown).unwrap_err().kind,
         ErrorKind::Usage
     );
-    let other = aquifer_store::TableOptions { ordered: true };
+    let other = aquifer_store::TableOptions {
+        ordered: true,
+        ..Default::default()
+    };
     assert_eq!(
         worker.store.create_table(POINTS, other).unwrap_err().kind,
         ErrorKind::Usage

@@ -24,7 +24,10 @@ fn sample() -> CheckpointMetadata {
     let description = |state: &str, ordered| StateDescription {
         operator: "3-group-aggregate".into(),
         state: state.into(),
-        options: TableOptions { ordered },
+        options: TableOptions {
+            ordered,
+            ..TableOptions::default()
+        },
         layout: "i64 -> (i64, i64) v1".into(),
     };
     let keyed = |start, end, names: &[&str]| {

@@ -16,14 +16,13 @@ fn version(files: &[(u8, u16, u16, u64)]) -> Version {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let env = Environment {
-        objects: Arc::new(object_store::memory::InMemory::new()),
-        directory: "d".into(),
-        runtime: runtime.handle().clone(),
-        block_cache: BlockCache::new(0),
-        file_prefix: "p".into(),
-        waker: Arc::new(|| {}),
-    };
+    let env = Environment::new(
+        Arc::new(object_store::memory::InMemory::new()),
+        "d".into(),
+        runtime.handle().clone(),
+        BlockCache::new(0),
+        "p",
+    );
     let context = Context::new(env, StoreOptions::default());
     let mut version = Version::default();
     for (i, &(level, start, end, size)) in files.iter().enumerate() {
