@@ -40,7 +40,7 @@ pub(crate) fn run<T: Send + 'static>(
         name,
         report: Some(report),
     };
-    context.env.runtime.spawn_blocking(move || {
+    let job = move || {
         let context = slip.context.clone();
         let mut pause = PAUSE_FIRST;
         let mut attempt = 1;
@@ -60,7 +60,8 @@ pub(crate) fn run<T: Send + 'static>(
         };
         drop(work);
         slip.send(result);
-    });
+    };
+    context.env.executor.start(name, Box::new(job));
 }
 
 /// Sends the report; if it is dropped before, a report of failure.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use parking_lot::{Condvar, Mutex};
 
+use crate::error::{Error, Result};
 use crate::{Environment, StoreOptions};
 
 pub(crate) struct Context {
@@ -46,10 +47,20 @@ impl Context {
         self.stop.notify_all();
     }
 
+    /// Waits for a future on the thread of a background job.
+    pub(crate) fn block_on<T: Send>(&self, future: impl Future<Output = T> + Send) -> Result<T> {
+        let mut output = None;
+        let slot = &mut output;
+        self.env.executor.block_on(Box::pin(async move {
+            *slot = Some(future.await);
+        }));
+        output.ok_or_else(|| Error::retry("the executor stopped before what it was to wait for"))
+    }
+
     /// Lets a blocking thread wait before it tries again; false if it should give up instead.
     pub(crate) fn pause(&self, duration: Duration) -> bool {
         let mut stopped = self.stopped.lock();
-        if !*stopped {
+        if !*stopped && !self.env.executor.skips_pauses() {
             self.stop.wait_for(&mut stopped, duration);
         }
         !*stopped

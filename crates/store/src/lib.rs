@@ -105,6 +105,7 @@ mod compaction;
 mod context;
 mod encoding;
 mod error;
+mod executor;
 mod flush;
 mod key;
 mod memtable;
@@ -120,6 +121,7 @@ pub mod objects;
 pub use cache::BlockCache;
 pub use checkpoint::{Checkpoint, FileRef};
 pub use error::{Error, ErrorKind};
+pub use executor::{Executor, Job};
 pub use options::{
     Clock, Environment, KeyGroupRange, KeyPart, Merge, StoreOptions, StoreStats, TableId,
     TableOptions,

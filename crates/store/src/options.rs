@@ -7,6 +7,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use crate::BlockCache;
+use crate::executor::{Executor, RuntimeExecutor};
 
 /// Names one table (one state of one operator) inside a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,6 +127,8 @@ pub struct Environment {
     pub file_prefix: String,
     /// Called (from any thread) when background work finished and `Store::poll` has something to do.
     pub waker: Arc<dyn Fn() + Send + Sync>,
+    /// Runs flushes and compactions; unless it is set, on blocking threads of the runtime.
+    pub executor: Arc<dyn Executor>,
     /// Milliseconds since the Unix epoch; decides which rows have expired. Stands still unless it is set.
     pub clock: Clock,
 }
@@ -145,6 +148,7 @@ impl Environment {
         Self {
             objects,
             directory,
+            executor: Arc::new(RuntimeExecutor(runtime.clone())),
             runtime,
             block_cache,
             file_prefix: file_prefix.into(),

@@ -110,10 +110,7 @@ impl RunInput {
 
 impl OpenFile {
     fn new(context: &Arc<Context>, file: Arc<VersionFile>) -> Result<Self> {
-        let meta = context
-            .env
-            .runtime
-            .block_on(load_meta_once(context, &file.file))?;
+        let meta = context.block_on(load_meta_once(context, &file.file))??;
         let next_block = meta.index.find(&file.lower).unwrap_or(meta.index.len());
         let mut this = Self {
             file,
@@ -130,7 +127,7 @@ impl OpenFile {
         let Some(loading) = self.loading.take() else {
             return Ok(None);
         };
-        let blocks = match context.env.runtime.block_on(loading) {
+        let blocks = match context.block_on(loading)? {
             Ok(blocks) => blocks?,
             Err(error) => {
                 return Err(Error::retry(format!(

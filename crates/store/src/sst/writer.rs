@@ -159,7 +159,7 @@ impl SstWriter {
     }
 
     fn send(&mut self, part: Part) -> Result<()> {
-        if self.parts.blocking_send(part).is_ok() {
+        if self.context.block_on(self.parts.send(part))?.is_ok() {
             return Ok(());
         }
         // The uploader only stops early when it has failed; its error says why.
@@ -171,7 +171,7 @@ impl SstWriter {
     }
 
     fn wait(&mut self) -> Result<()> {
-        match self.context.env.runtime.block_on(&mut self.uploaded) {
+        match self.context.block_on(&mut self.uploaded)? {
             Ok(result) => result,
             // The runtime is shutting down.
             Err(error) => {

@@ -65,6 +65,7 @@ impl Store {
         self.install_done()?;
         let bytes_max = self.context.options.memtable_bytes_max.saturating_mul(2);
         while self.flushes.iter().map(|flush| flush.bytes).sum::<usize>() > bytes_max {
+            self.context.env.executor.before_wait();
             match self.done.recv() {
                 Ok(done) => self.accept(done)?,
                 Err(_) => break,
@@ -78,6 +79,7 @@ impl Store {
             .max(1)
             .saturating_mul(L0_STALL_FACTOR);
         while self.compaction.is_some() && self.version.levels[0].len() > l0_stall {
+            self.context.env.executor.before_wait();
             match self.done.recv_timeout(STALL_MAX) {
                 Ok(done) => self.accept(done)?,
                 Err(_) => {
