@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::key;
 use crate::memtable::{Memtable, Row};
+use crate::row::RowRef;
 use crate::sst::writer::{NewFile, SstWriter};
 
 /// A frozen memtable of a table. In a list, newer ones of the same table come later.
@@ -90,7 +91,8 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option
         whole.clear();
         whole.extend_from_slice(&header);
         whole.extend_from_slice(head.row.key);
-        writer.add(&whole, head.row.value, true)?;
+        let hash = key::hash_parts(header, head.row.key);
+        writer.add(&whole, hash, RowRef::plain(head.row.value), true)?;
     }
     writer.finish()
 }
@@ -98,6 +100,7 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::RowKind;
     use crate::{BlockCache, Environment, StoreOptions};
 
     #[test]
@@ -140,10 +143,9 @@ mod tests {
         let mut cursor = crate::sst::block::BlockCursor::default();
         let mut rows = Vec::new();
         while cursor.advance(&block) {
-            rows.push((
-                cursor.key()[4..].to_vec(),
-                cursor.value(&block).map(<[u8]>::to_vec),
-            ));
+            let row = cursor.row(&block).unwrap();
+            let value = (row.kind == RowKind::Value).then(|| row.value.to_vec());
+            rows.push((cursor.key()[4..].to_vec(), value));
         }
         let expected = [
             (b"a".to_vec(), None),

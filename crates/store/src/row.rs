@@ -24,4 +24,29 @@ pub(crate) struct RowRef<'a> {
     pub(crate) time_ms: Option<i64>,
     /// Empty for a tombstone.
     pub(crate) value: &'a [u8],
+    /// The value is a value block as it lies in a file: compactions hand it on as it is. Never set on rows of memtables.
+    pub(crate) sealed: bool,
+}
+
+impl<'a> RowRef<'a> {
+    /// A row whose value lies open.
+    #[inline]
+    pub(crate) fn new(kind: RowKind, time_ms: Option<i64>, value: &'a [u8]) -> Self {
+        Self {
+            kind,
+            time_ms,
+            value,
+            sealed: false,
+        }
+    }
+
+    /// A value without a time, or a tombstone for `None`.
+    #[inline]
+    pub(crate) fn plain(value: Option<&'a [u8]>) -> Self {
+        let kind = match value {
+            Some(_) => RowKind::Value,
+            None => RowKind::Tombstone,
+        };
+        Self::new(kind, None, value.unwrap_or_default())
+    }
 }

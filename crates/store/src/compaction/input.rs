@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::row::RowRef;
 use crate::sst::block::{BlockCursor, DataBlock};
 use crate::sst::file::{FileMeta, SstFile};
 use crate::sst::reader::{load_blocks, load_meta};
@@ -58,8 +59,9 @@ impl RunInput {
         self.block.as_ref().map(|_| self.cursor.key())
     }
 
-    pub(crate) fn value(&self) -> Option<&[u8]> {
-        self.cursor.value(&self.block.as_ref()?.0)
+    /// The row at hand; `None` at the end.
+    pub(crate) fn row(&self) -> Option<RowRef<'_>> {
+        self.cursor.row(&self.block.as_ref()?.0)
     }
 
     pub(crate) fn is_hot(&self) -> bool {

@@ -9,6 +9,8 @@ use super::input::RunInput;
 use super::picker::CompactionJob;
 use crate::context::Context;
 use crate::error::Result;
+use crate::key;
+use crate::row::{RowKind, RowRef};
 use crate::sst::writer::{NewFile, SstWriter};
 
 /// Runs on a blocking thread.
@@ -41,10 +43,11 @@ fn merge(context: &Arc<Context>, job: &CompactionJob, outputs: &mut Vec<NewFile>
         }
         let Some((newest, key)) = least else { break };
         let run = &runs[newest];
-        let value = run.value();
-        if value.is_some() || !job.drop_tombstones {
+        let row = run.row().unwrap_or(RowRef::plain(None));
+        if row.kind != RowKind::Tombstone || !job.drop_tombstones {
             let output = writer.get_or_insert_with(|| SstWriter::new(context, keep_bytes));
-            output.add(key, value, run.is_hot())?;
+            let hash = key::hash(key).unwrap_or_default();
+            output.add(key, hash, row, run.is_hot())?;
         }
         at_key.clear();
         at_key.extend(

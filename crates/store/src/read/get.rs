@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Blocks, Needs};
+use crate::row::RowKind;
 use crate::sst::block::{BlockRow, DataBlock};
 use crate::version::{Version, VersionFile};
 
@@ -57,13 +58,19 @@ fn step(file: &VersionFile, hash: u64, key: &[u8], blocks: &impl Blocks) -> Step
     }
 }
 
+fn found(block: Arc<DataBlock>, row: BlockRow) -> Search {
+    match row.kind {
+        RowKind::Tombstone => Search::Absent,
+        RowKind::Value | RowKind::Operands => Search::Found(block, row.value),
+    }
+}
+
 /// Searches what is in memory; stops at the first part that is not.
 #[inline]
 pub(crate) fn search(version: &Version, hash: u64, key: &[u8], blocks: &impl Blocks) -> Search {
     for file in candidates(version, key) {
         match step(file, hash, key, blocks) {
-            Step::Row(block, BlockRow::Value(range)) => return Search::Found(block, range),
-            Step::Row(_, BlockRow::Tombstone) => return Search::Absent,
+            Step::Row(block, row) => return found(block, row),
             Step::Unknown => {}
             Step::NoMeta | Step::NoBlock(..) => return Search::Cold,
         }
@@ -87,10 +94,7 @@ pub(crate) fn search_noting(
                 needs.meta(&file.file);
                 cold = true;
             }
-            Step::Row(_, BlockRow::Tombstone) if !cold => return Search::Absent,
-            Step::Row(block, BlockRow::Value(range)) if !cold => {
-                return Search::Found(block, range);
-            }
+            Step::Row(block, row) if !cold => return found(block, row),
             // Whether this row counts depends on newer files that are not known yet; older ones do not matter.
             Step::Row(..) => return Search::Cold,
             Step::NoBlock(number, place) => {

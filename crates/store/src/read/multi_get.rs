@@ -2,7 +2,8 @@
 use std::sync::Arc;
 
 use super::{Blocks, ColdRead, Lookup, Value};
-use crate::sst::block::{BlockRow, DataBlock};
+use crate::row::RowKind;
+use crate::sst::block::DataBlock;
 use crate::version::{Version, VersionFile};
 
 /// Keys the memtables know nothing of, in one allocation.
@@ -142,8 +143,8 @@ impl<B: Blocks> Visit<'_, B> {
             };
             let lookup = match block.get(self.key(pending)) {
                 None => continue,
-                Some(BlockRow::Tombstone) => Lookup::Absent,
-                Some(BlockRow::Value(range)) => Lookup::Found(Value::in_block(block, range)),
+                Some(row) if row.kind == RowKind::Tombstone => Lookup::Absent,
+                Some(row) => Lookup::Found(Value::in_block(block, row.value)),
             };
             pending.open = false;
             (self.answer)(pending.index, lookup);

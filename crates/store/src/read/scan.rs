@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::KEY_HEADER_BYTES;
 use crate::memtable::{Memtable, RowIter};
+use crate::row::RowKind;
 use crate::sst::block::{BlockCursor, DataBlock};
 use crate::version::{Version, VersionFile};
 
@@ -226,7 +227,10 @@ impl<'a> FileRun<'a> {
 
     fn value(&self) -> Option<&[u8]> {
         match &self.at {
-            Place::Row(_, block) => self.cursor.value(block),
+            Place::Row(_, block) => {
+                let row = self.cursor.row(block)?;
+                (row.kind != RowKind::Tombstone).then_some(row.value)
+            }
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
 //! Data blocks: sorted rows, prefix-compressed between restart points.
 //!
 //! Uncompressed: rows, then the offset of each restart point (u32), then their number (u32). A row is
-//! `shared ‖ unshared ‖ value length + 1, or 0 for a tombstone` as varints, then the unshared end of the key, then the
-//! value. Every [`RESTART_ROWS`]-th row shares nothing, so that a search can start there.
+//! `shared ‖ unshared ‖ kind` as varints, then the time if there is one (varint of its zigzag), the unshared end of the key
+//! and the value. The kind is `value length · 8 + 4 if there is a time + 0 for a tombstone, 1 for a value, 2 for operands`. Every [`RESTART_ROWS`]-th row shares nothing, so that a search can start there.
 //!
 //! On the object store a block is its payload (lz4 if that is smaller) followed by [`TRAILER_BYTES`]: compression (u8),
 //! uncompressed length (u32), xxh3 of all before it (u64). A block is checked once, when it is decoded; readers of a
@@ -16,11 +16,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::encoding::{put_varint, varint};
 use crate::error::{Error, Result};
 use crate::key::shared_prefix;
+use crate::row::{RowKind, RowRef};
 
 /// Rows from one restart point to the next.
 const RESTART_ROWS: usize = 16;
 /// Compression, uncompressed length, checksum.
 pub(crate) const TRAILER_BYTES: usize = 1 + 4 + 8;
+/// Bit of a row's kind that says that it has a time.
+const HAS_TIME: u64 = 4;
 const STORED: u8 = 0;
 const LZ4: u8 = 1;
 /// No lz4 stream grows by more than this when it is decoded.
@@ -36,7 +39,7 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    pub(crate) fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
+    pub(crate) fn add(&mut self, key: &[u8], row: RowRef<'_>) {
         let shared = if self.rows.is_multiple_of(RESTART_ROWS) {
             self.restarts.push(self.out.len() as u32);
             0
@@ -45,9 +48,18 @@ impl BlockBuilder {
         };
         put_varint(&mut self.out, shared as u64);
         put_varint(&mut self.out, (key.len() - shared) as u64);
-        put_varint(&mut self.out, value.map_or(0, |v| v.len() as u64 + 1));
+        let kind = match row.kind {
+            RowKind::Tombstone => 0,
+            RowKind::Value => 1,
+            RowKind::Operands => 2,
+        };
+        let time = u64::from(row.time_ms.is_some()) * HAS_TIME;
+        put_varint(&mut self.out, ((row.value.len() as u64) << 3) | time | kind);
+        if let Some(time_ms) = row.time_ms {
+            put_varint(&mut self.out, ((time_ms << 1) ^ (time_ms >> 63)) as u64);
+        }
         self.out.extend_from_slice(&key[shared..]);
-        self.out.extend_from_slice(value.unwrap_or_default());
+        self.out.extend_from_slice(row.value);
         self.last_key.truncate(shared);
         self.last_key.extend_from_slice(&key[shared..]);
         self.rows += 1;
@@ -152,47 +164,41 @@ pub(crate) struct DataBlock {
 
 /// What a search in a block found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum BlockRow {
-    /// A value, as a range of [`DataBlock::data`].
-    Value(Range<usize>),
-    Tombstone,
-}
-
-/// Shared and unshared key bytes and the kind of a row, and how many bytes that took.
-#[inline]
-fn row_header(rest: &[u8]) -> Option<(u64, u64, u64, usize)> {
-    match rest {
-        // Short keys and values, which are the rule, have one byte for each.
-        [shared, unshared, kind, ..] if (shared | unshared | kind) < 0x80 => Some((
-            u64::from(*shared),
-            u64::from(*unshared),
-            u64::from(*kind),
-            3,
-        )),
-        _ => {
-            let (shared, a) = varint(rest)?;
-            let (unshared, b) = varint(rest.get(a..)?)?;
-            let (kind, c) = varint(rest.get(a + b..)?)?;
-            Some((shared, unshared, kind, a + b + c))
-        }
-    }
+pub(crate) struct BlockRow {
+    pub(crate) kind: RowKind,
+    pub(crate) time_ms: Option<i64>,
+    /// The value, as a range of [`DataBlock::data`].
+    pub(crate) value: Range<usize>,
 }
 
 /// The row at an offset; `None` at the end, and where there is no row.
 #[inline]
 fn raw_row(rows: &[u8], at: usize) -> Option<RawRow> {
     let rest = rows.get(at..)?;
-    let (shared, unshared, kind, header) = row_header(rest)?;
-    let start = at + header;
+    let (shared, a) = varint(rest)?;
+    let (unshared, b) = varint(rest.get(a..)?)?;
+    let (kind, c) = varint(rest.get(a + b..)?)?;
+    let mut start = at + a + b + c;
+    let mut time_ms = None;
+    if kind & HAS_TIME != 0 {
+        let (zigzag, len) = varint(rows.get(start..)?)?;
+        time_ms = Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+        start += len;
+    }
     let end = start.checked_add(usize::try_from(unshared).ok()?)?;
-    let next = end.checked_add(usize::try_from(kind).ok()?.saturating_sub(1))?;
+    let next = end.checked_add(usize::try_from(kind >> 3).ok()?)?;
     if next > rows.len() {
         return None;
     }
-    let row = if kind == 0 {
-        BlockRow::Tombstone
-    } else {
-        BlockRow::Value(end..next)
+    let row = BlockRow {
+        kind: match kind & 3 {
+            0 => RowKind::Tombstone,
+            1 => RowKind::Value,
+            2 => RowKind::Operands,
+            _ => return None,
+        },
+        time_ms,
+        value: end..next,
     };
     Some(RawRow {
         shared: usize::try_from(shared).ok()?,
@@ -359,12 +365,11 @@ impl BlockCursor {
         &self.key
     }
 
-    /// The value at the cursor; `None` for a tombstone, or when the cursor stands nowhere.
-    pub(crate) fn value<'a>(&self, block: &'a DataBlock) -> Option<&'a [u8]> {
-        match &self.row {
-            Some(BlockRow::Value(range)) => block.data.get(range.clone()),
-            _ => None,
-        }
+    /// The row at the cursor; `None` when it stands nowhere.
+    pub(crate) fn row<'a>(&self, block: &'a DataBlock) -> Option<RowRef<'a>> {
+        let row = self.row.as_ref()?;
+        let value = block.data.get(row.value.clone())?;
+        Some(RowRef::new(row.kind, row.time_ms, value))
     }
 
     pub(crate) fn reset(&mut self) {
@@ -382,22 +387,33 @@ mod tests {
         "block".into()
     }
 
-    fn rows() -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    type KeyAndRow = (Vec<u8>, RowKind, Option<i64>, Vec<u8>);
+
+    /// Rows of every kind, with and without a time.
+    fn rows() -> Vec<KeyAndRow> {
         (0..500u32)
             .map(|i| {
                 let key = format!("key-{:05}-{}", i * 3, "x".repeat((i % 7) as usize)).into_bytes();
-                (
-                    key,
-                    (i % 11 != 0).then(|| i.to_le_bytes().repeat((i % 5) as usize)),
-                )
+                let time_ms =
+                    (i % 3 == 0).then_some(i64::from(i) * 1_000_000_007 - 250_000_000_000);
+                match i % 11 {
+                    0 => (key, RowKind::Tombstone, time_ms, Vec::new()),
+                    1 | 2 => (key, RowKind::Operands, time_ms, vec![7; i as usize]),
+                    _ => (
+                        key,
+                        RowKind::Value,
+                        time_ms,
+                        i.to_le_bytes().repeat((i % 5) as usize),
+                    ),
+                }
             })
             .collect()
     }
 
     fn sealed() -> Vec<u8> {
         let mut builder = BlockBuilder::default();
-        for (key, value) in rows() {
-            builder.add(&key, value.as_deref());
+        for (key, kind, time_ms, value) in rows() {
+            builder.add(&key, RowRef::new(kind, time_ms, &value));
         }
         let mut out = Vec::new();
         seal(&builder.finish(), &mut out);
@@ -408,21 +424,18 @@ mod tests {
     fn rows_come_back() {
         let block = DataBlock::decode(&name, &sealed()).unwrap();
         let mut cursor = BlockCursor::default();
-        for (key, value) in rows() {
-            match block.get(&key) {
-                Some(BlockRow::Value(range)) => {
-                    assert_eq!(Some(block.data()[range].to_vec()), value)
-                }
-                Some(BlockRow::Tombstone) => assert_eq!(value, None),
-                None => panic!("row is lost"),
-            }
+        for (key, kind, time_ms, value) in rows() {
+            let expected = RowRef::new(kind, time_ms, &value);
+            let found = block.get(&key).expect("the row is there");
+            let found = RowRef::new(found.kind, found.time_ms, &block.data()[found.value]);
+            assert_eq!(found, expected);
             assert!(cursor.advance(&block));
             assert_eq!(
-                (cursor.key(), cursor.value(&block)),
-                (&key[..], value.as_deref())
+                (cursor.key(), cursor.row(&block)),
+                (&key[..], Some(expected))
             );
             for absent in [[&key[..], b"a"].concat(), key[..key.len() - 1].to_vec()] {
-                let known = rows().iter().any(|(k, _)| *k == absent);
+                let known = rows().iter().any(|(k, ..)| *k == absent);
                 assert_eq!(block.get(&absent).is_some(), known, "{absent:?}");
             }
         }
@@ -435,7 +448,7 @@ mod tests {
         let mut cursor = BlockCursor::default();
         for i in 0..1600u32 {
             let from = format!("key-{i:05}").into_bytes();
-            let expected = rows().into_iter().map(|(k, _)| k).find(|k| *k >= from);
+            let expected = rows().into_iter().map(|(k, ..)| k).find(|k| *k >= from);
             let found = cursor.seek(&block, &from).then(|| cursor.key().to_vec());
             assert_eq!(found, expected);
         }

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::options::KeyGroupRange;
+use crate::row::RowRef;
 
 /// A file that is durable, with what of it should be in memory.
 pub(crate) struct NewFile {
@@ -107,16 +108,16 @@ impl SstWriter {
         self.data_bytes + self.block.bytes() as u64
     }
 
-    /// Adds a row; keys must ascend. `hot` says that the row was in memory before.
-    pub(crate) fn add(&mut self, key: &[u8], value: Option<&[u8]>, hot: bool) -> Result<()> {
+    /// Adds a row; keys must ascend. `hash` is [`key::hash`] of the key; `hot` says that the row was in memory before.
+    pub(crate) fn add(&mut self, key: &[u8], hash: u64, row: RowRef<'_>, hot: bool) -> Result<()> {
         if let Some((last, sealed_len)) = self.open_entry.take() {
             index::put_entry(&mut self.index, index::separator(&last, key), sealed_len);
         }
         if self.smallest.is_none() {
             self.smallest = Some(Bytes::copy_from_slice(key));
         }
-        self.hashes.push(key::hash(key).unwrap_or_default());
-        self.block.add(key, value);
+        self.hashes.push(hash);
+        self.block.add(key, row);
         self.entries += 1;
         self.block_rows += 1;
         self.hot_rows += usize::from(hot);
