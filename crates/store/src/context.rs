@@ -7,11 +7,13 @@ use object_store::path::Path;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
+use crate::io::Files;
 use crate::{Environment, StoreOptions};
 
 pub(crate) struct Context {
     pub(crate) env: Environment,
     pub(crate) options: StoreOptions,
+    pub(crate) files: Files,
     files_named: AtomicU64,
     pub(crate) bytes_uploaded: AtomicU64,
     pub(crate) blocks_loaded: AtomicU64,
@@ -21,7 +23,13 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(env: Environment, options: StoreOptions) -> Arc<Self> {
+        let files = Files::new(
+            env.objects.clone(),
+            env.local_root.clone(),
+            options.read_io_parallelism,
+        );
         Arc::new(Self {
+            files,
             env,
             options,
             files_named: AtomicU64::new(0),

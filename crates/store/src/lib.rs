@@ -87,6 +87,7 @@
 //! | `compaction` | keeping levels small: a pure picker, a job, reading ahead |
 //! | `cache` | memory for blocks, indexes and filters, shared by all stores of a process |
 //! | `store` | what binds them on the worker's thread |
+//! | `io` | where bytes of files are read and written, and how many requests and threads that takes |
 //! | [`objects`] | opening object stores by URI |
 //!
 //! # What can go wrong
@@ -107,6 +108,7 @@ mod encoding;
 mod error;
 mod executor;
 mod flush;
+mod io;
 mod key;
 mod memtable;
 mod options;

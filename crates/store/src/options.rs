@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O. The clock, the runtime, the object store and the names of new files all come in through
 //! [`Environment`], so that a simulation can replace each of them.
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -96,6 +97,9 @@ pub struct StoreOptions {
     pub file_bytes_target: u64,
     /// Bits per key of the filter; 10. 0 switches filters off.
     pub filter_bits_per_key: u32,
+    /// Threads that may wait for the local disk on behalf of reads at the same time; 3. A fetch takes one, and more of
+    /// them while they are free and it has enough to read.
+    pub read_io_parallelism: usize,
 }
 
 impl Default for StoreOptions {
@@ -106,6 +110,7 @@ impl Default for StoreOptions {
             l0_files_max: 4,
             file_bytes_target: 64 << 20,
             filter_bits_per_key: 10,
+            read_io_parallelism: 3,
         }
     }
 }
@@ -115,6 +120,9 @@ impl Default for StoreOptions {
 pub struct Environment {
     /// Where files live.
     pub objects: Arc<dyn ObjectStore>,
+    /// The local directory that `objects` is a view of, if it is one: an object's path is its file's path below. Files
+    /// are then read where they lie, which costs a fraction of asking `objects`.
+    pub local_root: Option<PathBuf>,
     /// Where new SST files are written, e.g. `<job>/shared`. `FileRef.path` is relative to `objects`' root (a full
     /// object path), so files of other directories can be restored too.
     pub directory: object_store::path::Path,
@@ -147,6 +155,7 @@ impl Environment {
     ) -> Self {
         Self {
             objects,
+            local_root: None,
             directory,
             executor: Arc::new(RuntimeExecutor(runtime.clone())),
             runtime,

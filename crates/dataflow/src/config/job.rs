@@ -120,6 +120,7 @@ impl Configuration {
             } else {
                 0
             },
+            ..Default::default()
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::io::ReadClass;
 use crate::row::RowRef;
 use crate::sst::block::{BlockCursor, DataBlock};
 use crate::sst::file::{FileMeta, SstFile};
@@ -178,7 +179,7 @@ impl Drop for OpenFile {
 async fn load_meta_once(context: &Context, file: &SstFile) -> Result<Arc<FileMeta>> {
     match file.shared_meta() {
         Some(meta) => Ok(meta),
-        None => load_meta(context, file).await,
+        None => load_meta(context, file, ReadClass::Background).await,
     }
 }
 
@@ -201,7 +202,7 @@ async fn load_piece(
     let last = blocks.iter().rposition(Option::is_none);
     if let (Some(first), Some(last)) = (first, last) {
         let missing = piece.get(first..=last).unwrap_or_default();
-        let loaded = load_blocks(context, file, missing).await?;
+        let loaded = load_blocks(context, file, missing, ReadClass::Background).await?;
         for (slot, (_, block)) in blocks.iter_mut().skip(first).zip(loaded) {
             slot.get_or_insert((block, false));
         }

@@ -17,12 +17,15 @@ use super::get::{Search, search_noting};
 use super::{Blocks, ColdRead, NeededBlocks, Needs};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::io::{Arrived, ReadClass, Waiting, arrival};
 use crate::sst::block::DataBlock;
 use crate::sst::file::{FileId, FileMeta, MetaRef, SstFile};
 use crate::sst::reader::{load_blocks, load_meta};
 
 /// Range requests in flight for one fetch.
-const REQUESTS_MAX: usize = 64;
+const REQUESTS_MAX: usize = 1024;
+/// Reads from local disk that are worth another thread.
+const REQUESTS_PER_THREAD_MIN: usize = 8;
 /// Neighbouring blocks are read together across gaps up to this.
 const GAP_BYTES_MAX: u64 = 16 << 10;
 /// Longest request that is put together from neighbours.
@@ -53,9 +56,58 @@ impl Blocks for Fetched {
     }
 }
 
+/// One request of a fetch.
+enum Request {
+    Meta(Arc<SstFile>),
+    Blocks(Arc<SstFile>, Vec<(u32, Range<u64>)>),
+    /// Someone else has asked already.
+    Wait(Arc<SstFile>, Waiting),
+}
+
 enum Loaded {
     Meta(FileId, Arc<FileMeta>),
-    Blocks(FileId, Vec<(u32, Arc<DataBlock>)>),
+    Blocks(FileId, Arrived),
+    Nothing,
+}
+
+impl Request {
+    async fn run(self, context: Arc<Context>) -> Result<Loaded> {
+        match self {
+            Self::Meta(file) => Ok(Loaded::Meta(
+                file.id(),
+                load_meta(&context, &file, ReadClass::Fetch).await?,
+            )),
+            Self::Blocks(file, run) => {
+                // On local disk two reads cost less than waiting for one another.
+                let flight = (!context.files.are_local()).then(|| {
+                    let numbers = run.iter().map(|(number, _)| *number);
+                    context.files.flights.lead(file.id(), numbers)
+                });
+                let blocks = load_run(&context, &file, &run).await;
+                if let Some(flight) = flight {
+                    flight.land(blocks.clone());
+                }
+                Ok(Loaded::Blocks(file.id(), blocks?))
+            }
+            Self::Wait(file, waiting) => Ok(match arrival(waiting).await {
+                Some(blocks) => Loaded::Blocks(file.id(), blocks?),
+                // The next round asks again.
+                None => Loaded::Nothing,
+            }),
+        }
+    }
+}
+
+/// Loads neighbouring blocks and puts them into the cache.
+async fn load_run(context: &Context, file: &SstFile, run: &[(u32, Range<u64>)]) -> Result<Arrived> {
+    let blocks = load_blocks(context, file, run, ReadClass::Fetch).await?;
+    let loaded = blocks.len() as u64;
+    context.blocks_loaded.fetch_add(loaded, Ordering::Relaxed);
+    for (number, block) in &blocks {
+        let cache = &context.env.block_cache;
+        cache.insert_block(file.id(), *number, block.clone());
+    }
+    Ok(blocks.into())
 }
 
 impl Fetched {
@@ -67,49 +119,83 @@ impl Fetched {
         }
     }
 
-    /// Loads everything in `needs`, all requests at once.
+    /// Loads everything in `needs`: over the network all requests at once, from local disk on as many threads as are free.
     pub(crate) async fn load(&mut self, needs: Needs) -> Result<()> {
-        let mut requests: Vec<BoxFuture<'static, Result<Loaded>>> = Vec::new();
-        for file in needs.metas.into_values() {
-            let context = self.context.clone();
-            requests.push(Box::pin(async move {
-                Ok(Loaded::Meta(file.id(), load_meta(&context, &file).await?))
-            }));
-        }
+        let mut requests: Vec<Request> = needs.metas.into_values().map(Request::Meta).collect();
+        let flights = &self.context.files.flights;
         for NeededBlocks { file, places } in needs.blocks.into_values() {
-            for run in coalesce(places.into_iter()) {
-                let (context, file) = (self.context.clone(), file.clone());
-                requests.push(Box::pin(async move {
-                    Ok(Loaded::Blocks(
-                        file.id(),
-                        load_blocks(&context, &file, &run).await?,
-                    ))
-                }));
+            let mut ours = Vec::with_capacity(places.len());
+            for (number, place) in places {
+                match flights.find(file.id(), number) {
+                    Some(waiting) => requests.push(Request::Wait(file.clone(), waiting)),
+                    None => ours.push((number, place)),
+                }
             }
+            let runs = coalesce(ours.into_iter()).into_iter();
+            requests.extend(runs.map(|run| Request::Blocks(file.clone(), run)));
         }
-        let loaded: Vec<Loaded> = stream::iter(requests)
-            .buffer_unordered(REQUESTS_MAX)
-            .try_collect()
-            .await?;
+        let loaded = if self.context.files.are_local() {
+            load_on_threads(&self.context, requests).await?
+        } else {
+            let requests = requests
+                .into_iter()
+                .map(|request| request.run(self.context.clone()));
+            stream::iter(requests)
+                .buffer_unordered(REQUESTS_MAX)
+                .try_collect()
+                .await?
+        };
         for part in loaded {
             match part {
                 Loaded::Meta(id, meta) => drop(self.metas.insert(id, meta)),
                 Loaded::Blocks(id, blocks) => {
-                    self.context
-                        .blocks_loaded
-                        .fetch_add(blocks.len() as u64, Ordering::Relaxed);
-                    for (number, block) in blocks {
-                        self.context
-                            .env
-                            .block_cache
-                            .insert_block(id, number, block.clone());
-                        self.blocks.insert((id, number), block);
-                    }
+                    let blocks = blocks.iter().cloned();
+                    self.blocks
+                        .extend(blocks.map(|(n, block)| ((id, n), block)));
                 }
+                Loaded::Nothing => {}
             }
         }
         Ok(())
     }
+}
+
+/// Runs requests that the local disk answers: a share of them here, the others on read threads that are free.
+async fn load_on_threads(context: &Arc<Context>, requests: Vec<Request>) -> Result<Vec<Loaded>> {
+    let helpers = (requests.len() / REQUESTS_PER_THREAD_MIN).saturating_sub(1);
+    let helpers = context.files.free_read_threads(helpers);
+    let share = requests.len().div_ceil(helpers.len() + 1).max(1);
+    let mut shares = requests.into_iter();
+    let mut under_way = Vec::with_capacity(helpers.len());
+    for helper in helpers {
+        let theirs: Vec<Request> = shares.by_ref().take(share).collect();
+        let (context, handle) = (context.clone(), context.env.runtime.clone());
+        under_way.push(context.env.runtime.clone().spawn_blocking(move || {
+            let loaded = handle.block_on(load_here(&context, theirs.into_iter()));
+            drop(helper);
+            loaded
+        }));
+    }
+    let mut loaded = load_here(context, shares).await?;
+    for other in under_way {
+        loaded.extend(other.await.map_err(stopped)??);
+    }
+    Ok(loaded)
+}
+
+async fn load_here(
+    context: &Arc<Context>,
+    requests: impl Iterator<Item = Request>,
+) -> Result<Vec<Loaded>> {
+    let mut loaded = Vec::with_capacity(requests.size_hint().0);
+    for request in requests {
+        loaded.push(request.run(context.clone()).await?);
+    }
+    Ok(loaded)
+}
+
+fn stopped(error: tokio::task::JoinError) -> Error {
+    Error::retry(format!("a read was stopped: {error}"))
 }
 
 /// Groups blocks in ascending order into requests.
@@ -129,17 +215,26 @@ fn coalesce(places: impl Iterator<Item = (u32, Range<u64>)>) -> Vec<Vec<(u32, Ra
     runs
 }
 
-/// Runs `work` on the store's runtime, so that whoever polls the answer need not be part of it.
+/// Runs `work` on the store's runtime, so that whoever polls the answer need not be part of it. Work that waits for the
+/// local disk runs on one of its blocking threads, as many at a time as may read.
 pub(crate) fn on_runtime<T: Send + 'static>(
     context: &Arc<Context>,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> BoxFuture<'static, Result<T>> {
-    let runtime = context.env.runtime.clone();
+    let context = context.clone();
     Box::pin(async move {
-        match runtime.spawn(work).await {
-            Ok(result) => result,
-            Err(error) => Err(Error::retry(format!("a read was stopped: {error}"))),
+        let runtime = &context.env.runtime;
+        if !context.files.are_local() {
+            return runtime.spawn(work).await.map_err(stopped)?;
         }
+        let thread = context.files.read_thread().await;
+        let handle = runtime.clone();
+        let done = runtime.spawn_blocking(move || {
+            let answer = handle.block_on(work);
+            drop(thread);
+            answer
+        });
+        done.await.map_err(stopped)?
     })
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -201,6 +200,7 @@ impl Drop for SstFile {
         }
         let blocks = self.meta().map_or(0, |meta| meta.index.len() as u32);
         self.cache().forget(self.id, blocks);
+        self.context.files.forget(self.id.0);
         if *self.unnamed.get_mut() {
             delete(&self.context, self.path.clone());
         }
@@ -208,12 +208,10 @@ impl Drop for SstFile {
 }
 
 /// Deletes a file in the background. A failure leaves an orphan, which the sweep after a recovery removes.
-pub(crate) fn delete(context: &Context, path: Path) {
-    let objects = context.env.objects.clone();
+pub(crate) fn delete(context: &Arc<Context>, path: Path) {
+    let shared = context.clone();
     context.env.runtime.spawn(async move {
-        if let Err(error) = objects.delete(&path).await
-            && !matches!(error, object_store::Error::NotFound { .. })
-        {
+        if let Err(error) = shared.files.delete(&path).await {
             tracing::warn!(%path, %error, "could not delete a file that nothing names");
         }
     });

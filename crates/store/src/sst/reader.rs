@@ -1,4 +1,4 @@
-//! Loads parts of a file from the object store.
+//! Loads parts of a file.
 //!
 //! Every part is checked before it is handed on. A request that fails, or whose answer fails its check, is asked again
 //! a few times: networks flip bits and cut bodies. What still fails then is reported.
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 
 use super::block::DataBlock;
 use super::file::{FileMeta, SstFile};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::io::ReadClass;
 
 /// Failed requests, and answers that did not pass their check, after which a read is given up.
 const FAILURES_MAX: u32 = 3;
@@ -20,9 +20,13 @@ const DAMAGES_MAX: u32 = 1;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 
 /// Loads index and filter and keeps them in memory.
-pub(crate) async fn load_meta(context: &Context, file: &SstFile) -> Result<Arc<FileMeta>> {
+pub(crate) async fn load_meta(
+    context: &Context,
+    file: &SstFile,
+    class: ReadClass,
+) -> Result<Arc<FileMeta>> {
     let start = file.size_bytes.saturating_sub(u64::from(file.tail_bytes));
-    let meta = read_checked(context, file, start..file.size_bytes, |tail| {
+    let meta = read_checked(context, file, start..file.size_bytes, class, |tail| {
         let (meta, footer, checksum) = FileMeta::decode(file.path().as_ref(), &tail, file.size_bytes)?;
         if checksum != file.checksum || footer.entries != file.entries {
             return Err(Error::corrupt(format!(
@@ -44,12 +48,13 @@ pub(crate) async fn load_blocks(
     context: &Context,
     file: &SstFile,
     blocks: &[(u32, Range<u64>)],
+    class: ReadClass,
 ) -> Result<Vec<(u32, Arc<DataBlock>)>> {
     let (Some((_, first)), Some((_, last))) = (blocks.first(), blocks.last()) else {
         return Ok(Vec::new());
     };
     let base = first.start;
-    read_checked(context, file, base..last.end, |bytes| {
+    read_checked(context, file, base..last.end, class, |bytes| {
         blocks
             .iter()
             .map(|(number, range)| {
@@ -67,28 +72,18 @@ async fn read_checked<T>(
     context: &Context,
     file: &SstFile,
     range: Range<u64>,
+    class: ReadClass,
     check: impl Fn(Bytes) -> Result<T>,
 ) -> Result<T> {
     let mut pause = PAUSE_FIRST;
     let mut failures = 0;
     let mut damages = 0;
     loop {
-        let answer = match context
-            .env
-            .objects
-            .get_range(file.path(), range.clone())
-            .await
-        {
-            Ok(bytes) if bytes.len() as u64 == range.end - range.start => check(bytes),
-            Ok(bytes) => Err(Error::corrupt(format!(
-                "{} is damaged: bytes {}..{} were asked for, but {} came",
-                file.path(),
-                range.start,
-                range.end,
-                bytes.len()
-            ))),
-            Err(error) => Err(Error::object("read", file.path().as_ref(), error)),
-        };
+        let bytes = context
+            .files
+            .read(file.path(), file.id().0, range.clone(), class)
+            .await;
+        let answer = bytes.and_then(&check);
         match answer {
             Err(error) if error.kind == ErrorKind::Retry && failures < FAILURES_MAX => {
                 tracing::debug!(%error, "reading again after a pause");

@@ -5,10 +5,11 @@
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use object_store::{MultipartUpload, ObjectStoreExt};
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
+use crate::io::Files;
 
 /// Bytes of every part but the last.
 pub(crate) const PART_BYTES: usize = 8 << 20;
@@ -23,10 +24,11 @@ pub(crate) enum Part {
 
 /// Uploads what comes through `parts`; done when the object is durable.
 pub(crate) async fn upload(
-    objects: &dyn ObjectStore,
+    files: &Files,
     path: &Path,
     mut parts: mpsc::Receiver<Part>,
 ) -> Result<()> {
+    let objects = files.objects();
     let failed = |error| Error::object("write", path.as_ref(), error);
     let Some(Part::Data(first)) = parts.recv().await else {
         return Err(abandoned(path));

@@ -77,8 +77,8 @@ impl SstWriter {
         let path = context.new_path();
         let (parts, queue) = mpsc::channel(QUEUE_PARTS);
         let uploaded = context.env.runtime.spawn({
-            let (objects, path) = (context.env.objects.clone(), path.clone());
-            async move { upload(objects.as_ref(), &path, queue).await }
+            let (context, path) = (context.clone(), path.clone());
+            async move { upload(&context.files, &path, queue).await }
         });
         Self {
             context: context.clone(),

@@ -28,6 +28,8 @@ pub struct World {
     pub objects: FaultyObjects,
     pub runtime: Runtime,
     pub cache: Arc<BlockCache>,
+    /// The directory that `objects` is, if it is one.
+    pub local_root: Option<std::path::PathBuf>,
     writers: AtomicU64,
 }
 
@@ -44,6 +46,7 @@ impl World {
             bucket,
             runtime,
             cache: BlockCache::new(cache_bytes),
+            local_root: None,
             writers: AtomicU64::new(0),
         }
     }
@@ -67,6 +70,7 @@ impl World {
             self.cache.clone(),
             format!("{writer:06}-w0"),
         );
+        env.local_root.clone_from(&self.local_root);
         env.waker = Arc::new(move || {
             let _ = wake.send(());
         });
@@ -279,5 +283,6 @@ pub fn small() -> StoreOptions {
         l0_files_max: 3,
         file_bytes_target: 16 << 10,
         filter_bits_per_key: 10,
+        ..Default::default()
     }
 }

@@ -4,4 +4,5 @@ mod compaction;
 mod damage;
 mod harness;
 mod life;
+mod local;
 mod model;

@@ -1,0 +1,109 @@
+//! A bounded number of files of the local disk that are kept open for reading.
+//!
+//! Opening a file takes longer than reading a block of it. The least used handle is closed when there are too many; who
+//! is reading from it keeps it open until done.
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+/// Names an open file; the same number always means the same content.
+pub(crate) type HandleId = u128;
+
+pub(crate) struct Handles {
+    open: Cache<HandleId, Arc<File>>,
+}
+
+impl Handles {
+    /// Keeps at most about `most` files open.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            open: Cache::new(most),
+        }
+    }
+
+    /// The open file `id`, opened at `path` if it is not.
+    pub(crate) fn get(
+        &self,
+        id: HandleId,
+        path: impl FnOnce() -> io::Result<std::path::PathBuf>,
+    ) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open.get(&id) {
+            return Ok(file);
+        }
+        let file = Arc::new(open(&path()?)?);
+        self.open.insert(id, file.clone());
+        Ok(file)
+    }
+
+    pub(crate) fn forget(&self, id: HandleId) {
+        self.open.remove(&id);
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    Ok(file)
+}
+
+/// Reads `length` bytes from `offset` on.
+pub(crate) fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    read_exact_at(file, &mut bytes, offset)?;
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            Ok(read) => {
+                bytes = bytes.get_mut(read..).unwrap_or_default();
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_files_stay_open_and_each_answers_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = Handles::new(4);
+        let path = |i: u8| dir.path().join(format!("{i}"));
+        for i in 0..50 {
+            std::fs::write(path(i), [i; 16]).unwrap();
+        }
+        for i in (0..50).chain(0..50) {
+            let file = handles.get(u128::from(i), || Ok(path(i))).unwrap();
+            assert_eq!(read_at(&file, 4, 3).unwrap(), [i; 3]);
+            assert!(handles.open.len() <= 4, "{} are open", handles.open.len());
+        }
+        let file = handles.get(0, || Ok(path(0))).unwrap();
+        let error = read_at(&file, 10, 7).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        handles.forget(0);
+        std::fs::remove_file(path(0)).unwrap();
+        let error = handles.get(0, || Ok(path(0))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = handles.get(99, || Ok(dir.path().into())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+    }
+}

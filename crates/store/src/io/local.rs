@@ -1,0 +1,105 @@
+//! Files of the store that are files of the local disk: read where they lie, without the object store's client.
+//!
+//! An object's path below the root is its file's path. Reads are positioned, so threads share one handle.
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use object_store::path::Path;
+
+use super::handles::{HandleId, Handles, read_at};
+use crate::error::{Error, ErrorKind, Result};
+
+const HANDLES_MAX: usize = 512;
+
+pub(crate) struct LocalFiles {
+    root: PathBuf,
+    handles: Handles,
+}
+
+impl LocalFiles {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            handles: Handles::new(HANDLES_MAX),
+        }
+    }
+
+    /// Blocks until the bytes are there.
+    pub(crate) fn read(&self, path: &Path, id: HandleId, range: Range<u64>) -> Result<Bytes> {
+        let length = range.end.saturating_sub(range.start);
+        let read = || {
+            let file = self.handles.get(id, || Ok(self.locate(path)))?;
+            let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            read_at(&file, range.start, length)
+        };
+        match read() {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) => {
+                self.handles.forget(id);
+                Err(failed(path, &range, error))
+            }
+        }
+    }
+
+    fn locate(&self, path: &Path) -> PathBuf {
+        let mut file = self.root.clone();
+        file.extend(path.parts().map(|part| part.as_ref().to_owned()));
+        file
+    }
+
+    pub(crate) fn forget(&self, id: HandleId) {
+        self.handles.forget(id);
+    }
+}
+
+fn failed(path: &Path, range: &Range<u64>, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error {
+            kind: ErrorKind::Missing,
+            message: format!("could not read {path}: there is no such file"),
+            source: Some(std::sync::Arc::new(error)),
+        },
+        io::ErrorKind::UnexpectedEof => Error::corrupt(format!(
+            "{path} is damaged: it ends before byte {}, which was asked for",
+            range.end
+        )),
+        _ => Error {
+            kind: ErrorKind::Retry,
+            message: format!("could not read {path}: {error}"),
+            source: Some(std::sync::Arc::new(error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::local::LocalFileSystem;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn finds_what_the_object_store_wrote_and_says_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+        let local = LocalFiles::new(dir.path().into());
+        for (id, name) in ["a/b.sst", "a b/c+d/%25 e/ä.sst", "job#1/x"]
+            .into_iter()
+            .enumerate()
+        {
+            let path = Path::from(name);
+            objects.put(&path, "0123456789".into()).await.unwrap();
+            let bytes = local.read(&path, id as u128, 3..7).unwrap();
+            assert_eq!(&bytes[..], b"3456", "{path}");
+        }
+        let path = Path::from("a/b.sst");
+        let error = local.read(&path, 0, 3..11).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt);
+        let error = local.read(&"a/none".into(), 7, 0..1).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Missing);
+        let error = local.read(&"a".into(), 8, 0..1).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Retry);
+    }
+}
