@@ -5,7 +5,7 @@
 //! memtables and every file's filter; it is part of the file format.
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::TableId;
+use crate::options::{KeyPart, TableId};
 
 /// Bytes before the user's part.
 pub(crate) const KEY_HEADER_BYTES: usize = 4;
@@ -74,6 +74,45 @@ pub(crate) fn hash(key: &[u8]) -> Option<u64> {
     Some(hash_parts(*header, user))
 }
 
+#[allow(dead_code, reason = "filled by the layers that follow")]
+/// The hash of the part of a key that scans are asked by. It has a seed of its own: a key that is its own prefix hashes
+/// differently as either.
+#[inline]
+pub(crate) fn hash_prefix(header: [u8; KEY_HEADER_BYTES], prefix: &[u8]) -> u64 {
+    const PREFIX_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+    xxh3_64_with_seed(prefix, PREFIX_SEED ^ u64::from(u32::from_be_bytes(header)))
+}
+
+#[allow(dead_code, reason = "filled by the layers that follow")]
+/// How many bytes the parts take at the start of a user key; `None` if the key ends before they do, or has another shape.
+pub(crate) fn prefix_len(parts: &[KeyPart], key: &[u8]) -> Option<usize> {
+    let mut at = 0usize;
+    for part in parts {
+        let rest = key.get(at..)?;
+        at += match part {
+            KeyPart::Fixed(len) => usize::from(*len),
+            KeyPart::Terminated => terminated_len(rest)?,
+            KeyPart::Optional(parts) => match rest.first()? {
+                0 => 1,
+                _ => 1 + prefix_len(parts, rest.get(1..)?)?,
+            },
+        };
+    }
+    (at <= key.len()).then_some(at)
+}
+
+/// Length of a part that ends with `00 01`, its end included.
+fn terminated_len(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += bytes.get(at..)?.iter().position(|&b| b == 0)?;
+        if bytes.get(at + 1)? == &1 {
+            return Some(at + 2);
+        }
+        at += 2;
+    }
+}
+
 /// The key group of a whole key; `None` if it is too short to be one.
 #[inline]
 pub(crate) fn group(key: &[u8]) -> Option<u16> {
@@ -119,6 +158,27 @@ mod tests {
         assert_eq!(successor(&[1, 0xff, 0xff]), Some(vec![2]));
         assert_eq!(successor(&[0xff, 0xff]), None);
         assert_eq!(successor(b""), None);
+    }
+
+    #[test]
+    fn prefixes_are_as_long_as_their_parts() {
+        let name = [KeyPart::Terminated, KeyPart::Fixed(2)];
+        assert_eq!(prefix_len(&name, b"ab\0\xff\0\x01xyz"), Some(8));
+        assert_eq!(prefix_len(&name, b"ab\0\x01xy"), Some(6));
+        assert_eq!(prefix_len(&name, b"ab\0\x01x"), None);
+        assert_eq!(prefix_len(&name, b"ab\0"), None);
+        assert_eq!(prefix_len(&name, b"ab"), None);
+        let optional = [KeyPart::Optional(name.to_vec()), KeyPart::Fixed(1)];
+        assert_eq!(prefix_len(&optional, b"\0x..."), Some(2));
+        assert_eq!(prefix_len(&optional, b"\x01a\0\x01xyz..."), Some(7));
+        assert_eq!(prefix_len(&optional, b""), None);
+        assert_eq!(prefix_len(&[], b"abc"), Some(0));
+    }
+
+    #[test]
+    fn a_prefix_does_not_hash_like_the_key() {
+        let header = header(7, TableId(3));
+        assert_ne!(hash_prefix(header, b"user"), hash_parts(header, b"user"));
     }
 
     #[test]

@@ -108,12 +108,15 @@ mod encoding;
 mod error;
 mod executor;
 mod flush;
+mod fold;
 mod io;
 mod key;
 mod memtable;
+mod merge;
 mod options;
 mod read;
 mod row;
+mod rules;
 mod sst;
 mod store;
 mod version;
@@ -124,6 +127,7 @@ pub use cache::BlockCache;
 pub use checkpoint::{Checkpoint, FileRef};
 pub use error::{Error, ErrorKind};
 pub use executor::{Executor, Job};
+pub use fold::{Fold, Folds};
 pub use options::{
     Clock, Environment, KeyGroupRange, KeyPart, Merge, StoreOptions, StoreStats, TableId,
     TableOptions,

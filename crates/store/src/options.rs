@@ -2,6 +2,8 @@
 //!
 //! Nothing here does I/O. The clock, the runtime, the object store and the names of new files all come in through
 //! [`Environment`], so that a simulation can replace each of them.
+mod codec;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use object_store::ObjectStore;
 
 use crate::BlockCache;
 use crate::executor::{Executor, RuntimeExecutor};
+use crate::fold::Folds;
 
 /// Names one table (one state of one operator) inside a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +59,8 @@ pub struct TableOptions {
     /// Rows that were written with a time are dropped by compactions and hidden from reads when they are older than this
     /// many milliseconds. `None`: rows never expire, whatever times they carry.
     pub ttl_ms: Option<u64>,
+    /// Reads return rows that have expired as long as no compaction has dropped them.
+    pub show_expired: bool,
     /// The shape of the part of each key that scans are asked by. Files then have a filter over that part too. Empty: no
     /// such filter.
     pub prefix: Vec<KeyPart>,
@@ -139,6 +144,8 @@ pub struct Environment {
     pub executor: Arc<dyn Executor>,
     /// Milliseconds since the Unix epoch; decides which rows have expired. Stands still unless it is set.
     pub clock: Clock,
+    /// What tables with [`Merge::Fold`] name.
+    pub folds: Folds,
 }
 
 /// Milliseconds since the Unix epoch, from whoever owns the clock.
@@ -163,6 +170,7 @@ impl Environment {
             file_prefix: file_prefix.into(),
             waker: Arc::new(|| {}),
             clock: Arc::new(|| 0),
+            folds: Folds::default(),
         }
     }
 }

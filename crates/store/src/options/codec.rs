@@ -1,0 +1,197 @@
+//! How the options of a table are written down in a checkpoint's metadata.
+//!
+//! A format version (u8), then flags (u8: bit 0 ordered, bit 1 expired rows are shown, bit 2 a TTL follows), the TTL in
+//! milliseconds (varint, if flagged), the merge (u8: 0 none, 1 append, 2 fold with its name as varint length and bytes), and
+//! the number of key parts (varint) with each part: 0 and a length (u16), 1, or 2 and the optional parts in the same form.
+//! The decoder takes hostile bytes: every length, the nesting and the number of parts are bounded.
+use super::{KeyPart, Merge, TableOptions};
+use crate::encoding::{Reader, put_bytes, put_varint};
+use crate::error::{Error, Result};
+
+const FORMAT_VERSION: u8 = 1;
+const ORDERED: u8 = 1;
+const SHOW_EXPIRED: u8 = 2;
+const TTL: u8 = 4;
+const MERGE_NONE: u8 = 0;
+const MERGE_APPEND: u8 = 1;
+const MERGE_FOLD: u8 = 2;
+const PART_FIXED: u8 = 0;
+const PART_TERMINATED: u8 = 1;
+const PART_OPTIONAL: u8 = 2;
+/// Optional parts within optional parts.
+const NESTING_MAX: usize = 8;
+
+impl TableOptions {
+    /// Appends the options to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT_VERSION);
+        let mut flags = 0;
+        for (is_set, flag) in [
+            (self.ordered, ORDERED),
+            (self.show_expired, SHOW_EXPIRED),
+            (self.ttl_ms.is_some(), TTL),
+        ] {
+            flags |= if is_set { flag } else { 0 };
+        }
+        out.push(flags);
+        if let Some(ttl_ms) = self.ttl_ms {
+            put_varint(out, ttl_ms);
+        }
+        match &self.merge {
+            Merge::None => out.push(MERGE_NONE),
+            Merge::Append => out.push(MERGE_APPEND),
+            Merge::Fold(name) => {
+                out.push(MERGE_FOLD);
+                put_bytes(out, name.as_bytes());
+            }
+        }
+        encode_parts(&self.prefix, out);
+    }
+
+    /// Decodes what `encode` wrote; never panics, never allocates an unchecked length.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new("the options of a table", bytes);
+        let version = reader.u8("format version")?;
+        if version != FORMAT_VERSION {
+            return Err(Error::corrupt(format!(
+                "the options of a table have format version {version}, but this program reads version {FORMAT_VERSION}"
+            )));
+        }
+        let flags = reader.u8("flags")?;
+        if flags & !(ORDERED | SHOW_EXPIRED | TTL) != 0 {
+            return Err(Error::corrupt(format!(
+                "the options of a table have flags {flags:#04x}, of which some are unknown"
+            )));
+        }
+        let ttl_ms = match flags & TTL {
+            0 => None,
+            _ => Some(reader.varint("TTL")?),
+        };
+        let merge = match reader.u8("merge")? {
+            MERGE_NONE => Merge::None,
+            MERGE_APPEND => Merge::Append,
+            MERGE_FOLD => {
+                let name = std::str::from_utf8(reader.bytes("name of the fold")?);
+                let name = name.map_err(|_| {
+                    Error::corrupt("the options of a table name a fold, but the name is not text")
+                })?;
+                Merge::Fold(name.to_string())
+            }
+            other => {
+                return Err(Error::corrupt(format!(
+                    "the options of a table have merge {other}, but 0 to 2 are known"
+                )));
+            }
+        };
+        let prefix = decode_parts(&mut reader, 0)?;
+        reader.finish()?;
+        Ok(Self {
+            ordered: flags & ORDERED != 0,
+            merge,
+            ttl_ms,
+            show_expired: flags & SHOW_EXPIRED != 0,
+            prefix,
+        })
+    }
+}
+
+fn encode_parts(parts: &[KeyPart], out: &mut Vec<u8>) {
+    put_varint(out, parts.len() as u64);
+    for part in parts {
+        match part {
+            KeyPart::Fixed(len) => {
+                out.push(PART_FIXED);
+                out.extend_from_slice(&len.to_le_bytes());
+            }
+            KeyPart::Terminated => out.push(PART_TERMINATED),
+            KeyPart::Optional(parts) => {
+                out.push(PART_OPTIONAL);
+                encode_parts(parts, out);
+            }
+        }
+    }
+}
+
+fn decode_parts(reader: &mut Reader<'_>, depth: usize) -> Result<Vec<KeyPart>> {
+    if depth > NESTING_MAX {
+        return Err(Error::corrupt(format!(
+            "the options of a table nest key parts more than {NESTING_MAX} deep"
+        )));
+    }
+    let count = reader.count(1, "number of key parts")?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        parts.push(match reader.u8("key part")? {
+            PART_FIXED => KeyPart::Fixed(reader.u16("length of a key part")?),
+            PART_TERMINATED => KeyPart::Terminated,
+            PART_OPTIONAL => KeyPart::Optional(decode_parts(reader, depth + 1)?),
+            other => {
+                return Err(Error::corrupt(format!(
+                    "the options of a table have a key part of kind {other}, but 0 to 2 are known"
+                )));
+            }
+        });
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<TableOptions> {
+        vec![
+            TableOptions::default(),
+            TableOptions {
+                ordered: true,
+                merge: Merge::Append,
+                ttl_ms: Some(u64::MAX),
+                show_expired: true,
+                prefix: vec![KeyPart::Fixed(8)],
+            },
+            TableOptions {
+                merge: Merge::Fold("sum".into()),
+                ttl_ms: Some(0),
+                prefix: vec![
+                    KeyPart::Terminated,
+                    KeyPart::Optional(vec![KeyPart::Fixed(300), KeyPart::Terminated]),
+                ],
+                ..Default::default()
+            },
+        ]
+    }
+
+    #[test]
+    fn options_come_back() {
+        for options in samples() {
+            let mut bytes = Vec::new();
+            options.encode(&mut bytes);
+            assert_eq!(TableOptions::decode(&bytes).unwrap(), options);
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_are_errors_or_options_but_never_panics() {
+        for options in samples() {
+            let mut good = Vec::new();
+            options.encode(&mut good);
+            for len in 0..good.len() {
+                assert!(TableOptions::decode(&good[..len]).is_err(), "cut at {len}");
+            }
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(TableOptions::decode(&bad).ok(), Some(options.clone()));
+            }
+            good.push(0);
+            assert!(TableOptions::decode(&good).is_err(), "bytes after the end");
+        }
+        let mut deep = vec![FORMAT_VERSION, 0, MERGE_NONE];
+        deep.extend([1, PART_OPTIONAL].repeat(10_000));
+        deep.push(0);
+        assert!(TableOptions::decode(&deep).is_err(), "nested too deep");
+        let mut many = vec![FORMAT_VERSION, 0, MERGE_NONE];
+        put_varint(&mut many, u64::MAX);
+        assert!(TableOptions::decode(&many).is_err());
+    }
+}
