@@ -3,6 +3,8 @@
 //! * [`FaultyObjects`] wraps any object store and makes its requests fail as real stores do: errors after which the request was
 //!   or was not applied, bursts of throttling, latency, conditional puts that are silently ignored, a crash at the N-th request.
 //!   It also counts requests, for tests that promise how many there are.
+//! * [`Truth`] is an object store in memory that keeps every version of every object, and [`Stormy`] one process's way to it:
+//!   requests are numbered and recorded in a [`History`], meet the faults of a [`Storm`], and end with the process.
 //! * [`Rng`] is the only source of chance in tests, so that a seed repeats a run.
 //!
 //! ```
@@ -25,11 +27,19 @@
 //! ```
 
 mod counts;
+mod history;
 mod objects;
 mod plan;
 mod rng;
+mod storm;
+mod stormy;
+mod truth;
 
 pub use counts::{Counts, RequestKind};
+pub use history::History;
 pub use objects::{FaultyObjects, Hook};
 pub use plan::{Fault, FaultPlan};
 pub use rng::Rng;
+pub use storm::{Crash, FaultKind, Storm};
+pub use stormy::Stormy;
+pub use truth::{ListView, Truth};
