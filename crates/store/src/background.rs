@@ -18,14 +18,15 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 pub(crate) enum Done {
     Flush {
         number: u64,
-        result: Result<Option<NewFile>>,
+        result: Result<Vec<NewFile>>,
     },
     Compaction {
+        number: u64,
         result: Result<Vec<NewFile>>,
     },
 }
 
-/// Runs `work` on a blocking thread, again if it fails with an error that may pass, and reports what `report` makes of it.
+/// Runs `work` on a background thread, again if it fails with an error that may pass, and reports what `report` makes of it.
 pub(crate) fn run<T: Send + 'static>(
     context: &Arc<Context>,
     done: &Sender<Done>,
@@ -42,6 +43,9 @@ pub(crate) fn run<T: Send + 'static>(
     };
     let job = move || {
         let context = slip.context.clone();
+        if context.is_stopped() {
+            return;
+        }
         let mut pause = PAUSE_FIRST;
         let mut attempt = 1;
         let result = loop {

@@ -65,6 +65,11 @@ impl Context {
         output.ok_or_else(|| Error::retry("the executor stopped before what it was to wait for"))
     }
 
+    /// Whether nobody waits for results any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stopped.lock()
+    }
+
     /// Lets a blocking thread wait before it tries again; false if it should give up instead.
     pub(crate) fn pause(&self, duration: Duration) -> bool {
         let mut stopped = self.stopped.lock();

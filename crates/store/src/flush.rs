@@ -56,8 +56,8 @@ impl Ord for Head<'_> {
     }
 }
 
-/// Writes the file. Runs on a blocking thread. `None` if there is nothing to write.
-pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option<NewFile>> {
+/// Writes the file. Runs on a background thread. No file if there is nothing to write.
+pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<NewFile>> {
     // What was just written is likely to be read again; but it may take a quarter of the cache at most.
     let keep_bytes =
         usize::try_from(context.env.block_cache.capacity_bytes() / 4).unwrap_or(usize::MAX);
@@ -94,7 +94,7 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Option
         let hash = key::hash_parts(header, head.row.key);
         writer.add(&whole, hash, RowRef::plain(head.row.value), true)?;
     }
-    writer.finish()
+    Ok(writer.finish()?.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -136,6 +136,7 @@ mod tests {
         let new = memtable(&[(b"a", None), (b"b", Some(b"2"))]);
         let file = flush(&context, &[old, new])
             .unwrap()
+            .pop()
             .unwrap()
             .warm(&context);
         assert_eq!(file.entries, 3);

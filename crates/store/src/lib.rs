@@ -85,6 +85,7 @@
 //! | `version` | which files make up the tree, and which key groups of each count |
 //! | `read` | point reads, batches, scans, and finishing cold ones |
 //! | `compaction` | keeping levels small: a pure picker, a job, reading ahead |
+//! | `pool`, `rate_limit`, `throttle` | threads for background work, how much it may write, and how writers are slowed down |
 //! | `cache` | memory for blocks, indexes and filters, shared by all stores of a process |
 //! | `store` | what binds them on the worker's thread |
 //! | `io` | where bytes of files are read and written, and how many requests and threads that takes |
@@ -97,8 +98,8 @@
 //! [`ErrorKind::Corrupt`] and not a wrong answer. A flush that failed for good is reported by every later call of
 //! [`Store::poll`]: the attempt must end and go back to its last checkpoint.
 //!
-//! Memory is bounded: writes wait while more than two memtables' worth of flushes is under way, except between the first
-//! freeze of a barrier and its checkpoint, when waiting could block the barrier itself.
+//! Memory is bounded, also while a barrier is on its way: writes slow down, and then wait, while more than two memtables' worth of
+//! flushes is under way. When L0 is far too full they slow down too, but never stop.
 mod background;
 mod cache;
 mod checkpoint;
@@ -114,11 +115,14 @@ mod key;
 mod memtable;
 mod merge;
 mod options;
+mod pool;
+mod rate_limit;
 mod read;
 mod row;
 mod rules;
 mod sst;
 mod store;
+mod throttle;
 mod version;
 
 pub mod objects;
@@ -132,6 +136,8 @@ pub use options::{
     Clock, Environment, KeyGroupRange, KeyPart, Merge, StoreOptions, StoreStats, TableId,
     TableOptions,
 };
+pub use pool::{BackgroundPool, BackgroundThreads};
+pub use rate_limit::RateLimiter;
 pub use read::scan::{ColdScan, ScanLookup, ScanRows};
 pub use read::{ColdRead, Lookup, Value};
 pub use store::Store;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
-use crate::BlockCache;
-use crate::executor::{Executor, RuntimeExecutor};
+use crate::executor::Executor;
 use crate::fold::Folds;
+use crate::{BackgroundPool, BackgroundThreads, BlockCache, RateLimiter};
 
 /// Names one table (one state of one operator) inside a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +100,14 @@ pub struct StoreOptions {
     pub l0_files_max: usize,
     /// Size at which a compaction output is closed; 64 MiB.
     pub file_bytes_target: u64,
+    /// Bytes of the first level below L0; each deeper one holds ten times as many. 256 MiB.
+    pub level_bytes_base: u64,
+    /// The size of the deepest level decides how many levels there are, so that few are in use and little space is wasted. Otherwise
+    /// levels are filled from L1 on. True.
+    pub dynamic_levels: bool,
+    /// Files whose oldest row with a time is older than this are rewritten when the tables have a TTL, so that expired rows do not
+    /// stay for ever in places where nothing happens; 30 days. `None`: never for their age.
+    pub periodic_compaction_ms: Option<u64>,
     /// Bits per key of the filter; 10. 0 switches filters off.
     pub filter_bits_per_key: u32,
     /// Threads that may wait for the local disk on behalf of reads at the same time; 3. A fetch takes one, and more of
@@ -114,6 +122,9 @@ impl Default for StoreOptions {
             memtable_bytes_max: 64 << 20,
             l0_files_max: 4,
             file_bytes_target: 64 << 20,
+            level_bytes_base: 256 << 20,
+            dynamic_levels: true,
+            periodic_compaction_ms: Some(30 * 24 * 3_600_000),
             filter_bits_per_key: 10,
             read_io_parallelism: 3,
         }
@@ -136,11 +147,14 @@ pub struct Environment {
     pub runtime: tokio::runtime::Handle,
     /// Shared by all stores of the process.
     pub block_cache: Arc<BlockCache>,
+    /// How many bytes a second compactions may write, all stores of the process together; no limit unless it is set.
+    pub compaction_rate: Arc<RateLimiter>,
     /// Unique per writer, e.g. `000007-w2` (attempt, worker): file names are `<prefix>-<counter>.sst` and never reused.
     pub file_prefix: String,
     /// Called (from any thread) when background work finished and `Store::poll` has something to do.
     pub waker: Arc<dyn Fn() + Send + Sync>,
-    /// Runs flushes and compactions; unless it is set, on blocking threads of the runtime.
+    /// Runs flushes and compactions. A process sets one [`BackgroundPool`] for all its stores; unless it is set, each environment
+    /// has a pool of its own.
     pub executor: Arc<dyn Executor>,
     /// Milliseconds since the Unix epoch; decides which rows have expired. Stands still unless it is set.
     pub clock: Clock,
@@ -164,9 +178,10 @@ impl Environment {
             objects,
             local_root: None,
             directory,
-            executor: Arc::new(RuntimeExecutor(runtime.clone())),
+            executor: BackgroundPool::new(BackgroundThreads::default(), runtime.clone()),
             runtime,
             block_cache,
+            compaction_rate: RateLimiter::unlimited(),
             file_prefix: file_prefix.into(),
             waker: Arc::new(|| {}),
             clock: Arc::new(|| 0),
@@ -186,10 +201,24 @@ pub struct StoreStats {
     pub file_bytes: u64,
     /// Files in level 0, which every read may have to look into.
     pub l0_files: u64,
+    /// Sorted runs in level 0; files of one flush that do not overlap are one run.
+    pub l0_runs: u64,
     /// Flushes installed so far.
     pub flushes: u64,
     /// Compactions installed so far.
     pub compactions: u64,
+    /// Compactions under way.
+    pub compactions_running: u64,
+    /// Bytes that compactions have written.
+    pub compaction_bytes_written: u64,
+    /// Files that compactions dropped without reading them.
+    pub files_dropped: u64,
+    /// By how much each MiB of writes is delayed at present because background work is behind, in nanoseconds.
+    pub write_delay_ns: u64,
+    /// How long writes have been delayed so far, in nanoseconds.
+    pub write_delayed_total_ns: u64,
+    /// Bytes of memtables that are frozen and not yet files.
+    pub flush_backlog_bytes: u64,
     /// Bytes written to the object store.
     pub bytes_uploaded: u64,
     /// Blocks that were in memory when a read of this store asked for them.

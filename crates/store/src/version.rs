@@ -137,17 +137,26 @@ impl Version {
         self.levels.iter().flatten()
     }
 
+    /// The files without the newest `ahead` of L0, which a checkpoint in progress does not contain.
+    pub(crate) fn files_behind(&self, ahead: usize) -> impl Iterator<Item = &Arc<VersionFile>> {
+        self.files().skip(ahead)
+    }
+
     /// The list that a checkpoint records.
-    pub(crate) fn describe(&self) -> Checkpoint {
+    pub(crate) fn describe(&self, ahead: usize) -> Checkpoint {
         Checkpoint {
-            files: self.files().map(|file| file.describe()).collect(),
+            files: self
+                .files_behind(ahead)
+                .map(|file| file.describe())
+                .collect(),
         }
     }
 
-    /// This version with a newer file in front.
-    pub(crate) fn with_flushed(&self, file: Arc<SstFile>) -> Self {
+    /// This version with the files of a newer flush in front, but behind the newest `ahead` files of L0.
+    pub(crate) fn with_flushed(&self, files: Vec<Arc<VersionFile>>, ahead: usize) -> Self {
         let mut levels = self.levels.clone();
-        levels[0].splice(0..0, VersionFile::whole(file, 0));
+        let at = ahead.min(levels[0].len());
+        levels[0].splice(at..at, files);
         Self { levels }
     }
 

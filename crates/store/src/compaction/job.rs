@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::input::RunInput;
+use super::pace::Pace;
 use super::picker::CompactionJob;
 use crate::context::Context;
 use crate::error::Result;
@@ -32,6 +33,8 @@ fn merge(context: &Arc<Context>, job: &CompactionJob, outputs: &mut Vec<NewFile>
         usize::try_from(context.env.block_cache.capacity_bytes() / 2).unwrap_or(usize::MAX);
     let mut writer: Option<SstWriter> = None;
     let mut at_key = Vec::with_capacity(runs.len());
+    let mut pace = Pace::new(context);
+    let mut finished_bytes = 0;
     loop {
         let mut least: Option<(usize, &[u8])> = None;
         for (i, run) in runs.iter().enumerate() {
@@ -58,7 +61,9 @@ fn merge(context: &Arc<Context>, job: &CompactionJob, outputs: &mut Vec<NewFile>
         for &i in &at_key {
             runs[i].advance()?;
         }
+        pace.written(finished_bytes + writer.as_ref().map_or(0, SstWriter::bytes))?;
         if let Some(full) = writer.take_if(|output| output.bytes() >= job.file_bytes_target) {
+            finished_bytes += full.bytes();
             finish(full, &mut keep_bytes, outputs)?;
         }
     }

@@ -1,7 +1,8 @@
 //! Compaction: levels are kept small and sorted, so that a read looks into few files.
 //!
-//! [`picker`] decides from a version alone what to do next; [`job`] does it on a blocking thread; [`input`] reads files
-//! ahead while it works. The store installs the result. At most one compaction runs at a time.
+//! [`picker`] decides from a version alone what to do next; [`job`] does it on a background thread, at the [`pace`] that is allowed;
+//! [`input`] reads files ahead while it works. The store installs the result. Several compactions may run at once.
 pub(crate) mod input;
 pub(crate) mod job;
+pub(crate) mod pace;
 pub(crate) mod picker;

@@ -3,11 +3,13 @@
 //! Writes go to the active memtable of their table. A freeze moves a table's memtable to the frozen list; a checkpoint
 //! turns everything frozen into one file, in the background. Results are installed by [`Store::poll`] in the order the
 //! flushes were started, so every version is a prefix of the writer's history, and a checkpoint is exactly the version
-//! right after its own flush. Between the first freeze of a barrier and [`Store::checkpoint`] no flush is started for
-//! size, so that no file mixes epochs.
+//! right after its own flush. Between the first freeze of a barrier and [`Store::checkpoint`] a flush for size writes what is before
+//! the barrier and what is after it as files of their own; the latter are *ahead*: reads see them, the checkpoint and compactions do
+//! not, until the checkpoint is made. So no file mixes epochs, and memory is bounded throughout.
 //!
 //! A store whose flush has failed for good reports that error from then on: its memory can no longer become durable, and
 //! the job must go back to its last checkpoint.
+mod pressure;
 mod reads;
 mod table;
 mod work;
@@ -17,16 +19,18 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use self::table::Table;
-use self::work::Flush;
+use self::work::{Compaction, Flush};
 use crate::Checkpoint;
 use crate::background::Done;
-use crate::compaction::picker::{CompactionJob, CompactionOptions};
+use crate::compaction::picker::{CompactionOptions, l0_depth};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
 use crate::options::{Environment, KeyGroupRange, StoreOptions, StoreStats, TableId, TableOptions};
+use crate::throttle::{Limits, delay};
 use crate::version::Version;
 
 /// One worker's LSM tree: single writer, used from one thread.
@@ -38,12 +42,20 @@ pub struct Store {
     installs: u64,
     /// Bytes of all active memtables.
     active_bytes: usize,
+    /// The value of `active_bytes` at which a write stops to look what is going on.
+    look_at_bytes: usize,
+    limits: Limits,
+    write_delayed_total: Duration,
+    l0_runs: usize,
+    /// So many of the newest files in L0 are flushed already but belong to the checkpoint after the one in progress.
+    ahead: usize,
     barrier: bool,
     /// Flushes that are not installed; oldest first.
     flushes: VecDeque<Flush>,
     flushes_started: u64,
     checkpoints: VecDeque<Checkpoint>,
-    compaction: Option<CompactionJob>,
+    compactions: Vec<Compaction>,
+    compactions_started: u64,
     compaction_options: CompactionOptions,
     compaction_failures: u32,
     /// The value of `installs` at which there was nothing to compact.
@@ -53,6 +65,8 @@ pub struct Store {
     report: Sender<Done>,
     flushes_installed: u64,
     compactions_installed: u64,
+    compaction_bytes_written: u64,
+    files_dropped: u64,
     hits: Cell<u64>,
     cold_reads: Cell<u64>,
 }
@@ -82,17 +96,27 @@ impl Store {
         let context = Context::new(env, options);
         let version = Arc::new(Version::restore(&context, &restored)?);
         let (report, done) = channel();
+        let limits = Limits::new(
+            context.options.l0_files_max,
+            context.options.memtable_bytes_max,
+        );
         Ok(Self {
+            look_at_bytes: context.options.memtable_bytes_max,
+            l0_runs: l0_depth(&version.levels[0]),
             context,
             tables: Vec::new(),
             version,
             installs: 0,
             active_bytes: 0,
+            limits,
+            write_delayed_total: Duration::ZERO,
+            ahead: 0,
             barrier: false,
             flushes: VecDeque::new(),
             flushes_started: 0,
             checkpoints: VecDeque::new(),
-            compaction: None,
+            compactions: Vec::new(),
+            compactions_started: 0,
             compaction_options,
             compaction_failures: 0,
             tidy_at: u64::MAX,
@@ -101,6 +125,8 @@ impl Store {
             report,
             flushes_installed: 0,
             compactions_installed: 0,
+            compaction_bytes_written: 0,
+            files_dropped: 0,
             hits: Cell::new(0),
             cold_reads: Cell::new(0),
         })
@@ -149,9 +175,7 @@ impl Store {
     /// Drives background work: installs finished flushes and compactions, starts new ones; returns the checkpoint asked
     /// for once all its files are durable.
     pub fn poll(&mut self) -> Result<Option<Checkpoint>> {
-        while let Ok(done) = self.done.try_recv() {
-            self.accept(done)?;
-        }
+        self.drain_reports()?;
         self.install_done()?;
         Ok(self.checkpoints.pop_front())
     }
@@ -172,14 +196,25 @@ impl Store {
             files: self.version.files().count() as u64,
             file_bytes: self.version.files().map(|file| file.file.size_bytes).sum(),
             l0_files: self.version.levels[0].len() as u64,
+            l0_runs: self.l0_runs as u64,
             flushes: self.flushes_installed,
             compactions: self.compactions_installed,
+            compactions_running: self.compactions.len() as u64,
+            compaction_bytes_written: self.compaction_bytes_written,
+            files_dropped: self.files_dropped,
+            write_delay_ns: nanoseconds(delay(self.backlog(), &self.limits, 1 << 20)),
+            write_delayed_total_ns: nanoseconds(self.write_delayed_total),
+            flush_backlog_bytes: self.flush_backlog_bytes(),
             bytes_uploaded: self.context.bytes_uploaded.load(relaxed),
             block_cache_hits: self.hits.get(),
             block_cache_misses: self.context.blocks_loaded.load(relaxed),
             cold_reads: self.cold_reads.get(),
         }
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn unknown(table: TableId) -> Error {

@@ -1,13 +1,16 @@
 //! Background work of a [`Store`]: what is under way, and how results become the next version.
 //!
-//! Flushes are installed in the order they were started, whatever the order in which they end.
+//! Flushes are installed in the order they were started, whatever the order in which they end. Several compactions may be under way;
+//! each is installed when it is done. While a checkpoint's flush is under way no compaction is started, unless L0 is crowded, so that
+//! checkpoints do not set off a burst of work on every worker at once.
 use std::sync::Arc;
 
 use super::Store;
 use crate::background::{self, Done};
 use crate::compaction::job;
-use crate::compaction::picker::{CompactionJob, pick};
+use crate::compaction::picker::{Action, CompactionJob, Surroundings, pick};
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor::{COMPACTION, FLUSH};
 use crate::flush::{Frozen, flush};
 use crate::options::TableId;
 use crate::sst::writer::NewFile;
@@ -15,18 +18,37 @@ use crate::version::VersionFile;
 
 /// Compactions that may fail one after the other before the store gives up.
 const COMPACTION_FAILURES_MAX: u32 = 5;
+/// Runs in L0, as a multiple of those that start a compaction, at which compactions start even during a checkpoint.
+const CROWDED_FACTOR: usize = 3;
+
+/// Why memtables are flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlushKind {
+    /// They are full.
+    Size,
+    /// They are full, and hold what comes after a barrier whose checkpoint has not been asked for yet.
+    Ahead,
+    /// A checkpoint was asked for.
+    Checkpoint,
+}
 
 /// A flush that is not installed.
 pub(super) struct Flush {
     pub(super) number: u64,
     pub(super) bytes: usize,
-    pub(super) checkpoint: bool,
-    pub(super) result: Option<Result<Option<NewFile>>>,
+    pub(super) kind: FlushKind,
+    pub(super) result: Option<Result<Vec<NewFile>>>,
+}
+
+/// A compaction that is under way.
+pub(super) struct Compaction {
+    number: u64,
+    job: CompactionJob,
 }
 
 impl Store {
     /// Gathers what is frozen and not yet on its way, and writes it in the background.
-    pub(super) fn start_flush(&mut self, checkpoint: bool) {
+    pub(super) fn start_flush(&mut self, kind: FlushKind) {
         let number = self.flushes_started;
         let mut sources = Vec::new();
         let mut bytes = 0;
@@ -45,22 +67,22 @@ impl Store {
                 });
             }
         }
-        if sources.is_empty() && !checkpoint {
+        if sources.is_empty() && kind != FlushKind::Checkpoint {
             return;
         }
         self.flushes_started += 1;
-        let result = sources.is_empty().then_some(Ok(None));
+        let result = sources.is_empty().then(|| Ok(Vec::new()));
         self.flushes.push_back(Flush {
             number,
             bytes,
-            checkpoint,
+            kind,
             result,
         });
         if !sources.is_empty() {
             background::run(
                 &self.context,
                 &self.report,
-                "flush",
+                FLUSH,
                 move |context| flush(context, &sources),
                 move |result| Done::Flush { number, result },
             );
@@ -78,16 +100,21 @@ impl Store {
                 }
                 Ok(())
             }
-            Done::Compaction { result } => {
-                let Some(job) = self.compaction.take() else {
+            Done::Compaction { number, result } => {
+                let Some(at) = self.compactions.iter().position(|c| c.number == number) else {
                     return Ok(());
                 };
+                let job = self.compactions.swap_remove(at).job;
                 match result {
                     Ok(outputs) => {
                         let outputs = outputs.into_iter().map(|output| output.warm(&self.context));
-                        let outputs = outputs
+                        let outputs: Vec<_> = outputs
                             .filter_map(|file| VersionFile::whole(file, job.output_level))
                             .collect();
+                        self.compaction_bytes_written += outputs
+                            .iter()
+                            .map(|output| output.file.size_bytes)
+                            .sum::<u64>();
                         self.install_compaction(&job, outputs);
                         Ok(())
                     }
@@ -107,15 +134,15 @@ impl Store {
         Err(error)
     }
 
-    /// Installs finished flushes from the oldest on, then looks whether a compaction is due.
+    /// Installs finished flushes from the oldest on, then looks whether compactions are due.
     pub(super) fn install_done(&mut self) -> Result<()> {
         self.check_failed()?;
         let mut installed = false;
         while let Some(flush) = self.flushes.pop_front_if(|flush| flush.result.is_some()) {
             match flush.result {
-                Some(Ok(file)) => {
+                Some(Ok(files)) => {
                     installed = true;
-                    self.install_flush(flush.number, flush.checkpoint, file);
+                    self.install_flush(flush.number, flush.kind, files);
                 }
                 Some(Err(error)) => {
                     self.failed = Some(error.clone());
@@ -125,52 +152,103 @@ impl Store {
             }
         }
         if installed || self.compaction_failures == 0 {
-            self.start_compaction();
+            self.start_compactions();
         }
         Ok(())
     }
 
-    fn install_flush(&mut self, number: u64, checkpoint: bool, file: Option<NewFile>) {
-        if let Some(file) = file {
-            let file = file.warm(&self.context);
-            self.version = Arc::new(self.version.with_flushed(file));
+    fn install_flush(&mut self, number: u64, kind: FlushKind, files: Vec<NewFile>) {
+        let files: Vec<_> = (files.into_iter())
+            .filter_map(|file| VersionFile::whole(file.warm(&self.context), 0))
+            .collect();
+        // What is before the barrier lies behind what has overtaken it.
+        let behind = match kind {
+            FlushKind::Ahead => {
+                self.ahead += files.len();
+                0
+            }
+            FlushKind::Size | FlushKind::Checkpoint => self.ahead,
+        };
+        if !files.is_empty() {
+            self.version = Arc::new(self.version.with_flushed(files, behind));
             self.installs += 1;
             self.flushes_installed += 1;
+            self.count_l0_runs();
         }
         for table in self.tables.iter_mut().flatten() {
             table.frozen.retain(|frozen| frozen.flush != Some(number));
         }
-        if checkpoint {
-            self.version.files().for_each(|file| file.file.name());
-            self.checkpoints.push_back(self.version.describe());
+        if kind == FlushKind::Checkpoint {
+            let named = self.version.files_behind(self.ahead);
+            named.for_each(|file| file.file.name());
+            self.checkpoints
+                .push_back(self.version.describe(self.ahead));
+            self.ahead = 0;
+            self.tidy_at = u64::MAX;
         }
     }
 
-    fn start_compaction(&mut self) {
-        while self.compaction.is_none() && self.failed.is_none() && self.tidy_at != self.installs {
-            let Some(picked) = pick(&self.version, &self.compaction_options) else {
+    fn start_compactions(&mut self) {
+        let threads = self.context.env.executor.threads().compaction.max(1);
+        while self.compactions.len() < threads
+            && self.failed.is_none()
+            && self.tidy_at != self.installs
+        {
+            let crowded = self.compaction_options.l0_files_max * CROWDED_FACTOR;
+            let checkpoint = |flush: &Flush| flush.kind == FlushKind::Checkpoint;
+            if self.l0_runs < crowded && self.flushes.iter().any(checkpoint) {
+                return;
+            }
+            let Some(picked) = self.pick() else {
                 self.tidy_at = self.installs;
                 return;
             };
-            if picked.trivial_move {
-                let level = picked.output_level;
-                let moved = picked.inputs().into_iter();
-                let moved = moved
-                    .filter_map(|f| VersionFile::new(f.file.clone(), level, f.clip))
-                    .collect();
-                self.install_compaction(&picked, moved);
-                continue;
+            match picked.action {
+                Action::Merge => self.start_compaction(picked),
+                Action::Move => {
+                    let level = picked.output_level;
+                    let moved = picked.inputs().into_iter();
+                    let moved = moved
+                        .filter_map(|f| VersionFile::new(f.file.clone(), level, f.clip))
+                        .collect();
+                    self.install_compaction(&picked, moved);
+                }
+                Action::Drop => {
+                    self.files_dropped += picked.inputs().len() as u64;
+                    self.install_compaction(&picked, Vec::new());
+                }
             }
-            let work = picked.clone();
-            self.compaction = Some(picked);
-            background::run(
-                &self.context,
-                &self.report,
-                "compaction",
-                move |context| job::run(context, &work),
-                |result| Done::Compaction { result },
-            );
         }
+    }
+
+    fn pick(&self) -> Option<CompactionJob> {
+        let around = Surroundings {
+            running: self
+                .compactions
+                .iter()
+                .map(|running| &running.job)
+                .collect(),
+            ahead: self.ahead,
+            now_ms: (self.context.env.clock)(),
+            leisure: self.flushes_installed > 0,
+            ..Surroundings::default()
+        };
+        pick(&self.version, &self.compaction_options, &around)
+    }
+
+    fn start_compaction(&mut self, job: CompactionJob) {
+        let number = self.compactions_started;
+        self.compactions_started += 1;
+        tracing::debug!(number, reason = ?job.reason, level = job.output_level, bytes = job.input_bytes(), "compacting");
+        let work = job.clone();
+        self.compactions.push(Compaction { number, job });
+        background::run(
+            &self.context,
+            &self.report,
+            COMPACTION,
+            move |context| job::run(context, &work),
+            move |result| Done::Compaction { number, result },
+        );
     }
 
     fn install_compaction(&mut self, job: &CompactionJob, outputs: Vec<Arc<VersionFile>>) {
@@ -178,7 +256,8 @@ impl Store {
         self.installs += 1;
         self.compactions_installed += 1;
         self.compaction_failures = 0;
-        if !job.trivial_move {
+        self.count_l0_runs();
+        if job.action != Action::Move {
             job.inputs().iter().for_each(|input| input.file.retire());
         }
     }

@@ -1,20 +1,14 @@
 //! The writes of a [`Store`], and the points in the stream at which memtables are frozen.
-use std::time::Duration;
-
+use super::work::FlushKind;
 use super::{Store, unknown};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::memtable::ROW_PART_BYTES_MAX;
 use crate::options::TableId;
 
-/// L0 files, as a multiple of those that start a compaction, at which writes wait for it.
-const L0_STALL_FACTOR: usize = 5;
-/// A stalled write goes on after this, whatever the compaction does.
-const STALL_MAX: Duration = Duration::from_secs(10);
-
 impl Store {
-    /// Sets the value of a key. Blocks while more than two memtables' worth of flushes is under way, and for a while when
-    /// L0 is far too full.
+    /// Sets the value of a key. Takes longer when background work is behind, and waits while more than two memtables' worth of
+    /// flushes is under way.
     #[inline]
     pub fn put(&mut self, table: TableId, group: u16, key: &[u8], value: &[u8]) -> Result<()> {
         self.write(table, group, key, Some(value))
@@ -49,47 +43,8 @@ impl Store {
         let before = found.active.bytes();
         found.active.put(hash, group, key, value);
         self.active_bytes += found.active.bytes() - before;
-        if self.active_bytes > self.context.options.memtable_bytes_max && !self.barrier {
+        if self.active_bytes > self.look_at_bytes {
             self.make_room()?;
-        }
-        Ok(())
-    }
-
-    /// Flushes everything because the memtables are full, and waits where background work cannot keep up.
-    fn make_room(&mut self) -> Result<()> {
-        for table in self.tables.iter_mut().flatten() {
-            table.freeze();
-        }
-        self.active_bytes = 0;
-        self.start_flush(false);
-        self.install_done()?;
-        let bytes_max = self.context.options.memtable_bytes_max.saturating_mul(2);
-        while self.flushes.iter().map(|flush| flush.bytes).sum::<usize>() > bytes_max {
-            self.context.env.executor.before_wait();
-            match self.done.recv() {
-                Ok(done) => self.accept(done)?,
-                Err(_) => break,
-            }
-            self.install_done()?;
-        }
-        let l0_stall = self
-            .context
-            .options
-            .l0_files_max
-            .max(1)
-            .saturating_mul(L0_STALL_FACTOR);
-        while self.compaction.is_some() && self.version.levels[0].len() > l0_stall {
-            self.context.env.executor.before_wait();
-            match self.done.recv_timeout(STALL_MAX) {
-                Ok(done) => self.accept(done)?,
-                Err(_) => {
-                    tracing::warn!(
-                        "writes waited {STALL_MAX:?} for a compaction and go on without it"
-                    );
-                    break;
-                }
-            }
-            self.install_done()?;
         }
         Ok(())
     }
@@ -130,7 +85,7 @@ impl Store {
             table.passed = false;
         }
         self.barrier = false;
-        self.start_flush(true);
+        self.start_flush(FlushKind::Checkpoint);
         self.install_done()
     }
 }

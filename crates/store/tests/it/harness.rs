@@ -282,7 +282,7 @@ pub fn small() -> StoreOptions {
         memtable_bytes_max: 64 << 10,
         l0_files_max: 3,
         file_bytes_target: 16 << 10,
-        filter_bits_per_key: 10,
-        ..Default::default()
+        level_bytes_base: 64 << 10,
+        ..StoreOptions::default()
     }
 }

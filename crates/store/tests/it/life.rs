@@ -28,24 +28,44 @@ fn a_checkpoint_holds_what_was_frozen_and_nothing_newer() {
     assert_eq!(restored.get(SORTED, 1, b"b").as_deref(), Some(&b"late"[..]));
 }
 
+/// Memory is bounded while a barrier is on its way, and still no file mixes what is before it with what is after it.
 #[test]
-fn no_flush_starts_between_freeze_and_checkpoint() {
+fn memtables_that_fill_up_during_a_barrier_are_flushed_to_either_side_of_it() {
     let world = World::new(1 << 20);
     let mut worker = world.open(small(), vec![]);
     worker.put(POINTS, 0, b"before", b"1");
+    worker.put(POINTS, 0, &1u32.to_be_bytes(), b"before");
     worker.store.freeze(POINTS).unwrap();
-    for i in 0..4000u32 {
+    for i in 0..20_000u32 {
         worker.put(POINTS, 0, &i.to_be_bytes(), &[7; 64]);
+        worker.put(SORTED, 0, &(i % 100).to_be_bytes(), &i.to_le_bytes());
     }
-    assert!(worker.store.stats().memtable_bytes > (2 * 64) << 10);
+    let stats = worker.store.stats();
+    assert!(stats.memtable_bytes < (5 * 64) << 10, "{stats:?}");
+    assert!(stats.flushes > 2, "{stats:?}");
+    let newest = worker.get(POINTS, 0, &1u32.to_be_bytes());
+    assert_eq!(newest, Some(vec![7; 64]), "reads see what is ahead");
     worker.store.freeze(SORTED).unwrap();
+    worker.put(SORTED, 0, &0u32.to_be_bytes(), b"after");
     worker.store.checkpoint().unwrap();
     let checkpoint = worker.wait();
-    assert_eq!(checkpoint.files.len(), 1);
-    assert_eq!(
-        checkpoint.files[0].entries, 1,
-        "rows of the next epoch stay out"
-    );
+    worker.settle();
+    let newest = worker.get(POINTS, 0, &1u32.to_be_bytes());
+    assert_eq!(newest, Some(vec![7; 64]), "and go on seeing it");
+
+    let restored = world.open(small(), vec![(checkpoint, ALL)]);
+    let points = restored.rows(POINTS, 0);
+    assert_eq!(points.len(), 2, "rows of the next epoch stay out");
+    assert_eq!(points[&1u32.to_be_bytes()[..]], b"before");
+    let sorted = restored.rows(SORTED, 0);
+    assert_eq!(sorted.len(), 100, "rows of the epoch are all there");
+    assert_eq!(sorted[&0u32.to_be_bytes()[..]], 19_900u32.to_le_bytes());
+
+    // The next checkpoint has what was ahead.
+    let next = worker.checkpoint();
+    let restored = world.open(small(), vec![(next, ALL)]);
+    assert_eq!(restored.rows(POINTS, 0).len(), 20_001);
+    assert_eq!(restored.rows(SORTED, 0)[&0u32.to_be_bytes()[..]], b"after");
 }
 
 #[test]

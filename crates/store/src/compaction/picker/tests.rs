@@ -5,11 +5,19 @@ use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
 use crate::{BlockCache, Environment, FileRef};
 
+/// Levels from L1 on, so that shapes are easy to see.
 const OPTIONS: CompactionOptions = CompactionOptions {
     l0_files_max: 4,
     file_bytes_target: 100,
-    l1_bytes_max: 400,
+    level_bytes_base: 400,
+    dynamic_levels: false,
+    periodic_ms: None,
 };
+
+/// The pick when nothing else is going on.
+fn pick(version: &Version, options: &CompactionOptions) -> Option<CompactionJob> {
+    super::pick(version, options, &Surroundings::default())
+}
 
 /// Files as (level, first key group, last key group, size); L0 newest first.
 fn version(files: &[(u8, u16, u16, u64)]) -> Version {
@@ -67,7 +75,7 @@ fn a_heavy_l0_goes_down_with_what_it_overlaps() {
     let files = [
         (0, 0, 4, 50),
         (0, 2, 3, 10),
-        (0, 0, 1, 10),
+        (0, 0, 2, 10),
         (0, 1, 1, 10),
         (1, 0, 2, 90),
         (1, 4, 5, 90),
@@ -79,8 +87,8 @@ fn a_heavy_l0_goes_down_with_what_it_overlaps() {
         [vec!["0"], vec!["1"], vec!["2"], vec!["3"], vec!["4", "5"]]
     );
     assert_eq!(
-        (job.output_level, job.drop_tombstones, job.trivial_move),
-        (1, true, false)
+        (job.output_level, job.drop_tombstones, job.action),
+        (1, true, Action::Merge)
     );
 }
 
@@ -156,8 +164,8 @@ fn a_large_level_hands_its_cheapest_file_down() {
     let job = pick(&version(&files), &OPTIONS).unwrap();
     assert_eq!(shape(&job), [["1"], ["4"]]);
     assert_eq!(
-        (job.output_level, job.drop_tombstones, job.trivial_move),
-        (2, true, false)
+        (job.output_level, job.drop_tombstones, job.action),
+        (2, true, Action::Merge)
     );
 }
 
@@ -169,11 +177,140 @@ fn a_file_over_nothing_just_moves() {
     )
     .unwrap();
     assert_eq!(shape(&job), [["1"]]);
-    assert!(job.trivial_move);
+    assert_eq!(job.action, Action::Move);
     let small = pick(
         &version(&[(1, 0, 1, 500), (1, 2, 3, 20), (2, 0, 1, 900)]),
         &OPTIONS,
     )
     .unwrap();
-    assert!(!small.trivial_move, "small files would pile up");
+    assert_eq!(small.action, Action::Merge, "small files would pile up");
+}
+
+#[test]
+fn files_of_one_flush_are_one_run() {
+    let flushed_in_two = |n: usize| {
+        let mut files = Vec::new();
+        for _ in 0..n {
+            files.extend([(0, 0, 4, 10), (0, 5, 9, 10)]);
+        }
+        version(&files)
+    };
+    assert_eq!(l0_depth(&flushed_in_two(3).levels[0]), 3);
+    assert!(pick(&flushed_in_two(3), &OPTIONS).is_none());
+    let job = pick(&flushed_in_two(4), &OPTIONS).unwrap();
+    assert_eq!(
+        shape(&job),
+        [["0", "1"], ["2", "3"], ["4", "5"], ["6", "7"]]
+    );
+}
+
+/// A file that lies deeper than its neighbours in the list is merged with the run it belongs to, and nothing overtakes anything.
+#[test]
+fn runs_follow_from_what_overlaps_and_not_from_the_list() {
+    let files = version(&[
+        (0, 0, 1, 1),
+        (0, 5, 9, 1),
+        (0, 1, 2, 1),
+        (0, 2, 6, 1),
+        (0, 8, 9, 1),
+    ]);
+    assert_eq!(l0_depth(&files.levels[0]), 3);
+    let options = CompactionOptions {
+        l0_files_max: 3,
+        ..OPTIONS
+    };
+    let job = pick(&files, &options).unwrap();
+    assert_eq!(shape(&job), [vec!["0", "1"], vec!["2", "4"], vec!["3"]]);
+}
+
+#[test]
+fn what_is_ahead_of_a_checkpoint_is_left_alone() {
+    let files = version(&[(0, 0, 9, 1); 5]);
+    let around = Surroundings {
+        ahead: 2,
+        leisure: true,
+        ..Surroundings::default()
+    };
+    assert!(super::pick(&files, &OPTIONS, &around).is_none());
+    let around = Surroundings {
+        ahead: 1,
+        ..Surroundings::default()
+    };
+    let job = super::pick(&files, &OPTIONS, &around).unwrap();
+    assert_eq!(shape(&job), [["1"], ["2"], ["3"], ["4"]]);
+}
+
+#[test]
+fn newer_files_are_merged_beside_a_compaction_of_older_ones() {
+    let older = version(&[(0, 0, 9, 10); 4]);
+    let running = pick(&older, &OPTIONS).unwrap();
+    assert_eq!(running.output_level, 1);
+    let flushed = version(&[(0, 0, 9, 1); 3]).levels[0].clone();
+    let around = Surroundings {
+        running: vec![&running],
+        ..Surroundings::default()
+    };
+    let now = older.with_flushed(flushed, 0);
+    assert!(super::pick(&now, &OPTIONS, &around).is_none());
+    let one_more = version(&[(0, 0, 9, 1)]).levels[0].clone();
+    let now = now.with_flushed(one_more, 0);
+    let job = super::pick(&now, &OPTIONS, &around).unwrap();
+    assert_eq!((job.output_level, job.runs.len()), (0, 4));
+    assert!(!job.drop_tombstones, "older rows are on their way down");
+}
+
+#[test]
+fn two_compactions_never_meet_in_a_level() {
+    let tree = version(&[
+        (1, 0, 1, 300),
+        (1, 2, 3, 310),
+        (1, 4, 5, 320),
+        (2, 0, 2, 10),
+        (2, 4, 5, 10),
+    ]);
+    let first = pick(&tree, &OPTIONS).unwrap();
+    assert_eq!(shape(&first), [["2"], ["4"]]);
+    let around = Surroundings {
+        running: vec![&first],
+        ..Surroundings::default()
+    };
+    let second = super::pick(&tree, &OPTIONS, &around).unwrap();
+    // The first file of L1 overlaps what the second would have to merge with.
+    assert_eq!(shape(&second).concat()[1..], ["3"]);
+    let around = Surroundings {
+        running: vec![&first, &second],
+        ..Surroundings::default()
+    };
+    assert!(super::pick(&tree, &OPTIONS, &around).is_none());
+}
+
+#[test]
+fn with_dynamic_levels_a_small_tree_is_l0_and_the_deepest_level() {
+    let options = CompactionOptions {
+        dynamic_levels: true,
+        ..OPTIONS
+    };
+    let job = pick(&version(&[(0, 0, 9, 50); 4]), &options).unwrap();
+    assert_eq!((job.output_level, job.drop_tombstones), (6, true));
+    let mut files = vec![(0, 0, 9, 500); 4];
+    files.push((6, 0, 9, 5_000));
+    assert_eq!(pick(&version(&files), &options).unwrap().output_level, 4);
+}
+
+#[test]
+fn a_file_that_is_mostly_clipped_is_rewritten_when_there_is_leisure() {
+    let mut tree = version(&[(6, 0, 9, 500)]);
+    let file = tree.levels[6][0].file.clone();
+    let clipped = |start, end| VersionFile::new(file.clone(), 6, KeyGroupRange { start, end });
+    let around = Surroundings {
+        leisure: true,
+        ..Surroundings::default()
+    };
+    tree.levels[6] = vec![clipped(0, 5).unwrap()];
+    assert!(super::pick(&tree, &OPTIONS, &around).is_none());
+    tree.levels[6] = vec![clipped(6, 9).unwrap()];
+    let job = super::pick(&tree, &OPTIONS, &around).unwrap();
+    assert_eq!((job.output_level, job.reason), (6, Reason::Clip));
+    assert_eq!(job.action, Action::Merge);
+    assert!(pick(&tree, &OPTIONS).is_none());
 }
