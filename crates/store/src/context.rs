@@ -23,11 +23,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(env: Environment, options: StoreOptions) -> Arc<Self> {
-        let files = Files::new(
-            env.objects.clone(),
-            env.local_root.clone(),
-            options.read_io_parallelism,
-        );
+        let files = Files::new(&env, &options);
         Arc::new(Self {
             files,
             env,

@@ -57,25 +57,6 @@ impl Error {
             source: None,
         }
     }
-
-    /// An answer of the object store about `path` while doing `what` ("read", "write").
-    pub(crate) fn object(what: &str, path: &str, source: object_store::Error) -> Self {
-        let (kind, message) = match &source {
-            object_store::Error::NotFound { .. } => (
-                ErrorKind::Missing,
-                format!("could not {what} {path}: the object store has no such object"),
-            ),
-            _ => (
-                ErrorKind::Retry,
-                format!("could not {what} {path}: the object store failed"),
-            ),
-        };
-        Self {
-            kind,
-            message,
-            source: Some(Arc::new(source)),
-        }
-    }
 }
 
 /// Shorthand for results of this crate.

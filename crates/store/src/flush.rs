@@ -107,6 +107,7 @@ mod tests {
     fn of_one_key_the_newest_row_counts_and_tombstones_stay() {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
+            .enable_time()
             .build()
             .unwrap();
         let env = Environment::new(

@@ -132,8 +132,9 @@ pub use checkpoint::{Checkpoint, FileRef};
 pub use error::{Error, ErrorKind};
 pub use executor::{Executor, Job};
 pub use fold::{Fold, Folds};
+pub use io::{Hedge, IoOptions, IoStats, Prices};
 pub use options::{
-    Clock, Environment, KeyGroupRange, KeyPart, Merge, StoreOptions, StoreStats, TableId,
+    Clock, Environment, KeyGroupRange, KeyPart, Merge, Random, StoreOptions, StoreStats, TableId,
     TableOptions,
 };
 pub use pool::{BackgroundPool, BackgroundThreads};

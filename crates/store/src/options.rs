@@ -6,11 +6,14 @@ mod codec;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::ObjectStore;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::executor::Executor;
 use crate::fold::Folds;
+use crate::io::{IoOptions, IoStats};
 use crate::{BackgroundPool, BackgroundThreads, BlockCache, RateLimiter};
 
 /// Names one table (one state of one operator) inside a store.
@@ -113,6 +116,8 @@ pub struct StoreOptions {
     /// Threads that may wait for the local disk on behalf of reads at the same time; 3. A fetch takes one, and more of
     /// them while they are free and it has enough to read.
     pub read_io_parallelism: usize,
+    /// Patience with the object store.
+    pub io: IoOptions,
 }
 
 impl Default for StoreOptions {
@@ -127,6 +132,7 @@ impl Default for StoreOptions {
             periodic_compaction_ms: Some(30 * 24 * 3_600_000),
             filter_bits_per_key: 10,
             read_io_parallelism: 3,
+            io: IoOptions::default(),
         }
     }
 }
@@ -160,7 +166,12 @@ pub struct Environment {
     pub clock: Clock,
     /// What tables with [`Merge::Fold`] name.
     pub folds: Folds,
+    /// Chance, which spreads the pauses before failed requests are made again. Follows from `file_prefix` unless it is set.
+    pub random: Random,
 }
+
+/// Any number, each time another.
+pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Milliseconds since the Unix epoch, from whoever owns the clock.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -174,7 +185,9 @@ impl Environment {
         block_cache: Arc<BlockCache>,
         file_prefix: impl Into<String>,
     ) -> Self {
+        let file_prefix = file_prefix.into();
         Self {
+            random: spread(xxh3_64(file_prefix.as_bytes())),
             objects,
             local_root: None,
             directory,
@@ -182,12 +195,24 @@ impl Environment {
             runtime,
             block_cache,
             compaction_rate: RateLimiter::unlimited(),
-            file_prefix: file_prefix.into(),
+            file_prefix,
             waker: Arc::new(|| {}),
             clock: Arc::new(|| 0),
             folds: Folds::default(),
         }
     }
+}
+
+/// Numbers that look random and follow from a seed (SplitMix64).
+fn spread(seed: u64) -> Random {
+    let state = AtomicU64::new(seed);
+    Arc::new(move || {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut mixed = state.fetch_add(STEP, Ordering::Relaxed);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
 }
 
 /// What a store has done and holds, for metrics.
@@ -227,4 +252,6 @@ pub struct StoreStats {
     pub block_cache_misses: u64,
     /// Reads and scans that memory could not answer.
     pub cold_reads: u64,
+    /// Requests and bytes, and what they cost.
+    pub io: IoStats,
 }

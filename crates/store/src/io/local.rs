@@ -4,11 +4,13 @@
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
 
 use super::handles::{HandleId, Handles, read_at};
+use super::meter::Meter;
 use crate::error::{Error, ErrorKind, Result};
 
 const HANDLES_MAX: usize = 512;
@@ -16,12 +18,14 @@ const HANDLES_MAX: usize = 512;
 pub(crate) struct LocalFiles {
     root: PathBuf,
     handles: Handles,
+    meter: Arc<Meter>,
 }
 
 impl LocalFiles {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf, meter: Arc<Meter>) -> Self {
         Self {
             root,
+            meter,
             handles: Handles::new(HANDLES_MAX),
         }
     }
@@ -35,7 +39,10 @@ impl LocalFiles {
             read_at(&file, range.start, length)
         };
         match read() {
-            Ok(bytes) => Ok(bytes.into()),
+            Ok(bytes) => {
+                self.meter.local_read(length);
+                Ok(bytes.into())
+            }
             Err(error) => {
                 self.handles.forget(id);
                 Err(failed(path, &range, error))
@@ -59,7 +66,7 @@ fn failed(path: &Path, range: &Range<u64>, error: io::Error) -> Error {
         io::ErrorKind::NotFound => Error {
             kind: ErrorKind::Missing,
             message: format!("could not read {path}: there is no such file"),
-            source: Some(std::sync::Arc::new(error)),
+            source: Some(Arc::new(error)),
         },
         io::ErrorKind::UnexpectedEof => Error::corrupt(format!(
             "{path} is damaged: it ends before byte {}, which was asked for",
@@ -68,7 +75,7 @@ fn failed(path: &Path, range: &Range<u64>, error: io::Error) -> Error {
         _ => Error {
             kind: ErrorKind::Retry,
             message: format!("could not read {path}: {error}"),
-            source: Some(std::sync::Arc::new(error)),
+            source: Some(Arc::new(error)),
         },
     }
 }
@@ -84,7 +91,7 @@ mod tests {
     async fn finds_what_the_object_store_wrote_and_says_what_is_wrong() {
         let dir = tempfile::tempdir().unwrap();
         let objects = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
-        let local = LocalFiles::new(dir.path().into());
+        let local = LocalFiles::new(dir.path().into(), Arc::default());
         for (id, name) in ["a/b.sst", "a b/c+d/%25 e/ä.sst", "job#1/x"]
             .into_iter()
             .enumerate()

@@ -1,33 +1,40 @@
 //! Every byte of a file that comes in or goes out passes here.
 //!
 //! [`Files`] decides where a read is answered: from a local directory when the files of the store are local files, and
-//! otherwise from the object store. It bounds the requests that are under way and the threads that read from disk.
+//! otherwise from the object store ([`remote`]), with the patience that [`IoOptions`] say. It bounds the requests that are
+//! under way and the threads that read from disk, and counts what it does.
 //!
 //! What always holds: an answer has exactly the bytes that were asked for, or it is an error. Whether they are the right
-//! bytes is for the caller to check. What can go wrong: a file that is not there is `Missing`, everything else is `Retry`
-//! and may pass.
+//! bytes is for the caller to check. What can go wrong: a file that is not there is `Missing`, refused access is `Usage`,
+//! everything else is `Retry` and was tried a few times.
 mod flight;
 mod handles;
 mod local;
+mod meter;
+mod policy;
+mod remote;
+mod upload;
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{Error, Result};
-use local::LocalFiles;
-
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Environment, StoreOptions};
 use flight::Flights;
+use local::LocalFiles;
+use meter::Meter;
+use remote::Remote;
+
+pub use meter::IoStats;
+pub use policy::{Hedge, IoOptions, Prices};
+
 pub(crate) use flight::{Arrived, Waiting, arrival};
 pub(crate) use handles::HandleId;
-
-/// Requests to the object store under way at once.
-const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+pub(crate) use upload::{PART_BYTES, Part, QUEUE_PARTS};
 
 /// Why bytes are read, which decides on which thread that may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,31 +47,38 @@ pub(crate) enum ReadClass {
 
 /// The files of a store, wherever they are.
 pub(crate) struct Files {
-    objects: Arc<dyn ObjectStore>,
+    remote: Remote,
     local: Option<Arc<LocalFiles>>,
-    in_flight: Semaphore,
     read_threads: Arc<Semaphore>,
+    meter: Arc<Meter>,
+    prices: Prices,
     pub(crate) flights: Flights,
 }
 
 impl Files {
-    pub(crate) fn new(
-        objects: Arc<dyn ObjectStore>,
-        local_root: Option<PathBuf>,
-        read_io_parallelism: usize,
-    ) -> Self {
+    pub(crate) fn new(env: &Environment, options: &StoreOptions) -> Self {
+        let meter = Arc::new(Meter::default());
+        let local = env.local_root.clone();
+        let local = local.map(|root| Arc::new(LocalFiles::new(root, meter.clone())));
         Self {
-            objects,
-            local: local_root.map(|root| Arc::new(LocalFiles::new(root))),
-            in_flight: Semaphore::new(REQUESTS_IN_FLIGHT_MAX),
-            read_threads: Arc::new(Semaphore::new(read_io_parallelism.max(1))),
+            remote: Remote::new(
+                env.objects.clone(),
+                options.io.clone(),
+                env.random.clone(),
+                !env.executor.skips_pauses(),
+                meter.clone(),
+            ),
+            local,
+            read_threads: Arc::new(Semaphore::new(options.read_io_parallelism.max(1))),
+            meter,
+            prices: options.io.prices,
             flights: Flights::default(),
         }
     }
 
-    /// The object store beneath, for uploads.
-    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
-        &self.objects
+    /// What was asked of the object store and of the local disk.
+    pub(crate) fn stats(&self) -> IoStats {
+        self.meter.stats(&self.prices)
     }
 
     /// Whether every read is answered by the local disk, so that a fetch had better run on a read thread as a whole.
@@ -93,35 +107,16 @@ impl Files {
         class: ReadClass,
     ) -> Result<Bytes> {
         let Some(local) = &self.local else {
-            return self.read_remote(path, range).await;
+            return self.remote.get(path, range).await;
         };
         if class == ReadClass::Fetch {
-            return local.read(path, id, range);
+            return read_local(local, path, id, range);
         }
         let (local, path) = (local.clone(), path.clone());
-        match tokio::task::spawn_blocking(move || local.read(&path, id, range)).await {
+        match tokio::task::spawn_blocking(move || read_local(&local, &path, id, range)).await {
             Ok(answer) => answer,
             Err(error) => Err(Error::retry(format!("a read was stopped: {error}"))),
         }
-    }
-
-    async fn read_remote(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
-        // The semaphore is never closed.
-        let _permit = self.in_flight.acquire().await.ok();
-        let bytes = self
-            .objects
-            .get_range(path, range.clone())
-            .await
-            .map_err(|error| Error::object("read", path.as_ref(), error))?;
-        if bytes.len() as u64 != range.end.saturating_sub(range.start) {
-            return Err(Error::corrupt(format!(
-                "{path} is damaged: bytes {}..{} were asked for, but {} came",
-                range.start,
-                range.end,
-                bytes.len()
-            )));
-        }
-        Ok(bytes)
     }
 
     /// Forgets what is open of a file that will not be read again.
@@ -133,10 +128,16 @@ impl Files {
 
     /// Deletes a file; that there is none is as good.
     pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
-        let _permit = self.in_flight.acquire().await.ok();
-        match self.objects.delete(path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Error::object("delete", path.as_ref(), error)),
+        self.remote.delete(path).await
+    }
+}
+
+fn read_local(local: &LocalFiles, path: &Path, id: HandleId, range: Range<u64>) -> Result<Bytes> {
+    match local.read(path, id, range.clone()) {
+        Err(error) if error.kind == ErrorKind::Retry => {
+            tracing::warn!(%error, "reading again");
+            local.read(path, id, range)
         }
+        answer => answer,
     }
 }

@@ -8,5 +8,4 @@ pub(crate) mod filter;
 pub(crate) mod footer;
 pub(crate) mod index;
 pub(crate) mod reader;
-pub(crate) mod upload;
 pub(crate) mod writer;

@@ -1,10 +1,9 @@
 //! Loads parts of a file.
 //!
-//! Every part is checked before it is handed on. A request that fails, or whose answer fails its check, is asked again
-//! a few times: networks flip bits and cut bodies. What still fails then is reported.
+//! Every part is checked before it is handed on. An answer that fails its check is asked for again: networks flip bits and
+//! cut bodies. What still fails then is reported.
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,10 +13,8 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::ReadClass;
 
-/// Failed requests, and answers that did not pass their check, after which a read is given up.
-const FAILURES_MAX: u32 = 3;
+/// Answers that did not pass their check, after which a read is given up.
 const DAMAGES_MAX: u32 = 1;
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
 
 /// Loads index and filter and keeps them in memory.
 pub(crate) async fn load_meta(
@@ -75,22 +72,11 @@ async fn read_checked<T>(
     class: ReadClass,
     check: impl Fn(Bytes) -> Result<T>,
 ) -> Result<T> {
-    let mut pause = PAUSE_FIRST;
-    let mut failures = 0;
     let mut damages = 0;
     loop {
-        let bytes = context
-            .files
-            .read(file.path(), file.id().0, range.clone(), class)
-            .await;
-        let answer = bytes.and_then(&check);
-        match answer {
-            Err(error) if error.kind == ErrorKind::Retry && failures < FAILURES_MAX => {
-                tracing::debug!(%error, "reading again after a pause");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-                failures += 1;
-            }
+        let files = &context.files;
+        let bytes = files.read(file.path(), file.id().0, range.clone(), class);
+        match bytes.await.and_then(&check) {
             // If the bytes were damaged on their way, they will come whole the next time.
             Err(error) if error.kind == ErrorKind::Corrupt && damages < DAMAGES_MAX => {
                 tracing::warn!(%error, "reading again");

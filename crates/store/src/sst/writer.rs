@@ -13,11 +13,11 @@ use xxhash_rust::xxh3::Xxh3;
 use super::block::{BlockBuilder, DataBlock, seal};
 use super::file::{FileMeta, SstFile, delete};
 use super::footer::Footer;
-use super::upload::{PART_BYTES, Part, QUEUE_PARTS, upload};
 use super::{filter, index};
 use crate::FileRef;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::io::{PART_BYTES, Part, QUEUE_PARTS};
 use crate::key;
 use crate::options::KeyGroupRange;
 use crate::row::RowRef;
@@ -78,7 +78,7 @@ impl SstWriter {
         let (parts, queue) = mpsc::channel(QUEUE_PARTS);
         let uploaded = context.env.runtime.spawn({
             let (context, path) = (context.clone(), path.clone());
-            async move { upload(&context.files, &path, queue).await }
+            async move { context.files.upload(&path, queue).await }
         });
         Self {
             context: context.clone(),

@@ -213,7 +213,7 @@ fn a_flush_survives_errors_that_pass_and_reports_those_that_do_not() {
     assert_eq!(restored.get(POINTS, 0, b"k").as_deref(), Some(&b"v"[..]));
 
     worker.put(POINTS, 0, b"k", b"w");
-    for _ in 0..10 {
+    for _ in 0..100 {
         world.objects.fail_next(RequestKind::Put, Fault::Throttled);
     }
     worker.start_checkpoint();

@@ -1,0 +1,83 @@
+//! Carries the bytes of a new file to the object store while they are being made.
+//!
+//! The producer runs on a blocking thread and sends parts of equal size through a short queue. A file of one part is
+//! put at once; longer ones are multipart uploads, a few parts at a time. Without [`Part::End`] nothing becomes visible.
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use object_store::MultipartUpload;
+use object_store::path::Path;
+use tokio::sync::mpsc;
+
+use super::Files;
+use super::remote::Remote;
+use crate::error::{Error, Result};
+
+/// Bytes of every part but the last.
+pub(crate) const PART_BYTES: usize = 8 << 20;
+/// Parts that wait for the uploader.
+pub(crate) const QUEUE_PARTS: usize = 2;
+const PARTS_IN_FLIGHT_MAX: usize = 4;
+
+pub(crate) enum Part {
+    Data(Bytes),
+    End,
+}
+
+impl Files {
+    /// Uploads what comes through `parts`; done when the object is durable.
+    pub(crate) async fn upload(&self, path: &Path, mut parts: mpsc::Receiver<Part>) -> Result<()> {
+        let Some(Part::Data(first)) = parts.recv().await else {
+            return Err(abandoned(path));
+        };
+        let second = match parts.recv().await {
+            Some(Part::End) => return self.remote.put(path, first).await,
+            Some(Part::Data(second)) => second,
+            None => return Err(abandoned(path)),
+        };
+        let mut upload = self.remote.start_upload(path).await?;
+        let first = [first, second];
+        let result = send_parts(&self.remote, upload.as_mut(), path, first, &mut parts).await;
+        if result.is_err() {
+            self.remote.abort_upload(path, upload.as_mut()).await;
+        }
+        result
+    }
+}
+
+async fn send_parts(
+    remote: &Remote,
+    upload: &mut dyn MultipartUpload,
+    path: &Path,
+    first: [Bytes; 2],
+    parts: &mut mpsc::Receiver<Part>,
+) -> Result<()> {
+    let mut size = 0;
+    let mut start = |part: Bytes| {
+        let bytes = part.len() as u64;
+        size += bytes;
+        remote.send_part(path, bytes, upload.put_part(part.into()))
+    };
+    let mut in_flight: FuturesUnordered<_> = first.into_iter().map(&mut start).collect();
+    loop {
+        while in_flight.len() >= PARTS_IN_FLIGHT_MAX {
+            if let Some(done) = in_flight.next().await {
+                done?;
+            }
+        }
+        match parts.recv().await {
+            Some(Part::Data(part)) => in_flight.push(start(part)),
+            Some(Part::End) => break,
+            None => return Err(abandoned(path)),
+        }
+    }
+    while let Some(done) = in_flight.next().await {
+        done?;
+    }
+    remote.complete_upload(path, size, upload).await
+}
+
+fn abandoned(path: &Path) -> Error {
+    Error::retry(format!(
+        "the upload of {path} was given up, because its writer stopped"
+    ))
+}
