@@ -47,6 +47,24 @@ impl Location {
         }
     }
 
+    /// A URI of the whole store, without the path below it. Two locations with the same root are in one store, where full paths
+    /// mean the same.
+    pub fn root(&self) -> String {
+        match self {
+            Self::Directory(directory) => directory.display().to_string(),
+            Self::Memory { name, .. } => format!("memory://{name}"),
+            Self::S3 { bucket, .. } => format!("s3://{bucket}"),
+        }
+    }
+
+    /// The local directory that the store is.
+    pub fn local_directory(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Directory(directory) => Some(directory),
+            Self::Memory { .. } | Self::S3 { .. } => None,
+        }
+    }
+
     fn file_uri(uri: &str) -> Result<Self, Error> {
         let wrong = |why: &str| usage(format!("`{uri}` is not a local directory: {why}"));
         let url = Url::parse(uri).map_err(|e| wrong(&e.to_string()))?;
@@ -166,6 +184,20 @@ mod tests {
             ),
         ] {
             assert_eq!(Location::parse(uri).unwrap(), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn roots_open_the_same_store_without_the_path() {
+        for (uri, root) in [
+            ("/tmp/a", "/tmp/a"),
+            ("file:///tmp/a", "/tmp/a"),
+            ("s3a://bucket/a/b", "s3://bucket"),
+            ("memory://x/y", "memory://x"),
+        ] {
+            let root_of = |uri: &str| Location::parse(uri).unwrap().root();
+            assert_eq!(root_of(uri), root);
+            assert_eq!(root_of(root), root, "a root is its own root");
         }
     }
 

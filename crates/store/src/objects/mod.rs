@@ -13,6 +13,7 @@ mod error;
 mod local;
 mod location;
 mod memory;
+mod mounted;
 mod probe;
 mod s3;
 
@@ -26,6 +27,7 @@ use crate::Error;
 use location::Location;
 
 pub use error::request_error;
+pub use mounted::{Mount, Mounted};
 pub use probe::{ALLOW_UNSAFE_COMMITS, CreateIfAbsent, create_if_absent, probe_create_if_absent};
 
 /// Opens the store that `uri` names and says below which path of it everything is to lie.
@@ -63,6 +65,14 @@ pub fn open_with_environment(
         Location::Memory { name, base } => Ok((memory::open(&name), base)),
         Location::S3 { bucket, base } => Ok((s3::open(&bucket, settings, environment)?, base)),
     }
+}
+
+/// The store that a URI names, without the path below it, and the directory that it is, if it is a local one. Two URIs with the
+/// same root are in one store, where full paths mean the same.
+pub fn root_of(uri: &str) -> Result<(String, Option<std::path::PathBuf>), Error> {
+    let location = Location::parse(uri)?;
+    let directory = location.local_directory().map(std::path::Path::to_owned);
+    Ok((location.root(), directory))
 }
 
 #[cfg(test)]
