@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::options::{self, Retention};
 use super::{ConfigError, Configuration};
-use crate::job::{JobCounters, JobObserver, JobOptions};
+use crate::job::{JobCounters, JobObserver, JobOptions, RestoreFrom};
 
 /// What a job needs beside its configuration; given by the front door.
 #[derive(Clone)]
@@ -70,6 +70,11 @@ impl Configuration {
             async_state: self.get(&options::ASYNC_STATE),
             async_in_flight_max: self.get(&options::ASYNC_TOTAL_BUFFER),
             resume: surroundings.resume,
+            restore: self.get(&options::RESTORE_PATH).map(|uri| RestoreFrom {
+                uri,
+                mode: self.get(&options::CLAIM_MODE),
+            }),
+            primary_dir: None,
             allow_unsafe_commits: self.get(&options::ALLOW_UNSAFE_COMMITS),
             block_cache_bytes: self.get(&options::BLOCK_CACHE).0,
             retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,

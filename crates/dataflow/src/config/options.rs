@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use aquifer_state::BackendKind;
+use aquifer_state::checkpoint::ClaimMode;
 
 use super::ConfigOption;
 use super::option::AnyOption;
@@ -54,6 +55,10 @@ options! {
         "How many completed checkpoints are kept.";
     RETENTION: Retention = "execution.checkpointing.externalized-checkpoint-retention", Retention::None, retention,
         "Whether the last checkpoint of a finished job is kept (RETAIN_ON_CANCELLATION).";
+    RESTORE_PATH: Option<String> = "execution.state-recovery.path" | "execution.savepoint.path", None, some_text,
+        "A checkpoint of another run to begin with (a chk-… or run-… directory, or a job's); not used when --resume finds a checkpoint of the job itself.";
+    CLAIM_MODE: ClaimMode = "execution.state-recovery.claim-mode" | "execution.savepoint-restore-mode", ClaimMode::NoClaim, claim_mode,
+        "NO_CLAIM: that checkpoint stays its owner's, and the first checkpoint stands alone; CLAIM: its files are used and deleted when they are no longer needed.";
     ALLOW_UNSAFE_COMMITS: bool = "execution.checkpointing.allow-unsafe-commits", false, value::boolean,
         "Ours: accept an object store that ignores create-if-absent; two writers could then both commit.";
     STATE_BACKEND: BackendKind = "state.backend.type" | "state.backend", BackendKind::Forst, state_backend,
@@ -167,6 +172,15 @@ fn retention(text: &str) -> Result<Retention, String> {
             "NO_EXTERNALIZED_CHECKPOINTS, DELETE_ON_CANCELLATION or RETAIN_ON_CANCELLATION"
                 .to_owned(),
         ),
+    }
+}
+
+fn claim_mode(text: &str) -> Result<ClaimMode, String> {
+    match enumerated(text).as_str() {
+        "no_claim" => Ok(ClaimMode::NoClaim),
+        "claim" => Ok(ClaimMode::Claim),
+        "legacy" => Err("NO_CLAIM or CLAIM (LEGACY was removed from Flink 2.0)".to_owned()),
+        _ => Err("NO_CLAIM or CLAIM".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@ fn coordinator(workers: u16, interval_ms: Option<u64>) -> Coordinator {
         finished: false,
         tables: Vec::new(),
         keyed: Vec::new(),
+        origin: Default::default(),
         operators: Vec::new(),
     };
     Coordinator::new(

@@ -11,7 +11,7 @@ mod reporter;
 mod storage;
 
 pub(crate) use coordinator::{Schedule, files, state_bytes};
-pub(crate) use storage::StorageTask;
+pub(crate) use storage::{Custody, StorageTask};
 
 use std::cell::RefCell;
 use std::rc::Rc;

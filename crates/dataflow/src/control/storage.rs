@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use aquifer_state::StateError;
 use aquifer_state::checkpoint::{
-    CheckpointMetadata, CheckpointStorage, CommitOutcome, FileOwnership,
+    CheckpointMetadata, CheckpointStorage, CommitOutcome, FileOwnership, Placement,
 };
+use object_store::path::Path;
 use parking_lot::Mutex;
 
 use super::coordinator::Completed;
@@ -14,6 +16,59 @@ use crate::job::JobObserver;
 
 type Outcomes = Vec<(u64, Result<CommitOutcome, String>)>;
 type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// The files of a run, wherever they lie.
+pub(crate) struct Custody {
+    /// What checkpoints name.
+    named: FileOwnership,
+    /// What workers keep in a primary directory elsewhere: needed as long as a worker names it.
+    primary: Option<(Path, FileOwnership)>,
+    /// The `_metadata` of the foreign checkpoint that the run has claimed, until it is marked as discarded.
+    claimed: Option<String>,
+    /// The checkpoint that was written last, and the files that it names, which may be copies of those that the workers name.
+    written: Option<(u64, Vec<String>)>,
+}
+
+impl Custody {
+    /// `named` knows the checkpoints that exist.
+    pub fn new(named: FileOwnership, primary: Option<Path>, claimed: Option<String>) -> Self {
+        Self {
+            named,
+            primary: primary.map(|directory| (directory, FileOwnership::new(1))),
+            claimed,
+            written: None,
+        }
+    }
+
+    /// What may go now that a checkpoint is complete.
+    fn complete(&mut self, completed: &Completed) -> Gone {
+        let id = completed.checkpoint_id;
+        let written = self.written.take().filter(|(written, _)| *written == id);
+        let named = written.map_or_else(|| completed.files.clone(), |(_, files)| files);
+        let (checkpoints, files) = self.named.complete(id, named);
+        let primary = self.primary.as_mut().map(|(directory, live)| {
+            let here = |file: &&String| Path::from(file.as_str()).prefix_matches(directory);
+            let files = completed.files.iter().filter(here).cloned().collect();
+            (directory.clone(), live.complete(id, files).1)
+        });
+        Gone {
+            checkpoints,
+            files,
+            primary: primary.filter(|(_, files)| !files.is_empty()),
+            claimed: self.claimed.take(),
+        }
+    }
+}
+
+/// What nobody needs any more.
+struct Gone {
+    /// Oldest first; to be discarded before the files are deleted.
+    checkpoints: Vec<u64>,
+    files: Vec<String>,
+    primary: Option<(Path, Vec<String>)>,
+    /// To be marked before the files are deleted.
+    claimed: Option<String>,
+}
 
 /// Writes and deletes for the coordinator.
 pub(crate) struct StorageTask {
@@ -23,20 +78,22 @@ pub(crate) struct StorageTask {
     observer: Arc<dyn JobObserver>,
     outcomes: Mutex<Outcomes>,
     wake: Mutex<Option<Wake>>,
-    ownership: Mutex<FileOwnership>,
+    custody: Mutex<Custody>,
+    /// Taken out while a checkpoint is written; one is at a time.
+    placement: Mutex<Placement>,
     /// How many were completed in this attempt, and the newest.
     completed: Mutex<(u64, Option<Completed>)>,
     deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl StorageTask {
-    /// For attempt number `attempt`; `ownership` knows the checkpoints that exist.
+    /// For attempt number `attempt`.
     pub fn new(
         storage: CheckpointStorage,
         attempt: u64,
         runtime: tokio::runtime::Handle,
         observer: Arc<dyn JobObserver>,
-        ownership: FileOwnership,
+        custody: Custody,
     ) -> Arc<Self> {
         Arc::new(Self {
             storage,
@@ -45,7 +102,8 @@ impl StorageTask {
             observer,
             outcomes: Mutex::default(),
             wake: Mutex::default(),
-            ownership: Mutex::new(ownership),
+            custody: Mutex::new(custody),
+            placement: Mutex::default(),
             completed: Mutex::default(),
             deletions: Mutex::default(),
         })
@@ -56,20 +114,39 @@ impl StorageTask {
         *self.wake.lock() = Some(wake);
     }
 
-    /// Starts writing a checkpoint's metadata.
-    pub fn write(self: &Arc<Self>, metadata: Box<CheckpointMetadata>) {
+    /// Starts writing a checkpoint's metadata, once all its files lie where checkpoints keep them.
+    pub fn write(self: &Arc<Self>, mut metadata: Box<CheckpointMetadata>) {
         let task = Arc::clone(self);
         self.runtime.spawn(async move {
-            let outcome = task
-                .storage
-                .commit(&metadata)
-                .await
-                .map_err(|error| error.to_string());
+            let mut placement = std::mem::take(&mut *task.placement.lock());
+            let outcome = task.place_and_commit(&mut metadata, &mut placement).await;
+            *task.placement.lock() = placement;
+            let outcome = outcome.map_err(|error| error.to_string());
             task.outcomes.lock().push((metadata.checkpoint_id, outcome));
             if let Some(wake) = task.wake.lock().as_ref() {
                 wake();
             }
         });
+    }
+
+    async fn place_and_commit(
+        &self,
+        metadata: &mut CheckpointMetadata,
+        placement: &mut Placement,
+    ) -> Result<CommitOutcome, StateError> {
+        let copies = self.storage.place(metadata, placement).await?;
+        let outcome = self.storage.commit(metadata).await?;
+        let mut custody = self.custody.lock();
+        custody.written = Some((metadata.checkpoint_id, metadata.files()));
+        if outcome == CommitOutcome::Committed
+            && let Some(mounted) = &self.storage.mounted
+        {
+            // Workers go on with their own files, but let go of those that belong to others.
+            let primary = custody.primary.as_ref().map(|(directory, _)| directory);
+            let foreign = |from: &Path| primary.is_none_or(|dir| !from.prefix_matches(dir));
+            mounted.moved(copies.into_iter().filter(|(from, _)| foreign(from)));
+        }
+        Ok(outcome)
     }
 
     /// What has been written since the last call.
@@ -84,28 +161,20 @@ impl StorageTask {
             completed.duration_ms,
             completed.state_bytes,
         );
-        let (discarded, files) = self
-            .ownership
-            .lock()
-            .complete(completed.checkpoint_id, completed.files.clone());
+        let gone = self.custody.lock().complete(&completed);
         let first = {
             let mut newest = self.completed.lock();
             *newest = (newest.0 + 1, Some(completed));
             newest.0 == 1
         };
-        if discarded.is_empty() && files.is_empty() && !first {
+        let nothing_goes =
+            gone.checkpoints.is_empty() && gone.files.is_empty() && gone.primary.is_none();
+        if nothing_goes && !first {
             return;
         }
         let task = Arc::clone(self);
         let deletion = self.runtime.spawn(async move {
-            for checkpoint_id in discarded {
-                if let Err(error) = task.storage.discard(checkpoint_id).await {
-                    task.observer.note(&format!("checkpoint {checkpoint_id} is no longer needed but was not removed: {error}"));
-                }
-            }
-            if let Err(error) = task.storage.delete_files(&files).await {
-                task.observer.note(&format!("some state files are no longer needed but were not removed: {error}"));
-            }
+            task.remove(gone).await;
             if first {
                 task.sweep().await;
             }
@@ -115,10 +184,48 @@ impl StorageTask {
         deletions.push(deletion);
     }
 
+    async fn remove(&self, gone: Gone) {
+        if let Some(claimed) = gone.claimed
+            && let Err(error) = self.storage.discard_claimed(&claimed).await
+        {
+            self.observer.note(&format!(
+                "`{claimed}` was claimed but could not be marked as discarded: {error}"
+            ));
+        }
+        for checkpoint_id in gone.checkpoints {
+            if let Err(error) = self.storage.discard(checkpoint_id).await {
+                self.observer.note(&format!(
+                    "checkpoint {checkpoint_id} is no longer needed but was not removed: {error}"
+                ));
+            }
+        }
+        let mut deleted = self.storage.delete_files(&gone.files).await;
+        if let Some((directory, files)) = gone.primary {
+            let too = self.storage.delete_primary_files(&directory, &files).await;
+            deleted = deleted.and(too);
+        }
+        if let Err(error) = deleted {
+            self.observer.note(&format!(
+                "some state files are no longer needed but were not removed: {error}"
+            ));
+        }
+    }
+
     /// Removes what earlier attempts left behind. Done once the attempt's first checkpoint is complete: by then every older attempt is
     /// fenced, and the job did not have to wait for it.
     async fn sweep(&self) {
-        match self.storage.sweep_orphans(self.attempt).await {
+        let primary = self
+            .custody
+            .lock()
+            .primary
+            .as_ref()
+            .map(|(at, _)| at.clone());
+        let mut swept = self.storage.sweep_orphans(self.attempt).await;
+        if let Some(primary) = primary {
+            let there = self.storage.sweep_primary(&primary, self.attempt).await;
+            swept = swept.and_then(|here| Ok(here + there?));
+        }
+        match swept {
             Ok(swept) => tracing::debug!(swept, "removed state files that no checkpoint names"),
             Err(error) => self.observer.note(&format!(
                 "state files that earlier attempts left were not removed: {error}"

@@ -3,22 +3,24 @@
 //! Everything that can go wrong ends the attempt on every worker and comes back as one [`JobError`]; what the newest complete
 //! checkpoint holds is never touched by a failure.
 
+mod begin;
 mod options;
 mod run_id;
 mod workers;
 
-pub use options::{JobCounters, JobObserver, JobOptions, JobReport};
+pub use options::{JobCounters, JobObserver, JobOptions, JobReport, RestoreFrom};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, FileOwnership};
+use aquifer_state::checkpoint::CheckpointMetadata;
 use aquifer_state::key_group;
 
 use crate::JobError;
-use crate::control::{StorageTask, files, state_bytes};
+use crate::control::{Custody, StorageTask, state_bytes};
 use crate::graph::Env;
 use crate::worker::Attempt;
+use begin::Begin;
 use workers::Workers;
 
 /// Builds the graph of a job on one worker.
@@ -48,59 +50,7 @@ pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
     Ok(report)
 }
 
-/// Where an attempt begins.
-struct Begin {
-    storage: CheckpointStorage,
-    run_id: String,
-    attempt: u64,
-    restored: Option<CheckpointMetadata>,
-    ownership: FileOwnership,
-}
-
 impl Begin {
-    async fn new(options: &JobOptions) -> Result<Self, JobError> {
-        let (objects, base) =
-            aquifer_store::objects::open(&options.checkpoint_dir, &options.object_store)?;
-        let allow_unsafe = options.allow_unsafe_commits;
-        let found = match options.resume {
-            true => {
-                CheckpointStorage::find_run(
-                    Arc::clone(&objects),
-                    &base,
-                    &options.name,
-                    allow_unsafe,
-                )
-                .await?
-            }
-            false => None,
-        };
-        if options.resume && found.is_none() {
-            options.observer.note(&format!(
-                "there is no earlier run of job '{}' in {}: it starts from the beginning",
-                options.name, options.checkpoint_dir
-            ));
-        }
-        let storage = match found {
-            Some(storage) => storage,
-            None => {
-                CheckpointStorage::create_run(objects, &base, &options.name, allow_unsafe).await?
-            }
-        };
-        let run_id = run_id::of(&storage, &options.checkpoint_dir, (options.now_ms)()).await?;
-        let (attempt, restored) = storage.begin_attempt().await?;
-        let mut ownership = FileOwnership::new(options.num_retained.max(1));
-        for id in storage.completed().await? {
-            ownership.restore(id, files(&storage.read(id).await?));
-        }
-        Ok(Self {
-            storage,
-            run_id,
-            attempt,
-            restored,
-            ownership,
-        })
-    }
-
     fn run(
         self,
         options: &JobOptions,
@@ -113,6 +63,8 @@ impl Begin {
             attempt,
             restored,
             ownership,
+            primary,
+            foreign,
         } = self;
         let max_parallelism = max_parallelism(options, restored.as_ref())?;
         if let Some(restored) = &restored {
@@ -123,15 +75,10 @@ impl Begin {
             if restored.finished && nothing_left {
                 return Ok(already_finished(restored));
             }
-            if restored.plan != options.plan {
-                return Err(JobError::usage(format!(
-                    "job '{}' cannot go on from checkpoint {}: the checkpoint is of another job graph\n  then: {}\n  now:  {}",
-                    options.name, restored.checkpoint_id, restored.plan, options.plan
-                )));
-            }
+            begin::check_plan(options, restored, restored.checkpoint_id)?;
             if !restored.finished {
                 options.observer.restored(
-                    restored.checkpoint_id,
+                    foreign.unwrap_or(restored.checkpoint_id),
                     restored.parallelism,
                     options.parallelism,
                 );
@@ -142,12 +89,13 @@ impl Begin {
                 .note("no checkpoint was complete yet: the job starts from the beginning");
         }
 
+        let claimed = restored.as_ref().and_then(|r| r.origin.claimed.clone());
         let storage_task = StorageTask::new(
             storage.clone(),
             attempt,
             handle.clone(),
             Arc::clone(&options.observer),
-            ownership,
+            Custody::new(ownership, primary.clone(), claimed),
         );
         let operators = restored
             .as_ref()
@@ -163,6 +111,7 @@ impl Begin {
             attempt_number: attempt,
             max_parallelism,
             restored,
+            primary: primary.clone(),
             attempt: Arc::clone(&shared),
         };
         let done = workers
@@ -173,6 +122,13 @@ impl Begin {
         let ended = workers.execute(build);
         handle.block_on(storage_task.settle());
         ended?;
+        if let Some(primary) = &primary
+            && let Err(error) = handle.block_on(storage.sweep_primary(primary, u64::MAX))
+        {
+            options.observer.note(&format!(
+                "files in the primary directory are no longer needed but were not removed: {error}"
+            ));
+        }
         if !options.retain_when_finished {
             handle.block_on(storage.delete_run_keep_marker())?;
         }

@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+/// A checkpoint of another run to begin with (`execution.state-recovery.path`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreFrom {
+    /// The checkpoint, the run or the job.
+    pub uri: String,
+    /// Who owns its files afterwards.
+    pub mode: aquifer_state::checkpoint::ClaimMode,
+}
+
 /// How a job is to run; made from the configuration by the front door.
 #[derive(Clone)]
 pub struct JobOptions {
@@ -25,6 +34,11 @@ pub struct JobOptions {
     pub async_state: bool,
     /// Go on from the newest checkpoint of the newest run of this job name.
     pub resume: bool,
+    /// Begin with a checkpoint of another run, unless `resume` finds one of this job.
+    pub restore: Option<RestoreFrom>,
+    /// `state.backend.forst.primary-dir`: where workers keep their files, as a URI. They are copied into the checkpoint directory at
+    /// checkpoints. `None`: they are written there in the first place.
+    pub primary_dir: Option<String>,
     /// Accept an object store that ignores create-if-absent.
     pub allow_unsafe_commits: bool,
     /// Block cache of the process.
@@ -65,6 +79,8 @@ impl JobOptions {
             backend: aquifer_state::BackendKind::Forst,
             async_state: true,
             resume: false,
+            restore: None,
+            primary_dir: None,
             allow_unsafe_commits: false,
             block_cache_bytes: 64 << 20,
             retain_when_finished: false,

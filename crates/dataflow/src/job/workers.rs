@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use aquifer_state::access::StateAccess;
 use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage};
-use aquifer_state::{KeyedSnapshot, key_group, open_backend};
+use aquifer_state::{BackendKind, KeyedSnapshot, key_group, open_backend};
 use aquifer_store::{BlockCache, Environment, KeyGroupRange};
+use object_store::path::Path;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 
@@ -39,6 +40,8 @@ pub(super) struct Workers {
     pub attempt_number: u64,
     pub max_parallelism: u16,
     pub restored: Option<CheckpointMetadata>,
+    /// Where workers keep their files, if not beside the checkpoints.
+    pub primary: Option<Path>,
     pub attempt: Arc<Attempt>,
 }
 
@@ -134,6 +137,11 @@ impl Workers {
             tables: Vec::new(),
             keyed: Vec::new(),
             operators: Vec::new(),
+            origin: self
+                .restored
+                .as_ref()
+                .map(|restored| restored.origin.clone())
+                .unwrap_or_default(),
         }
     }
 
@@ -147,13 +155,19 @@ impl Workers {
         let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let range = key_group::range_of(small(index), self.max_parallelism, small(peers));
         let wake = Arc::clone(wake);
+        // The heap backend writes whole snapshots, which nobody reads while the job runs.
+        let primary = self
+            .primary
+            .clone()
+            .filter(|_| self.options.backend == BackendKind::Forst);
         let mut environment = Environment::new(
             Arc::clone(&self.storage.objects),
-            self.storage.shared(),
+            primary.unwrap_or_else(|| self.storage.shared()),
             self.handle.clone(),
             Arc::clone(cache),
-            format!("{:06}-w{index}", self.attempt_number),
+            CheckpointStorage::file_prefix(self.attempt_number, index),
         );
+        environment.clock = Arc::clone(&self.options.now_ms);
         environment.waker = Arc::new(move || {
             if let Some(wake) = wake.get() {
                 // Fails only when the worker is gone, and then there is nothing to wake.

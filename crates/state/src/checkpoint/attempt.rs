@@ -20,6 +20,15 @@ impl CheckpointStorage {
     /// * If the returned checkpoint is `finished`, the job is done: nothing was claimed or fenced, and the attempt is the one that
     ///   finished it. Its committables, if any, must still be committed (they may have been already).
     pub async fn begin_attempt(&self) -> Result<(u64, Option<CheckpointMetadata>), StateError> {
+        self.begin_attempt_from(None).await
+    }
+
+    /// Like [`begin_attempt`](Self::begin_attempt), but a run without checkpoints begins with a foreign one (as
+    /// [`adopted`](super::ForeignCheckpoint::adopt)): a copy of it becomes checkpoint 1, so that from then on a restart finds it here.
+    pub async fn begin_attempt_from(
+        &self,
+        foreign: Option<CheckpointMetadata>,
+    ) -> Result<(u64, Option<CheckpointMetadata>), StateError> {
         let mut latest = self.latest().await?;
         if let Some(finished) = latest.take_if(|latest| latest.finished) {
             return Ok((finished.attempt, Some(finished)));
@@ -31,6 +40,20 @@ impl CheckpointStorage {
         }
         for _ in 0..FENCES_MAX {
             let Some(newest) = latest else {
+                if let Some(foreign) = &foreign {
+                    let first = CheckpointMetadata {
+                        checkpoint_id: 1,
+                        attempt,
+                        ..foreign.clone()
+                    };
+                    // The first name is never freed: who creates it is in front.
+                    if self.create_checkpoint(&first).await? == CommitOutcome::Committed {
+                        self.enter(Lineage::restored(attempt, &first, &self.shared()));
+                        return Ok((attempt, Some(first)));
+                    }
+                    latest = self.latest().await?;
+                    continue;
+                }
                 self.enter(Lineage {
                     attempt: Some(attempt),
                     sealed_through: 1,
@@ -52,13 +75,7 @@ impl CheckpointStorage {
             };
             let created = self.create_checkpoint(&fence).await?;
             if created == CommitOutcome::Committed && self.is_in_front(&fence).await? {
-                self.enter(Lineage {
-                    attempt: Some(attempt),
-                    newest: fence.checkpoint_id,
-                    sealed_through: fence.checkpoint_id,
-                    restored_files: fence.files().into_iter().collect(),
-                    ..Lineage::default()
-                });
+                self.enter(Lineage::restored(attempt, &fence, &self.shared()));
                 return Ok((attempt, Some(fence)));
             }
             latest = self.latest().await?;

@@ -4,7 +4,7 @@
 use aquifer_store::{Checkpoint, KeyGroupRange, TableId, TableOptions};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::metadata::{CheckpointMetadata, OperatorSnapshot};
+use super::metadata::{CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
 use crate::{KeyedSnapshot, StateDescription, StateError};
 
 const MAGIC: &[u8; 8] = b"AQCHKPT\n";
@@ -18,6 +18,7 @@ const SECTION_JOB: u16 = 1;
 const SECTION_TABLES: u16 = 2;
 const SECTION_KEYED: u16 = 3;
 const SECTION_OPERATORS: u16 = 4;
+const SECTION_ORIGIN: u16 = 5;
 /// Sections with this bit may be skipped by a reader that does not know them.
 const SECTION_OPTIONAL: u16 = 0x8000;
 
@@ -68,6 +69,15 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
                 list.iter().for_each(|element| put_bytes(out, element));
             }
         }
+    });
+    section(&mut out, SECTION_ORIGIN, |out| {
+        put_u64(out, metadata.origin.mounts.len() as u64);
+        for mount in &metadata.origin.mounts {
+            put_bytes(out, mount.name.as_bytes());
+            put_bytes(out, mount.uri.as_bytes());
+        }
+        let claimed = metadata.origin.claimed.as_deref();
+        put_bytes(out, claimed.unwrap_or_default().as_bytes());
     });
     let checksum = xxh3_64(&out);
     put_u64(&mut out, checksum);
@@ -136,6 +146,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<CheckpointMetadata, StateError> {
     let keyed = body.section(SECTION_KEYED, "keyed state section")?;
     metadata.keyed = read_keyed(keyed, metadata.max_parallelism)?;
     metadata.operators = read_operators(body.section(SECTION_OPERATORS, "operator section")?)?;
+    metadata.origin = read_origin(body.section(SECTION_ORIGIN, "origin section")?)?;
     body.skip_optional_sections()?;
     body.end()?;
     Ok(metadata)
@@ -158,6 +169,7 @@ fn read_job(mut reader: Reader<'_>) -> Result<CheckpointMetadata, StateError> {
         tables: Vec::new(),
         keyed: Vec::new(),
         operators: Vec::new(),
+        origin: Origin::default(),
     };
     let (workers, groups) = (metadata.parallelism, metadata.max_parallelism);
     if workers == 0 || workers > groups || groups > MAX_PARALLELISM_LIMIT {
@@ -235,6 +247,24 @@ fn read_operators(mut reader: Reader<'_>) -> Result<Vec<OperatorSnapshot>, State
     }
     reader.end()?;
     Ok(operators.items)
+}
+
+fn read_origin(mut reader: Reader<'_>) -> Result<Origin, StateError> {
+    let mut mounts = reader.list(2 * 8)?;
+    for _ in 0..mounts.count {
+        let (name, uri) = (reader.text()?, reader.text()?);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(reader.wrong("the name of a mount is not made of letters and digits"));
+        }
+        mounts.items.push(MountPoint { name, uri });
+    }
+    let claimed = Some(reader.text()?).filter(|path| !path.is_empty());
+    reader.end()?;
+    Ok(Origin {
+        mounts: mounts.items,
+        claimed,
+    })
 }
 
 fn corrupt(what: &str) -> StateError {

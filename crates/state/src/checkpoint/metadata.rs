@@ -18,6 +18,24 @@ pub struct OperatorSnapshot {
     pub committables: Vec<Vec<u8>>,
 }
 
+/// Another store in which some of a checkpoint's files lie: their paths begin with the mount (`aquifer_store::objects::Mounted`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint {
+    /// One part of those paths.
+    pub name: String,
+    /// The root of the store.
+    pub uri: String,
+}
+
+/// Where the state of a run came from, if it began with a foreign checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Stores that hold files of this checkpoint beside the run's own.
+    pub mounts: Vec<MountPoint>,
+    /// The `_metadata` of the foreign checkpoint, if its files were claimed: then they belong to this run, wherever they lie.
+    pub claimed: Option<String>,
+}
+
 /// Everything a job needs to go on from a checkpoint: the content of `_metadata`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckpointMetadata {
@@ -43,6 +61,8 @@ pub struct CheckpointMetadata {
     pub keyed: Vec<(KeyGroupRange, KeyedSnapshot)>,
     /// State that is not keyed.
     pub operators: Vec<OperatorSnapshot>,
+    /// Where the state came from.
+    pub origin: Origin,
 }
 
 impl CheckpointMetadata {

@@ -14,7 +14,9 @@
 //!   (`docs/decisions/0001-fencing-with-create-if-absent.md`).
 //! * `chk-000001/_metadata` exists from the first commit on, for ever. Whether a run has checkpoints is thus known without
 //!   trusting a listing; listings are only hints.
-//! * A file that a retained checkpoint names is not deleted; files that this run did not write are never deleted.
+//! * A file that a retained checkpoint names is not deleted; files that this run neither wrote nor claimed are never deleted.
+//! * A run may begin with a foreign checkpoint ([`ForeignCheckpoint`]): a copy of its metadata becomes checkpoint 1, and all later ones
+//!   name files of the run only, unless it has claimed the foreign ones ([`Placement`]).
 //!
 //! What can go wrong: the object store does not answer (`Retry`; the attempt ends and the next one finds out what was committed),
 //! metadata is damaged (`Corrupt`, never a panic), or the coordinator has been replaced ([`CommitOutcome::Lost`]).
@@ -42,6 +44,7 @@
 //!     tables: vec![],
 //!     keyed: vec![],
 //!     operators: vec![],
+//!     origin: Default::default(),
 //! };
 //! assert_eq!(run.commit(&first).await?, CommitOutcome::Committed);
 //!
@@ -57,15 +60,19 @@
 mod attempt;
 mod codec;
 mod conditional;
+mod foreign;
 mod metadata;
 mod names;
 mod ownership;
+mod placement;
 mod removal;
 mod runs;
 mod storage;
 
-pub use metadata::{CheckpointMetadata, OperatorSnapshot};
+pub use foreign::{ClaimMode, ForeignCheckpoint};
+pub use metadata::{CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
 pub use ownership::FileOwnership;
+pub use placement::Placement;
 pub use storage::{CheckpointStorage, CommitOutcome};
 
 #[cfg(test)]

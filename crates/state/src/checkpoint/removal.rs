@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{Error as ObjectError, ObjectStoreExt};
 
 use super::storage::{CheckpointStorage, CommitOutcome, TOMBSTONE, retry};
-use super::{CheckpointMetadata, conditional, names};
+use super::{CheckpointMetadata, Origin, conditional, names};
 use crate::StateError;
 
 impl CheckpointStorage {
@@ -55,22 +55,58 @@ impl CheckpointStorage {
         }
     }
 
-    /// Deletes state files of this run. Files that are gone are fine; a path outside the run's `shared/` is an error, and then nothing is
-    /// deleted. All others are tried even when one fails.
+    /// Deletes state files of this run. Files that are gone are fine; a path that is neither below the run's `shared/` nor claimed is an
+    /// error, and then nothing is deleted. All others are tried even when one fails.
     pub async fn delete_files(&self, paths: &[String]) -> Result<(), StateError> {
-        let shared = self.shared();
+        self.delete_below(&self.shared(), paths).await
+    }
+
+    /// Deletes files of a primary directory, as [`delete_files`](Self::delete_files) does.
+    pub async fn delete_primary_files(
+        &self,
+        directory: &Path,
+        paths: &[String],
+    ) -> Result<(), StateError> {
+        self.delete_below(directory, paths).await
+    }
+
+    async fn delete_below(&self, directory: &Path, paths: &[String]) -> Result<(), StateError> {
+        let claimed = self.lineage().claimed.clone();
         let own = |text: &String| {
-            let path = Path::parse(text)
-                .ok()
-                .filter(|path| path.prefix_matches(&shared) && *path != shared);
+            let path = Path::parse(text).ok().filter(|path| {
+                path.prefix_matches(directory) && path != directory || claimed.contains(text)
+            });
             path.ok_or_else(|| {
                 StateError::Usage(format!(
-                    "`{text}` is not a state file below `{shared}` and is not deleted"
+                    "`{text}` is not a state file below `{directory}` and is not deleted"
                 ))
             })
         };
         let paths: Vec<Path> = paths.iter().map(own).collect::<Result<_, _>>()?;
         self.delete_all(paths).await
+    }
+
+    /// Marks a foreign checkpoint whose files this run has claimed as discarded, before the first of them is deleted: nobody may go on from
+    /// it any more. Can be repeated.
+    pub async fn discard_claimed(&self, metadata: &str) -> Result<(), StateError> {
+        let path = Path::parse(metadata).map_err(|error| {
+            StateError::Corrupt(format!(
+                "`{metadata}` is not the path of a checkpoint: {error}"
+            ))
+        })?;
+        let tombstone = Bytes::from_static(TOMBSTONE);
+        Ok(conditional::overwrite(&*self.objects, &path, tombstone).await?)
+    }
+
+    /// Deletes what earlier attempts than `attempt` left in a primary directory: restored checkpoints name copies, so nobody needs it.
+    /// `u64::MAX` deletes everything, after the job has ended. Returns how many.
+    pub async fn sweep_primary(&self, directory: &Path, attempt: u64) -> Result<usize, StateError> {
+        let of_earlier = |path: &Path| names::attempt_of_file(path).is_some_and(|by| by < attempt);
+        let mut paths = self.list_below(directory).await?;
+        paths.retain(of_earlier);
+        let count = paths.len();
+        self.delete_all(paths).await?;
+        Ok(count)
     }
 
     /// After recovery: deletes state files that earlier attempts than `attempt` wrote and no complete checkpoint names. Returns how many.
@@ -139,7 +175,9 @@ impl CheckpointStorage {
             .filter_map(|path| Path::parse(path).ok())
             .collect();
         let shared = self.shared();
-        files.retain(|path| path.prefix_matches(&shared));
+        // What the run has claimed is its own, too.
+        let claimed = last.origin.claimed.clone();
+        files.retain(|path| claimed.is_some() || path.prefix_matches(&shared));
         let bare = last.keyed.is_empty() && last.operators.is_empty();
         let marker = CheckpointMetadata {
             checkpoint_id: if bare {
@@ -150,6 +188,7 @@ impl CheckpointStorage {
             tables: Vec::new(),
             keyed: Vec::new(),
             operators: Vec::new(),
+            origin: Origin::default(),
             ..last
         };
         if !bare && self.create_checkpoint(&marker).await? == CommitOutcome::Lost {
@@ -162,6 +201,9 @@ impl CheckpointStorage {
             let mut lineage = self.lineage();
             lineage.newest = marker.checkpoint_id;
         }
+        if let Some(claimed) = &claimed {
+            self.discard_claimed(claimed).await?;
+        }
         for id in self.completed().await? {
             if id != marker.checkpoint_id {
                 self.discard(id).await?;
@@ -173,15 +215,18 @@ impl CheckpointStorage {
 
     /// What a listing shows below `shared/`.
     async fn list_shared(&self) -> Result<Vec<Path>, StateError> {
-        let shared = self.shared();
+        self.list_below(&self.shared()).await
+    }
+
+    async fn list_below(&self, directory: &Path) -> Result<Vec<Path>, StateError> {
         let listing = self
             .objects
-            .list(Some(&shared))
+            .list(Some(directory))
             .map_ok(|meta| meta.location);
         listing
             .try_collect()
             .await
-            .map_err(|error| request_error("list", &shared, error).into())
+            .map_err(|error| request_error("list", directory, error).into())
     }
 
     async fn delete_all(&self, paths: Vec<Path>) -> Result<(), StateError> {

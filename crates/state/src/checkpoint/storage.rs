@@ -1,8 +1,9 @@
 //! The checkpoints of one run: finding and reading them, and the commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aquifer_store::objects::{self, Mount, Mounted};
 use aquifer_store::{Error, ErrorKind};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -10,7 +11,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::conditional::{self, Creation, OBJECT_BYTES_MAX};
-use super::{CheckpointMetadata, names};
+use super::{CheckpointMetadata, MountPoint, names};
 use crate::StateError;
 
 /// What replaces the metadata of a discarded checkpoint whose name must stay taken. Shorter than any metadata.
@@ -45,6 +46,8 @@ pub struct CheckpointStorage {
     /// False when the user accepted a store that ignores create-if-absent.
     pub(super) conditional: bool,
     pub(super) lineage: Arc<Mutex<Lineage>>,
+    /// `objects`, if other stores are reached through it.
+    pub mounted: Option<Arc<Mounted>>,
 }
 
 /// What this process knows about the attempt that it runs.
@@ -58,10 +61,32 @@ pub(super) struct Lineage {
     pub sealed_through: u64,
     /// Files of the checkpoint that the attempt was restored from: reads may be under way even when a newer checkpoint has replaced it.
     pub restored_files: BTreeSet<String>,
+    /// Files outside of the run that belong to it all the same.
+    pub claimed: BTreeSet<String>,
     /// Another attempt has taken over.
     pub lost: bool,
     /// The oldest checkpoint that may not have been discarded; `None` until it is known.
     pub oldest: Option<u64>,
+}
+
+impl Lineage {
+    /// An attempt that has just written its fence, a copy of the checkpoint that it restores.
+    pub fn restored(attempt: u64, fence: &CheckpointMetadata, shared: &Path) -> Self {
+        let restored_files: BTreeSet<String> = fence.files().into_iter().collect();
+        let outside = |file: &&String| !Path::from(file.as_str()).prefix_matches(shared);
+        let claimed = match fence.origin.claimed {
+            Some(_) => restored_files.iter().filter(outside).cloned().collect(),
+            None => BTreeSet::new(),
+        };
+        Self {
+            attempt: Some(attempt),
+            newest: fence.checkpoint_id,
+            sealed_through: fence.checkpoint_id,
+            restored_files,
+            claimed,
+            ..Self::default()
+        }
+    }
 }
 
 impl CheckpointStorage {
@@ -72,7 +97,36 @@ impl CheckpointStorage {
             run,
             conditional: true,
             lineage: Arc::default(),
+            mounted: None,
         }
+    }
+
+    /// Has this handle reach files in other stores too, which are opened with `settings`. `root` is the URI of the run's own store.
+    pub fn mount(
+        &mut self,
+        root: &str,
+        mounts: &[MountPoint],
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), StateError> {
+        let mut opened = Vec::with_capacity(mounts.len());
+        for mount in mounts {
+            let (objects, _) = objects::open(&mount.uri, settings)?;
+            opened.push(Mount {
+                name: mount.name.clone(),
+                objects,
+                local_root: objects::root_of(&mount.uri)?.1,
+            });
+        }
+        self.mount_all(root, opened)
+    }
+
+    /// Like [`mount`](Self::mount), with stores that are open.
+    pub fn mount_all(&mut self, root: &str, mounts: Vec<Mount>) -> Result<(), StateError> {
+        let (_, local_root) = objects::root_of(root)?;
+        let mounted = Mounted::new(Arc::clone(&self.objects), local_root, mounts);
+        self.objects = mounted.clone();
+        self.mounted = Some(mounted);
+        Ok(())
     }
 
     /// Where state files go.

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod fencing;
+mod foreign;
 mod layout;
 mod removal;
 
@@ -129,6 +130,7 @@ fn metadata(attempt: u64, checkpoint_id: u64, files: &[String]) -> CheckpointMet
             elements: vec![],
             committables: vec![b"part".to_vec()],
         }],
+        origin: Origin::default(),
     }
 }
 

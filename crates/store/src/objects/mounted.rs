@@ -253,9 +253,7 @@ impl ObjectStore for Mounted {
                 let mount = mount.clone();
                 let path = Some(path).filter(|path| !path.as_ref().is_empty());
                 let listed = mount.objects.list(path.as_ref());
-                listed
-                    .map_ok(move |meta| outer_meta(&mount, meta))
-                    .boxed()
+                listed.map_ok(move |meta| outer_meta(&mount, meta)).boxed()
             }
             Err(error) => stream::iter([Err(error)]).boxed(),
         }
@@ -314,7 +312,9 @@ mod tests {
 
     async fn names(objects: &dyn ObjectStore, prefix: &str) -> Vec<String> {
         let prefix = Path::from(prefix);
-        let listed = objects.list(Some(&prefix)).map_ok(|m| m.location.to_string());
+        let listed = objects
+            .list(Some(&prefix))
+            .map_ok(|m| m.location.to_string());
         let mut names: Vec<_> = listed.try_collect().await.unwrap();
         names.sort();
         names
@@ -327,7 +327,10 @@ mod tests {
         assert_eq!(far.as_ref(), "_at/other/a/b");
         assert_eq!(Mounted::mount_of(&far).as_deref(), Some("other"));
         assert_eq!(Mounted::mount_of(&Path::from("a/b")), None);
-        mounted.put(&Path::from("a/b"), "near".into()).await.unwrap();
+        mounted
+            .put(&Path::from("a/b"), "near".into())
+            .await
+            .unwrap();
         mounted.put(&far, "far".into()).await.unwrap();
         assert_eq!(names(&*root, "").await, ["a/b"]);
         assert_eq!(names(&*other, "").await, ["a/b"]);

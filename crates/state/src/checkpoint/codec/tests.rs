@@ -68,6 +68,13 @@ fn sample() -> CheckpointMetadata {
                 committables: vec![b"part-1".to_vec()],
             },
         ],
+        origin: Origin {
+            mounts: vec![MountPoint {
+                name: "0f1e".into(),
+                uri: "s3://other".into(),
+            }],
+            claimed: Some("_at/0f1e/job/run-000001/chk-000009/_metadata".into()),
+        },
     }
 }
 
@@ -79,6 +86,7 @@ fn empty() -> CheckpointMetadata {
         tables: vec![],
         keyed: vec![],
         operators: vec![],
+        origin: Origin::default(),
         ..sample()
     }
 }
@@ -112,7 +120,7 @@ fn the_layout_is_the_documented_one() {
         "the job section's tag and length"
     );
     assert_eq!(&bytes[22..30], &123u64.to_le_bytes());
-    assert_eq!(bytes.len(), 12 + (10 + 45) + 3 * (10 + 8) + 8);
+    assert_eq!(bytes.len(), 12 + (10 + 45) + 3 * (10 + 8) + (10 + 16) + 8);
 }
 
 #[test]
@@ -198,7 +206,7 @@ fn other_versions_and_sections() {
         matches!(&error, StateError::Incompatible(text) if text.contains("version 2")),
         "{error}"
     );
-    for (tag, accepted) in [(5u16, false), (SECTION_OPTIONAL | 5, true)] {
+    for (tag, accepted) in [(6u16, false), (SECTION_OPTIONAL | 6, true)] {
         for at in [HEADER_BYTES, sample().encode().len() - CHECKSUM_BYTES] {
             let mut bytes = sample().encode();
             let mut extra = tag.to_le_bytes().to_vec();

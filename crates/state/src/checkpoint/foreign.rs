@@ -1,0 +1,255 @@
+//! Going on from a checkpoint of another run: finding it by URI, and making it the first checkpoint of one's own run.
+//!
+//! The other run may lie in another store. Its files stay where they are and are named through a mount
+//! (`aquifer_store::objects::Mounted`), whose URI the metadata carries, so that a restart finds them again. Nothing is copied here.
+
+use std::collections::BTreeMap;
+
+use aquifer_store::objects::{self, Mounted};
+use aquifer_store::{Error, ErrorKind};
+use object_store::path::Path;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::metadata::{MountPoint, Origin};
+use super::{CheckpointMetadata, CheckpointStorage, conditional, names};
+use crate::StateError;
+
+/// Who owns a foreign checkpoint after a job went on from it (`execution.state-recovery.claim-mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimMode {
+    /// Whoever owned it before. Nothing of it is ever deleted, and the first checkpoint of the new run depends on none of its files.
+    #[default]
+    NoClaim,
+    /// The new run: its files are used as long as they are needed and then deleted.
+    Claim,
+}
+
+/// A checkpoint that was found by URI.
+#[derive(Debug)]
+pub struct ForeignCheckpoint {
+    /// The run that it belongs to.
+    pub storage: CheckpointStorage,
+    /// What it holds; paths are those of the other run's store.
+    pub metadata: CheckpointMetadata,
+    /// The root of the other run's store, as a URI.
+    pub root: String,
+}
+
+impl ForeignCheckpoint {
+    /// Finds a checkpoint: `uri` names its directory (`…/chk-000017`), its `_metadata`, a run (`…/run-000001`) or a job; of the last two
+    /// the newest checkpoint is meant. `settings` are the keys of the object store.
+    pub async fn open(uri: &str, settings: &BTreeMap<String, String>) -> Result<Self, StateError> {
+        let located = Located::parse(uri)?;
+        let (root, local) = objects::root_of(&located.directory)?;
+        // Opening a local directory would create it.
+        if local.is_some_and(|directory| !directory.is_dir()) {
+            return Err(missing(uri, "there is no such directory"));
+        }
+        let (objects, base) = objects::open(&located.directory, settings)?;
+        let job = base.join(located.job.as_str());
+        let run = match located.run {
+            Some(run) => run,
+            None => {
+                let listed = conditional::directories(&*objects, &job).await?;
+                let newest = listed
+                    .iter()
+                    .filter_map(|path| names::number(path, "run-"))
+                    .max();
+                newest.ok_or_else(|| {
+                    missing(uri, "neither chk-… nor run-… is named or found there")
+                })?
+            }
+        };
+        let mut storage = CheckpointStorage::new(objects, job.join(names::run(run)));
+        let metadata = match located.checkpoint {
+            Some(id) => storage.read(id).await?,
+            None => storage
+                .latest()
+                .await?
+                .ok_or_else(|| missing(uri, "the run has no complete checkpoint"))?,
+        };
+        // Its own files may lie elsewhere in turn.
+        storage.mount(&root, &metadata.origin.mounts, settings)?;
+        Ok(Self {
+            storage,
+            metadata,
+            root,
+        })
+    }
+
+    /// The checkpoint as the first one of a run in the store at `own_root`: the same state, with paths as that store knows them.
+    pub fn adopt(self, own_root: &str, mode: ClaimMode) -> Result<CheckpointMetadata, StateError> {
+        let Self {
+            storage,
+            mut metadata,
+            root,
+        } = self;
+        let mut mounts = BTreeMap::new();
+        let mut here = |path: &Path| {
+            let (uri, inner) = match Mounted::mount_of(path) {
+                None => (root.as_str(), path.clone()),
+                Some(name) => {
+                    let known = metadata
+                        .origin
+                        .mounts
+                        .iter()
+                        .find(|mount| mount.name == name);
+                    let known = known.ok_or_else(|| unmounted(path))?;
+                    (known.uri.as_str(), path.parts().skip(2).collect())
+                }
+            };
+            if uri == own_root {
+                return Ok(inner);
+            }
+            let name = mount_name(uri);
+            let outer = Mounted::path_in(&name, &inner);
+            mounts.insert(name, uri.to_owned());
+            Ok::<_, StateError>(outer)
+        };
+        let claimed = here(&storage.metadata_path(metadata.checkpoint_id))?;
+        for (_, snapshot) in &mut metadata.keyed {
+            for file in &mut snapshot.files.files {
+                let path = Path::parse(&file.path).map_err(|error| {
+                    StateError::Corrupt(format!(
+                        "`{}` is not the path of a file: {error}",
+                        file.path
+                    ))
+                })?;
+                file.path = here(&path)?.to_string();
+            }
+        }
+        metadata.origin = Origin {
+            mounts: mounts
+                .into_iter()
+                .map(|(name, uri)| MountPoint { name, uri })
+                .collect(),
+            claimed: (mode == ClaimMode::Claim).then(|| claimed.to_string()),
+        };
+        Ok(metadata)
+    }
+}
+
+/// The name under which the store at `uri` is mounted: the same everywhere.
+fn mount_name(uri: &str) -> String {
+    format!("{:016x}", xxh3_64(uri.as_bytes()))
+}
+
+fn unmounted(path: &Path) -> StateError {
+    StateError::Corrupt(format!(
+        "`{path}` lies in a store that the checkpoint's metadata does not name"
+    ))
+}
+
+fn missing(uri: &str, why: &str) -> StateError {
+    StateError::Store(Error {
+        kind: ErrorKind::Missing,
+        message: format!("no checkpoint was found at {uri}: {why}"),
+        source: None,
+    })
+}
+
+/// The parts of a checkpoint's URI.
+#[derive(Debug, PartialEq, Eq)]
+struct Located {
+    /// The checkpoint directory, which holds jobs.
+    directory: String,
+    job: String,
+    run: Option<u64>,
+    checkpoint: Option<u64>,
+}
+
+impl Located {
+    fn parse(uri: &str) -> Result<Self, StateError> {
+        let wrong = || {
+            StateError::Usage(format!(
+                "`{uri}` does not name a checkpoint: expected …/<job>/run-<number>/chk-<number>, a run or a job below a checkpoint directory"
+            ))
+        };
+        let is_uri = uri.contains("://")
+            || uri
+                .get(..5)
+                .is_some_and(|s| s.eq_ignore_ascii_case("file:"));
+        let absolute = if is_uri {
+            uri.to_owned()
+        } else {
+            let path = std::path::absolute(uri).map_err(|_| wrong())?;
+            path.to_str().ok_or_else(wrong)?.to_owned()
+        };
+        let mut rest = absolute.trim_end_matches('/');
+        rest = rest.strip_suffix("/_metadata").unwrap_or(rest);
+        let mut take = |prefix: &str| {
+            let (before, last) = rest.rsplit_once('/')?;
+            let number = names::number(&Path::from(last), prefix)?;
+            rest = before;
+            Some(number)
+        };
+        let checkpoint = take("chk-");
+        let run = take("run-");
+        if checkpoint.is_some() && run.is_none() {
+            return Err(wrong());
+        }
+        let (directory, job) = rest.rsplit_once('/').ok_or_else(wrong)?;
+        if job.is_empty() {
+            return Err(wrong());
+        }
+        let directory = match directory {
+            "" => "/".to_owned(),
+            bare if bare.ends_with('/') || bare.ends_with(':') => format!("{bare}/"),
+            directory => directory.to_owned(),
+        };
+        Ok(Self {
+            directory,
+            job: job.to_owned(),
+            run,
+            checkpoint,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_checkpoints_name_is_understood() {
+        let located = |directory: &str, run, checkpoint| Located {
+            directory: directory.into(),
+            job: "job".into(),
+            run,
+            checkpoint,
+        };
+        for (uri, expected) in [
+            (
+                "/tmp/c/job/run-000002/chk-000017",
+                located("/tmp/c", Some(2), Some(17)),
+            ),
+            (
+                "/tmp/c/job/run-000002/chk-000017/_metadata",
+                located("/tmp/c", Some(2), Some(17)),
+            ),
+            (
+                "file:///tmp/c/job/run-000002/",
+                located("file:///tmp/c", Some(2), None),
+            ),
+            ("file:///c/job", located("file:///c", None, None)),
+            ("/job/run-000001", located("/", Some(1), None)),
+            (
+                "s3://bucket/job/run-000001",
+                located("s3://bucket", Some(1), None),
+            ),
+            (
+                "s3://bucket/a/b/job",
+                located("s3://bucket/a/b", None, None),
+            ),
+            (
+                "memory://x/job/run-1000000/chk-000001",
+                located("memory://x", Some(1_000_000), Some(1)),
+            ),
+        ] {
+            assert_eq!(Located::parse(uri).unwrap(), expected, "{uri}");
+        }
+        for uri in ["", "/", "/c/job/chk-000001", "s3://"] {
+            assert!(Located::parse(uri).is_err(), "{uri}");
+        }
+    }
+}
