@@ -25,6 +25,7 @@
 //!     configuration: Configuration::default(),
 //!     default_job_name: "orders".to_owned(),
 //!     default_checkpoint_dir: Some("memory://orders".to_owned()),
+//!     default_local_dir: None,
 //!     resume: false,
 //!     // A clock that stands still will do for a job without timers; a program passes its own.
 //!     now_ms: Arc::new(|| 0),

@@ -21,8 +21,10 @@ pub(crate) struct ForstBackend {
     store: Store,
     registry: TableRegistry,
     range: KeyGroupRange,
-    /// Tables that this program uses. The rows of others stay in the files; compactions keep them.
+    /// Tables that this program uses. The rows of others stay in the files.
     registered: BTreeSet<TableId>,
+    /// The store knows the tables that are not used, too: compactions need their merges and TTLs.
+    knows_all: bool,
     /// The checkpoint that is being made durable.
     pending: Option<u64>,
 }
@@ -41,8 +43,22 @@ impl ForstBackend {
             registry,
             range,
             registered: BTreeSet::new(),
+            knows_all: false,
             pending: None,
         })
+    }
+
+    /// Tells the store of the tables that only the checkpoint knows. Not before the program has registered its own, whose
+    /// options may have changed.
+    fn know_all(&mut self) -> Result<(), StateError> {
+        if !std::mem::replace(&mut self.knows_all, true) {
+            for (table, options) in self.registry.options() {
+                if !self.registered.contains(&table) {
+                    self.store.create_table(table, options)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, group: u16) -> Result<(), StateError> {
@@ -142,12 +158,14 @@ impl KeyedStateBackend for ForstBackend {
                 "checkpoint {checkpoint_id} was started while checkpoint {pending} is being written"
             )));
         }
+        self.know_all()?;
         self.store.checkpoint()?;
         self.pending = Some(checkpoint_id);
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
+        self.know_all()?;
         let Some(files) = self.store.poll()? else {
             return Ok(None);
         };

@@ -46,6 +46,16 @@ pub struct SqlArguments {
     #[arg(short, long, value_name = "N")]
     pub parallelism: Option<String>,
 
+    /// Begin with a checkpoint of another run: its chk-… directory, a run-… directory or a job's; short for
+    /// -D execution.state-recovery.path=URI. Not used when --resume finds a checkpoint of the job itself.
+    #[arg(long, value_name = "URI")]
+    pub from: Option<String>,
+
+    /// Who owns that checkpoint afterwards: no-claim (it stays as it is) or claim (its files are deleted when they are no longer
+    /// needed); short for -D execution.state-recovery.claim-mode=MODE.
+    #[arg(long, value_name = "MODE")]
+    pub claim_mode: Option<String>,
+
     /// Go on from the newest checkpoint of the job of this name (pipeline.name, or else the script's file name without its ending).
     #[arg(long)]
     pub resume: bool,
@@ -54,11 +64,12 @@ pub struct SqlArguments {
 const EXAMPLES: &str = "Examples:
   aquifer sql -f auctions.sql
   aquifer sql -f auctions.sql --resume -p 3
+  aquifer sql -f auctions.sql --from s3://bucket/checkpoints/auctions/run-000001 --claim-mode claim
   aquifer sql -f auctions.sql -D execution.checkpointing.interval=10s -D execution.checkpointing.dir=s3://bucket/checkpoints
   echo \"SHOW TABLES;\" | aquifer sql -f -";
 
 impl SqlArguments {
-    /// Puts `-D` and `-p` into their layer of the configuration.
+    /// Puts `-D` and its short forms into their layer of the configuration.
     pub fn define_in(&self, configuration: &mut Configuration) -> Result<(), ConfigError> {
         for definition in &self.define {
             let (key, value) = definition.split_once('=').ok_or_else(|| {
@@ -71,10 +82,16 @@ impl SqlArguments {
                 .put(Layer::CommandLine, key.trim(), value)
                 .map_err(|error| ConfigError::new(format!("-D {}", error.message)))?;
         }
-        if let Some(parallelism) = &self.parallelism {
-            configuration
-                .put(Layer::CommandLine, options::PARALLELISM.key, parallelism)
-                .map_err(|error| ConfigError::new(format!("-p: {}", error.message)))?;
+        for (name, key, value) in [
+            ("-p", options::PARALLELISM.key, &self.parallelism),
+            ("--from", options::RESTORE_PATH.key, &self.from),
+            ("--claim-mode", options::CLAIM_MODE.key, &self.claim_mode),
+        ] {
+            if let Some(value) = value {
+                configuration
+                    .put(Layer::CommandLine, key, value)
+                    .map_err(|error| ConfigError::new(format!("{name}: {}", error.message)))?;
+            }
         }
         Ok(())
     }

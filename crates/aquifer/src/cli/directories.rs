@@ -15,6 +15,11 @@ pub fn checkpoints() -> Option<String> {
     data().map(|data| data.join("checkpoints").display().to_string())
 }
 
+/// Caches and working files of jobs that configure no local directory.
+pub fn local() -> Option<String> {
+    data().map(|data| data.join("local").display().to_string())
+}
+
 /// What was typed at the prompt.
 pub fn history() -> Option<PathBuf> {
     data().map(|data| data.join("history.sql"))

@@ -54,6 +54,7 @@ fn sql(arguments: &SqlArguments, screen: &Screen) -> Result<(), RunError> {
         configuration,
         default_job_name: source.job_name(),
         default_checkpoint_dir: directories::checkpoints(),
+        default_local_dir: directories::local(),
         resume: arguments.resume,
         now_ms: now_ms.clone(),
         rows: Arc::new(Mutex::new(Rows::new(screen.clone()))),

@@ -55,6 +55,8 @@ pub struct RunnerSettings {
     pub default_job_name: String,
     /// Where checkpoints go when `execution.checkpointing.dir` is not set. Without either a job cannot start.
     pub default_checkpoint_dir: Option<String>,
+    /// Where local files go when `state.backend.forst.local-dir` is not set; only needed for what is kept on the local disk.
+    pub default_local_dir: Option<String>,
     /// Go on from the newest checkpoint of each job.
     pub resume: bool,
     /// Milliseconds since 1970.
@@ -160,6 +162,7 @@ impl Runner {
         let mut options = configuration.job_options(JobSurroundings {
             name: name.clone(),
             default_checkpoint_dir: self.settings.default_checkpoint_dir.clone(),
+            default_local_dir: self.settings.default_local_dir.clone(),
             resume: self.settings.resume,
             plan: job.fingerprint(),
             now_ms: self.settings.now_ms.clone(),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::{self, Retention};
+use aquifer_state::BackendKind;
+
+use super::options::{self, PrimaryDir, Retention};
 use super::{ConfigError, Configuration};
 use crate::job::{JobCounters, JobObserver, JobOptions, RestoreFrom};
 
@@ -14,6 +16,8 @@ pub struct JobSurroundings {
     pub name: String,
     /// The checkpoint directory when `execution.checkpointing.dir` is not set; without either a job cannot be run.
     pub default_checkpoint_dir: Option<String>,
+    /// `state.backend.forst.local-dir` when it is not set.
+    pub default_local_dir: Option<String>,
     /// Go on from the newest checkpoint of the newest run of this job name.
     pub resume: bool,
     /// Identifies what the job computes.
@@ -57,6 +61,10 @@ impl Configuration {
                 options::CHECKPOINT_DIR.key
             ))
         })?;
+        let local_dir = self
+            .get(&options::LOCAL_DIR)
+            .or(surroundings.default_local_dir);
+        let primary_dir = self.primary_dir(&checkpoint_dir, local_dir.as_deref())?;
         Ok(JobOptions {
             name: surroundings.name,
             parallelism,
@@ -74,7 +82,7 @@ impl Configuration {
                 uri,
                 mode: self.get(&options::CLAIM_MODE),
             }),
-            primary_dir: None,
+            primary_dir,
             allow_unsafe_commits: self.get(&options::ALLOW_UNSAFE_COMMITS),
             block_cache_bytes: self.get(&options::BLOCK_CACHE).0,
             retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,
@@ -112,6 +120,34 @@ impl Configuration {
         }
     }
 
+    /// Where workers keep their files, if not beside the checkpoints.
+    fn primary_dir(
+        &self,
+        checkpoint_dir: &str,
+        local_dir: Option<&str>,
+    ) -> Result<Option<String>, ConfigError> {
+        let is_forst = self.get(&options::STATE_BACKEND) == BackendKind::Forst;
+        let below = |local_dir: &str| format!("{}/primary", local_dir.trim_end_matches('/'));
+        match self.get(&options::PRIMARY_DIR) {
+            _ if !is_forst => Ok(None),
+            PrimaryDir::At(uri) => Ok(Some(uri)),
+            PrimaryDir::LocalDir => match local_dir {
+                Some(local_dir) => Ok(Some(below(local_dir))),
+                None => Err(ConfigError::new(format!(
+                    "{}: expected a directory, because {} is local-dir and the system names no data directory for this user",
+                    options::LOCAL_DIR.key,
+                    options::PRIMARY_DIR.key
+                ))),
+            },
+            PrimaryDir::CheckpointDir => {
+                let waits = !self.get(&options::ASYNC_STATE) && self.get(&options::ENFORCE_LOCAL);
+                Ok(local_dir
+                    .filter(|_| waits && is_remote(checkpoint_dir))
+                    .map(below))
+            }
+        }
+    }
+
     fn store_options(&self) -> aquifer_store::StoreOptions {
         let bytes = |size: super::value::MemorySize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let filters = self.get(&options::BLOOM_FILTER);
@@ -128,6 +164,14 @@ impl Configuration {
             ..Default::default()
         }
     }
+}
+
+/// Whether a directory is reached over a network.
+fn is_remote(uri: &str) -> bool {
+    uri.contains("://")
+        && !["file:", "memory:"]
+            .iter()
+            .any(|scheme| uri.starts_with(scheme))
 }
 
 fn required(expected: &str, key: &str) -> ConfigError {

@@ -11,6 +11,17 @@ use super::ConfigOption;
 use super::option::AnyOption;
 use super::value::{self, MemorySize};
 
+/// `state.backend.forst.primary-dir`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrimaryDir {
+    /// Beside the checkpoints.
+    CheckpointDir,
+    /// In `state.backend.forst.local-dir`.
+    LocalDir,
+    /// Here.
+    At(String),
+}
+
 /// Whether the last checkpoint of a job stays when the job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
@@ -101,8 +112,12 @@ options! {
         "Whether new state files have filters. Flink's default is false.";
     TARGET_FILE_SIZE: MemorySize = "state.backend.forst.compaction.level.target-file-size-base", MemorySize(64 << 20), target_file_size,
         "Size of the files that compaction writes.";
-    PRIMARY_DIR: () = "state.backend.forst.primary-dir", (), primary_dir,
-        "Where state files live; only checkpoint-dir in this build.";
+    PRIMARY_DIR: PrimaryDir = "state.backend.forst.primary-dir", PrimaryDir::CheckpointDir, primary_dir,
+        "Where workers keep state files: checkpoint-dir (a checkpoint then copies nothing), local-dir, or a directory or URI; from elsewhere new files are copied at each checkpoint.";
+    LOCAL_DIR: Option<String> = "state.backend.forst.local-dir", None, some_text,
+        "The local directory that primary-dir = local-dir means and below which the file cache lies; by default a directory of the user's data directory.";
+    ENFORCE_LOCAL: bool = "state.backend.forst.sync.enforce-local", true, value::boolean,
+        "With asynchronous state switched off and checkpoints on a remote store, behave as if primary-dir were local-dir, so that blocking reads of new state stay local.";
     S3_ENDPOINT: Option<String> = "s3.endpoint", None, some_text,
         "URL of an S3 service other than AWS; also AWS_ENDPOINT_URL of the environment.";
     S3_ACCESS_KEY: Option<String> = "s3.access-key" | "s3.access.key", None, some_text,
@@ -270,10 +285,12 @@ fn bloom_bits(text: &str) -> Result<u32, String> {
     }
 }
 
-fn primary_dir(text: &str) -> Result<(), String> {
+fn primary_dir(text: &str) -> Result<PrimaryDir, String> {
     match text.trim() {
-        "checkpoint-dir" => Ok(()),
-        _ => Err("checkpoint-dir (this build keeps state files beside the checkpoints)".to_owned()),
+        "" => Err("checkpoint-dir, local-dir, or a directory or URI".to_owned()),
+        "checkpoint-dir" => Ok(PrimaryDir::CheckpointDir),
+        "local-dir" => Ok(PrimaryDir::LocalDir),
+        uri => Ok(PrimaryDir::At(uri.to_owned())),
     }
 }
 

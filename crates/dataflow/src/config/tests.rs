@@ -17,6 +17,7 @@ fn surroundings() -> JobSurroundings {
     JobSurroundings {
         name: "script".to_owned(),
         default_checkpoint_dir: Some("/data/checkpoints".to_owned()),
+        default_local_dir: Some("/data/local/".to_owned()),
         resume: false,
         plan: String::new(),
         now_ms: Arc::new(|| 0),
@@ -270,6 +271,32 @@ fn a_job_has_defaults_and_takes_what_was_said() {
     assert!(matches!(options.backend, BackendKind::Hashmap));
     assert!(options.retain_when_finished);
     assert_eq!(options.store.filter_bits_per_key, 0);
+}
+
+#[test]
+fn the_primary_directory_is_where_it_was_said() {
+    let primary = |entries: &[(&str, &str)]| {
+        let entries: Vec<_> = entries.iter().map(|(k, v)| (Layer::File, *k, *v)).collect();
+        job(&entries).unwrap().primary_dir
+    };
+    const DIR: &str = "state.backend.forst.primary-dir";
+    assert_eq!(primary(&[]), None);
+    assert_eq!(primary(&[(DIR, "checkpoint-dir")]), None);
+    let at = |uri: &str| Some(uri.to_owned());
+    assert_eq!(primary(&[(DIR, "s3://fast/p")]), at("s3://fast/p"));
+    assert_eq!(primary(&[(DIR, "local-dir")]), at("/data/local/primary"));
+    let local = ("state.backend.forst.local-dir", "/disk");
+    assert_eq!(primary(&[(DIR, "local-dir"), local]), at("/disk/primary"));
+    let hashmap = ("state.backend.type", "hashmap");
+    assert_eq!(primary(&[(DIR, "local-dir"), hashmap]), None);
+    // Operators that wait for every read are kept local when checkpoints are not.
+    let waits = ("table.exec.async-state.enabled", "false");
+    let remote = ("execution.checkpointing.dir", "s3://bucket/c");
+    let free = ("state.backend.forst.sync.enforce-local", "false");
+    assert_eq!(primary(&[waits]), None);
+    assert_eq!(primary(&[remote]), None);
+    assert_eq!(primary(&[remote, waits, local]), at("/disk/primary"));
+    assert_eq!(primary(&[remote, waits, local, free]), None);
 }
 
 #[test]

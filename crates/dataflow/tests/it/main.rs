@@ -3,4 +3,5 @@
 mod fixtures;
 mod functions;
 mod pitfalls;
+mod places;
 mod recovery;

@@ -48,7 +48,7 @@ impl CheckpointStorage {
                     };
                     // The first name is never freed: who creates it is in front.
                     if self.create_checkpoint(&first).await? == CommitOutcome::Committed {
-                        self.enter(Lineage::restored(attempt, &first, &self.shared()));
+                        self.enter(Lineage::restored(attempt, &first));
                         return Ok((attempt, Some(first)));
                     }
                     latest = self.latest().await?;
@@ -75,7 +75,7 @@ impl CheckpointStorage {
             };
             let created = self.create_checkpoint(&fence).await?;
             if created == CommitOutcome::Committed && self.is_in_front(&fence).await? {
-                self.enter(Lineage::restored(attempt, &fence, &self.shared()));
+                self.enter(Lineage::restored(attempt, &fence));
                 return Ok((attempt, Some(fence)));
             }
             latest = self.latest().await?;

@@ -22,8 +22,6 @@ const SECTION_ORIGIN: u16 = 5;
 /// Sections with this bit may be skipped by a reader that does not know them.
 const SECTION_OPTIONAL: u16 = 0x8000;
 
-const TABLE_ORDERED: u8 = 1;
-
 pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(MAGIC);
@@ -42,14 +40,10 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
         put_u64(out, metadata.tables.len() as u64);
         for (description, table) in &metadata.tables {
             put_u16(out, table.0);
-            out.push(if description.options.ordered {
-                TABLE_ORDERED
-            } else {
-                0
-            });
             put_bytes(out, description.operator.as_bytes());
             put_bytes(out, description.state.as_bytes());
             put_bytes(out, description.layout.as_bytes());
+            with_length(out, |out| description.options.encode(out));
         }
     });
     section(&mut out, SECTION_KEYED, |out| {
@@ -78,6 +72,10 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
         }
         let claimed = metadata.origin.claimed.as_deref();
         put_bytes(out, claimed.unwrap_or_default().as_bytes());
+        put_u64(out, metadata.origin.claimed_files.len() as u64);
+        for file in &metadata.origin.claimed_files {
+            put_bytes(out, file.as_bytes());
+        }
     });
     let checksum = xxh3_64(&out);
     put_u64(&mut out, checksum);
@@ -182,18 +180,11 @@ fn read_job(mut reader: Reader<'_>) -> Result<CheckpointMetadata, StateError> {
 }
 
 fn read_tables(mut reader: Reader<'_>) -> Result<Vec<(StateDescription, TableId)>, StateError> {
-    let mut tables = reader.list(2 + 1 + 3 * 8)?;
+    let mut tables = reader.list(2 + 4 * 8)?;
     for _ in 0..tables.count {
         let table = TableId(reader.u16()?);
-        let flags = reader.u8()?;
-        if flags & !TABLE_ORDERED != 0 {
-            return Err(reader.wrong(&format!("table {} has unknown flags {flags:#04x}", table.0)));
-        }
-        let options = TableOptions {
-            ordered: flags & TABLE_ORDERED != 0,
-            ..TableOptions::default()
-        };
         let (operator, state, layout) = (reader.text()?, reader.text()?, reader.text()?);
+        let options = TableOptions::decode(reader.bytes()?)?;
         tables.items.push((
             StateDescription {
                 operator,
@@ -260,10 +251,15 @@ fn read_origin(mut reader: Reader<'_>) -> Result<Origin, StateError> {
         mounts.items.push(MountPoint { name, uri });
     }
     let claimed = Some(reader.text()?).filter(|path| !path.is_empty());
+    let mut files = reader.list(8)?;
+    for _ in 0..files.count {
+        files.items.push(reader.text()?);
+    }
     reader.end()?;
     Ok(Origin {
         mounts: mounts.items,
         claimed,
+        claimed_files: files.items,
     })
 }
 

@@ -124,6 +124,10 @@ impl ForeignCheckpoint {
                 .map(|(name, uri)| MountPoint { name, uri })
                 .collect(),
             claimed: (mode == ClaimMode::Claim).then(|| claimed.to_string()),
+            claimed_files: match mode {
+                ClaimMode::Claim => metadata.files(),
+                ClaimMode::NoClaim => Vec::new(),
+            },
         };
         Ok(metadata)
     }

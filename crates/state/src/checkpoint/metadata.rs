@@ -34,6 +34,8 @@ pub struct Origin {
     pub mounts: Vec<MountPoint>,
     /// The `_metadata` of the foreign checkpoint, if its files were claimed: then they belong to this run, wherever they lie.
     pub claimed: Option<String>,
+    /// The claimed files that may still be there, whether this checkpoint names them or not.
+    pub claimed_files: Vec<String>,
 }
 
 /// Everything a job needs to go on from a checkpoint: the content of `_metadata`.

@@ -60,6 +60,7 @@ impl CheckpointStorage {
                 outside.insert(file.path.clone(), (path, file.size_bytes));
             }
         }
+        metadata.origin.claimed_files = claimed.into_iter().collect();
         placement
             .copies
             .retain(|from, _| outside.contains_key(from));
@@ -95,15 +96,22 @@ impl CheckpointStorage {
                 file.path.clone_from(copy);
             }
         }
-        let used: BTreeSet<String> = metadata
-            .files()
+        let origin = &mut metadata.origin;
+        if origin.claimed_files.is_empty() {
+            origin.claimed = None;
+        }
+        let mut used: Vec<&str> = origin.claimed.iter().map(String::as_str).collect();
+        used.extend(origin.claimed_files.iter().map(String::as_str));
+        let named = metadata
+            .keyed
             .iter()
-            .filter_map(|path| Mounted::mount_of(&Path::from(path.as_str())))
+            .flat_map(|(_, part)| &part.files.files);
+        used.extend(named.map(|file| file.path.as_str()));
+        let used: BTreeSet<String> = used
+            .into_iter()
+            .filter_map(|path| Mounted::mount_of(&Path::from(path)))
             .collect();
-        metadata
-            .origin
-            .mounts
-            .retain(|mount| used.contains(&mount.name));
+        origin.mounts.retain(|mount| used.contains(&mount.name));
         Ok(copied.into_iter().map(|(_, from, to)| (from, to)).collect())
     }
 }

@@ -82,8 +82,11 @@ impl CheckpointStorage {
                 ))
             })
         };
-        let paths: Vec<Path> = paths.iter().map(own).collect::<Result<_, _>>()?;
-        self.delete_all(paths).await
+        let locations: Vec<Path> = paths.iter().map(own).collect::<Result<_, _>>()?;
+        self.delete_all(locations).await?;
+        let mut lineage = self.lineage();
+        lineage.claimed.retain(|path| !paths.contains(path));
+        Ok(())
     }
 
     /// Marks a foreign checkpoint whose files this run has claimed as discarded, before the first of them is deleted: nobody may go on from
@@ -130,6 +133,7 @@ impl CheckpointStorage {
             .await?
             .into_iter()
             .filter(of_earlier)
+            .chain(lineage.claimed.iter().map(|path| Path::from(path.as_str())))
             .collect();
         if orphans.is_empty() {
             return Ok(0);
@@ -154,7 +158,11 @@ impl CheckpointStorage {
         }
         orphans.retain(|path| !named.contains(path.as_ref()));
         let count = orphans.len();
-        self.delete_all(orphans.into_iter().collect()).await?;
+        self.delete_all(orphans.iter().cloned().collect()).await?;
+        let mut lineage = self.lineage();
+        lineage
+            .claimed
+            .retain(|path| !orphans.contains(&Path::from(path.as_str())));
         Ok(count)
     }
 
@@ -175,9 +183,15 @@ impl CheckpointStorage {
             .filter_map(|path| Path::parse(path).ok())
             .collect();
         let shared = self.shared();
+        files.retain(|path| path.prefix_matches(&shared));
         // What the run has claimed is its own, too.
         let claimed = last.origin.claimed.clone();
-        files.retain(|path| claimed.is_some() || path.prefix_matches(&shared));
+        files.extend(
+            last.origin
+                .claimed_files
+                .iter()
+                .map(|path| Path::from(path.as_str())),
+        );
         let bare = last.keyed.is_empty() && last.operators.is_empty();
         let marker = CheckpointMetadata {
             checkpoint_id: if bare {

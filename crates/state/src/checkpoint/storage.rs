@@ -61,7 +61,7 @@ pub(super) struct Lineage {
     pub sealed_through: u64,
     /// Files of the checkpoint that the attempt was restored from: reads may be under way even when a newer checkpoint has replaced it.
     pub restored_files: BTreeSet<String>,
-    /// Files outside of the run that belong to it all the same.
+    /// Files outside of the run that belong to it all the same and may still be there.
     pub claimed: BTreeSet<String>,
     /// Another attempt has taken over.
     pub lost: bool,
@@ -71,19 +71,13 @@ pub(super) struct Lineage {
 
 impl Lineage {
     /// An attempt that has just written its fence, a copy of the checkpoint that it restores.
-    pub fn restored(attempt: u64, fence: &CheckpointMetadata, shared: &Path) -> Self {
-        let restored_files: BTreeSet<String> = fence.files().into_iter().collect();
-        let outside = |file: &&String| !Path::from(file.as_str()).prefix_matches(shared);
-        let claimed = match fence.origin.claimed {
-            Some(_) => restored_files.iter().filter(outside).cloned().collect(),
-            None => BTreeSet::new(),
-        };
+    pub fn restored(attempt: u64, fence: &CheckpointMetadata) -> Self {
         Self {
             attempt: Some(attempt),
             newest: fence.checkpoint_id,
             sealed_through: fence.checkpoint_id,
-            restored_files,
-            claimed,
+            restored_files: fence.files().into_iter().collect(),
+            claimed: fence.origin.claimed_files.iter().cloned().collect(),
             ..Self::default()
         }
     }

@@ -58,6 +58,7 @@ impl World {
                 l0_files_max: 3,
                 file_bytes_target: 8 << 10,
                 filter_bits_per_key: 10,
+                ..StoreOptions::default()
             },
             cache_bytes: 64 << 10,
             attempts: AtomicU64::new(0),

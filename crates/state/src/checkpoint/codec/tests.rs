@@ -1,6 +1,6 @@
 //! What is written is read; what was not written is an error, whatever the bytes.
 
-use aquifer_store::FileRef;
+use aquifer_store::{FileRef, KeyPart, Merge};
 use aquifer_testkit::Rng;
 use bytes::Bytes;
 
@@ -26,6 +26,12 @@ fn sample() -> CheckpointMetadata {
         state: state.into(),
         options: TableOptions {
             ordered,
+            merge: Merge::Fold("sum-i64".into()),
+            ttl_ms: ordered.then_some(86_400_000),
+            prefix: vec![
+                KeyPart::Fixed(8),
+                KeyPart::Optional(vec![KeyPart::Terminated]),
+            ],
             ..TableOptions::default()
         },
         layout: "i64 -> (i64, i64) v1".into(),
@@ -74,6 +80,7 @@ fn sample() -> CheckpointMetadata {
                 uri: "s3://other".into(),
             }],
             claimed: Some("_at/0f1e/job/run-000001/chk-000009/_metadata".into()),
+            claimed_files: vec!["_at/0f1e/job/run-000001/shared/1.sst".into()],
         },
     }
 }
@@ -120,7 +127,7 @@ fn the_layout_is_the_documented_one() {
         "the job section's tag and length"
     );
     assert_eq!(&bytes[22..30], &123u64.to_le_bytes());
-    assert_eq!(bytes.len(), 12 + (10 + 45) + 3 * (10 + 8) + (10 + 16) + 8);
+    assert_eq!(bytes.len(), 12 + (10 + 45) + 3 * (10 + 8) + (10 + 24) + 8);
 }
 
 #[test]

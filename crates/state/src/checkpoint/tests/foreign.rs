@@ -140,13 +140,19 @@ async fn a_claimed_checkpoint_is_used_and_then_removed() {
         run.discard_claimed(restored.origin.claimed.as_deref().unwrap())
             .await
             .unwrap();
+        assert_eq!(second.origin.claimed_files, restored.files());
+        run.discard(1).await.unwrap();
         run.delete_files(&restored.files()[1..]).await.unwrap();
         assert!(two.exists(&two.files[0]).await && !two.exists(&two.files[1]).await);
+        // What the process forgot to delete when it died is found by the sweep.
+        put(&*run.objects, restored.files()[1].as_str()).await;
         let again = ForeignCheckpoint::open(&two.uri, &BTreeMap::new()).await;
         assert!(again.unwrap_err().to_string().contains("discarded"));
         // A restart knows from the metadata what belongs to it.
         let other = CheckpointStorage::new(run.objects.clone(), run.run.clone());
         let (_, restored) = other.begin_attempt().await.unwrap();
+        assert_eq!(other.sweep_orphans(2).await.unwrap(), 1);
+        assert!(two.exists(&two.files[0]).await && !two.exists(&two.files[1]).await);
         other
             .delete_files(&restored.unwrap().files())
             .await
