@@ -194,7 +194,10 @@ impl Store {
             && self.failed.is_none()
             && self.tidy_at != self.installs
         {
-            let crowded = self.compaction_options.l0_files_max * CROWDED_FACTOR;
+            let crowded = self
+                .compaction_options
+                .l0_files_max
+                .saturating_mul(CROWDED_FACTOR);
             let checkpoint = |flush: &Flush| flush.kind == FlushKind::Checkpoint;
             if self.l0_runs < crowded && self.flushes.iter().any(checkpoint) {
                 return;
