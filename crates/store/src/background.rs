@@ -34,13 +34,15 @@ pub(crate) fn run<T: Send + 'static>(
     work: impl Fn(&Arc<Context>) -> Result<T> + Send + 'static,
     report: impl FnOnce(Result<T>) -> Done + Send + 'static,
 ) {
-    let mut slip = Slip {
-        what: PhantomData,
-        context: context.clone(),
-        done: done.clone(),
-        name,
-        report: Some(report),
-    };
+    run_with(Slip::new(context, done, name, report), work);
+}
+
+/// Like [`run`], for a slip that was written before.
+pub(crate) fn run_with<T: Send + 'static, F: FnOnce(Result<T>) -> Done + Send + 'static>(
+    mut slip: Slip<T, F>,
+    work: impl Fn(&Arc<Context>) -> Result<T> + Send + 'static,
+) {
+    let (executor, name) = (slip.context.env.executor.clone(), slip.name);
     let job = move || {
         let context = slip.context.clone();
         if context.is_stopped() {
@@ -65,11 +67,11 @@ pub(crate) fn run<T: Send + 'static>(
         drop(work);
         slip.send(result);
     };
-    context.env.executor.start(name, Box::new(job));
+    executor.start(name, Box::new(job));
 }
 
 /// Sends the report; if it is dropped before, a report of failure.
-struct Slip<T, F: FnOnce(Result<T>) -> Done> {
+pub(crate) struct Slip<T, F: FnOnce(Result<T>) -> Done> {
     what: PhantomData<fn(T)>,
     context: Arc<Context>,
     done: Sender<Done>,
@@ -78,7 +80,22 @@ struct Slip<T, F: FnOnce(Result<T>) -> Done> {
 }
 
 impl<T, F: FnOnce(Result<T>) -> Done> Slip<T, F> {
-    fn send(&mut self, result: Result<T>) {
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        done: &Sender<Done>,
+        name: &'static str,
+        report: F,
+    ) -> Self {
+        Self {
+            what: PhantomData,
+            context: context.clone(),
+            done: done.clone(),
+            name,
+            report: Some(report),
+        }
+    }
+
+    pub(crate) fn send(&mut self, result: Result<T>) {
         if let Some(report) = self.report.take() {
             // The store may be gone; then nobody wants to know.
             let _ = self.done.send(report(result));

@@ -129,6 +129,8 @@ pub mod objects;
 
 pub use cache::BlockCache;
 pub use checkpoint::{Checkpoint, FileRef};
+pub use compaction::remote::RemoteCompaction;
+pub use compaction::remote::compactor::{Compactor, CompactorOptions, CompactorProgress};
 pub use error::{Error, ErrorKind};
 pub use executor::{Executor, Job};
 pub use fold::{Fold, Folds};

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::executor::Executor;
 use crate::fold::Folds;
 use crate::io::{IoOptions, IoStats};
-use crate::{BackgroundPool, BackgroundThreads, BlockCache, RateLimiter};
+use crate::{BackgroundPool, BackgroundThreads, BlockCache, RateLimiter, RemoteCompaction};
 
 /// Names one table (one state of one operator) inside a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,6 +153,8 @@ pub struct Environment {
     pub runtime: tokio::runtime::Handle,
     /// Shared by all stores of the process.
     pub block_cache: Arc<BlockCache>,
+    /// Leaves large compactions to other processes (`aquifer compactor`); not unless it is set.
+    pub remote_compaction: Option<RemoteCompaction>,
     /// How many bytes a second compactions may write, all stores of the process together; no limit unless it is set.
     pub compaction_rate: Arc<RateLimiter>,
     /// Unique per writer, e.g. `000007-w2` (attempt, worker): file names are `<prefix>-<counter>.sst` and never reused.
@@ -194,6 +196,7 @@ impl Environment {
             executor: BackgroundPool::new(BackgroundThreads::default(), runtime.clone()),
             runtime,
             block_cache,
+            remote_compaction: None,
             compaction_rate: RateLimiter::unlimited(),
             file_prefix,
             waker: Arc::new(|| {}),
@@ -232,6 +235,8 @@ pub struct StoreStats {
     pub flushes: u64,
     /// Compactions installed so far.
     pub compactions: u64,
+    /// Those of them that other processes have done.
+    pub compactions_elsewhere: u64,
     /// Compactions under way.
     pub compactions_running: u64,
     /// Bytes that compactions have written.

@@ -72,7 +72,7 @@ impl VersionFile {
         self.lower != self.file.smallest || self.upper.len() != self.file.largest.len() + 1
     }
 
-    fn describe(&self) -> FileRef {
+    pub(crate) fn describe(&self) -> FileRef {
         let file = &self.file;
         FileRef {
             path: file.path().to_string(),

@@ -29,6 +29,14 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
+    /// A file that another process wrote for this store.
+    pub(crate) fn adopted(file: Arc<SstFile>) -> Self {
+        Self {
+            file,
+            blocks: Vec::new(),
+        }
+    }
+
     /// Bytes of the blocks that are kept for the cache.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.blocks.iter().map(|(_, block)| block.bytes()).sum()

@@ -26,6 +26,7 @@ use self::work::{Compaction, Flush};
 use crate::Checkpoint;
 use crate::background::Done;
 use crate::compaction::picker::{CompactionOptions, l0_depth};
+use crate::compaction::remote::worker::Compactors;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
@@ -56,6 +57,7 @@ pub struct Store {
     checkpoints: VecDeque<Checkpoint>,
     compactions: Vec<Compaction>,
     compactions_started: u64,
+    compactors: Arc<Compactors>,
     compaction_options: CompactionOptions,
     compaction_failures: u32,
     /// The value of `installs` at which there was nothing to compact.
@@ -117,6 +119,7 @@ impl Store {
             checkpoints: VecDeque::new(),
             compactions: Vec::new(),
             compactions_started: 0,
+            compactors: Arc::default(),
             compaction_options,
             compaction_failures: 0,
             tidy_at: u64::MAX,
@@ -199,6 +202,7 @@ impl Store {
             l0_runs: self.l0_runs as u64,
             flushes: self.flushes_installed,
             compactions: self.compactions_installed,
+            compactions_elsewhere: self.compactors.adopted(),
             compactions_running: self.compactions.len() as u64,
             compaction_bytes_written: self.compaction_bytes_written,
             files_dropped: self.files_dropped,

@@ -6,13 +6,16 @@
 use std::sync::Arc;
 
 use super::Store;
-use crate::background::{self, Done};
+use crate::background::{self, Done, Slip};
 use crate::compaction::job;
 use crate::compaction::picker::{Action, CompactionJob, Surroundings, pick};
+use crate::compaction::remote::RemoteCompaction;
+use crate::compaction::remote::worker::offer;
+use crate::compaction::task::CompactionTask;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{COMPACTION, FLUSH};
 use crate::flush::{Frozen, flush};
-use crate::options::TableId;
+use crate::options::{TableId, TableOptions};
 use crate::sst::writer::NewFile;
 use crate::version::VersionFile;
 
@@ -44,6 +47,8 @@ pub(super) struct Flush {
 pub(super) struct Compaction {
     number: u64,
     job: CompactionJob,
+    /// Other processes were asked to do it.
+    elsewhere: bool,
 }
 
 impl Store {
@@ -190,7 +195,7 @@ impl Store {
 
     fn start_compactions(&mut self) {
         let threads = self.context.env.executor.threads().compaction.max(1);
-        while self.compactions.len() < threads
+        while self.compactions.iter().filter(|c| !c.elsewhere).count() < threads
             && self.failed.is_none()
             && self.tidy_at != self.installs
         {
@@ -244,14 +249,50 @@ impl Store {
         self.compactions_started += 1;
         tracing::debug!(number, reason = ?job.reason, level = job.output_level, bytes = job.input_bytes(), "compacting");
         let work = job.clone();
-        self.compactions.push(Compaction { number, job });
-        background::run(
-            &self.context,
-            &self.report,
-            COMPACTION,
-            move |context| job::run(context, &work),
-            move |result| Done::Compaction { number, result },
-        );
+        let remote = self.remote_for(&job);
+        let elsewhere = remote.is_some();
+        let report = move |result| Done::Compaction { number, result };
+        let mut slip = Slip::new(&self.context, &self.report, COMPACTION, report);
+        match remote {
+            None => background::run_with(slip, move |context| job::run(context, &work)),
+            Some(remote) => {
+                let prefix = format!("{}-c{number}", self.context.env.file_prefix);
+                let task = CompactionTask::new(&self.context, &job, self.table_options(), prefix);
+                let context = self.context.clone();
+                let compactors = self.compactors.clone();
+                self.context.env.runtime.spawn(async move {
+                    match offer(&context, &remote, &compactors, &work, task, number).await {
+                        Ok(files) => slip.send(Ok(files)),
+                        Err(_) => {
+                            background::run_with(slip, move |context| job::run(context, &work))
+                        }
+                    }
+                });
+            }
+        }
+        self.compactions.push(Compaction {
+            number,
+            job,
+            elsewhere,
+        });
+    }
+
+    /// Whether other processes are asked to do the job.
+    fn remote_for(&self, job: &CompactionJob) -> Option<RemoteCompaction> {
+        let remote = self.context.env.remote_compaction.as_ref()?;
+        if self.compactors.are_resting((self.context.env.clock)()) {
+            return None;
+        }
+        let there = self.compactions.iter().filter(|c| c.elsewhere).count();
+        let worth_it = job.input_bytes() >= remote.bytes_min && there < remote.jobs_max;
+        worth_it.then(|| remote.clone())
+    }
+
+    fn table_options(&self) -> Vec<(TableId, TableOptions)> {
+        let tables = self.tables.iter().enumerate();
+        tables
+            .filter_map(|(id, table)| Some((TableId(id as u16), table.as_ref()?.options.clone())))
+            .collect()
     }
 
     fn install_compaction(&mut self, job: &CompactionJob, outputs: Vec<Arc<VersionFile>>) {

@@ -61,6 +61,16 @@ impl World {
         options: StoreOptions,
         restored: Vec<(Checkpoint, KeyGroupRange)>,
     ) -> Worker {
+        self.open_with(options, restored, |_| {})
+    }
+
+    /// Opens a store whose environment is changed first.
+    pub fn open_with(
+        &self,
+        options: StoreOptions,
+        restored: Vec<(Checkpoint, KeyGroupRange)>,
+        change: impl FnOnce(&mut Environment),
+    ) -> Worker {
         let (wake, woken) = channel();
         let writer = self.writers.fetch_add(1, Ordering::Relaxed);
         let mut env = Environment::new(
@@ -74,6 +84,7 @@ impl World {
         env.waker = Arc::new(move || {
             let _ = wake.send(());
         });
+        change(&mut env);
         let mut store = Store::open(env, options, restored).unwrap();
         store.create_table(POINTS, TableOptions::default()).unwrap();
         store

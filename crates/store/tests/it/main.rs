@@ -6,3 +6,4 @@ mod harness;
 mod life;
 mod local;
 mod model;
+mod remote;

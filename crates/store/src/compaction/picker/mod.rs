@@ -83,6 +83,8 @@ pub(crate) enum Reason {
     Clip,
     /// Most of a file are tombstones.
     Tombstones,
+    /// Another process has picked it.
+    Remote,
     /// Most of a file has expired, or it is old and some of it has.
     Age,
 }

@@ -1,0 +1,279 @@
+//! Compactions that other processes do: a worker and compactors on one object store, each with its own view of it, so that one of
+//! them can crash, stall or see another root.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use aquifer_store::{
+    Compactor, CompactorOptions, Folds, RateLimiter, RemoteCompaction, StoreOptions,
+};
+use aquifer_testkit::{FaultPlan, FaultyObjects, RequestKind, Rng};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+
+use crate::harness::{ALL, SORTED, Worker, World, small};
+
+/// The directory of the harness's stores is `job/shared`.
+const QUEUE: &str = "job/compactions";
+
+fn remote() -> RemoteCompaction {
+    RemoteCompaction {
+        claim_wait: Duration::from_millis(400),
+        lease: Duration::from_millis(300),
+        poll: Duration::from_millis(10),
+        patience: Duration::from_secs(20),
+        bytes_min: 0,
+        ..RemoteCompaction::new(Path::from(QUEUE))
+    }
+}
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        l0_files_max: 2,
+        ..small()
+    }
+}
+
+fn compactor(world: &World, objects: Arc<dyn ObjectStore>, base: &str, id: &str) -> Arc<Compactor> {
+    let start = tokio::time::Instant::now();
+    let options = CompactorOptions {
+        base: Path::from(base),
+        id: id.to_string(),
+        threads: 2,
+        poll: Duration::from_millis(10),
+        once: false,
+        clock: Arc::new(move || start.elapsed().as_millis() as i64),
+        rate: RateLimiter::unlimited(),
+        folds: Folds::default(),
+    };
+    Compactor::new(objects, world.runtime.handle().clone(), options)
+}
+
+/// A compactor at work; it ends when this is dropped.
+struct Running(Arc<Compactor>, tokio::task::JoinHandle<()>);
+
+fn start(world: &World, objects: Arc<dyn ObjectStore>, base: &str, id: &str) -> Running {
+    let compactor = compactor(world, objects, base, id);
+    let work = world.runtime.spawn({
+        let compactor = compactor.clone();
+        async move {
+            // A crashed one cannot even list.
+            let _ = compactor.run().await;
+        }
+    });
+    Running(compactor, work)
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stop();
+        self.1.abort();
+    }
+}
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Random changes with checkpoints in between, until at least `compactions` were installed.
+fn churn(worker: &mut Worker, model: &mut Model, seed: u64, compactions: u64) {
+    let mut random = Rng::new(seed);
+    for _ in 0..200 {
+        for _ in 0..60 {
+            let key = format!("{:04}", random.below(600)).into_bytes();
+            if random.chance(250) {
+                worker.delete(SORTED, 3, &key);
+                model.remove(&key);
+            } else {
+                let value = random.next_u64().to_le_bytes().repeat(4);
+                worker.put(SORTED, 3, &key, &value);
+                model.insert(key, value);
+            }
+        }
+        worker.checkpoint();
+        worker.wait_for_compactions();
+        if worker.store.stats().compactions >= compactions {
+            break;
+        }
+    }
+    assert!(worker.store.stats().compactions >= compactions);
+}
+
+fn finish(world: &World, worker: &mut Worker, model: &Model) {
+    let mut idle = 0;
+    while idle < 3 {
+        worker.settle();
+        idle = if worker.store.stats().compactions_running == 0 {
+            idle + 1
+        } else {
+            0
+        };
+    }
+    assert_eq!(worker.rows(SORTED, 3), *model);
+    let last = worker.checkpoint();
+    let again = world.open(options(), vec![(last, ALL)]);
+    assert_eq!(again.rows(SORTED, 3), *model);
+}
+
+fn messages(world: &World) -> Vec<String> {
+    let files = world.files().into_iter();
+    files.filter(|file| file.starts_with(QUEUE)).collect()
+}
+
+#[test]
+fn a_compactor_does_the_work_and_nothing_is_left_behind() {
+    let world = World::new(4 << 20);
+    let _compactor = start(&world, world.bucket.clone(), "", "c1");
+    let mut worker = world.open_with(options(), vec![], |env| {
+        env.remote_compaction = Some(RemoteCompaction {
+            claim_wait: Duration::from_secs(30),
+            ..remote()
+        });
+    });
+    let mut model = Model::new();
+    churn(&mut worker, &mut model, 1, 6);
+    finish(&world, &mut worker, &model);
+    let stats = worker.store.stats();
+    // The others are files that just moved.
+    assert!(stats.compactions_elsewhere >= 3, "{stats:?}");
+    world.until(|world| messages(world).is_empty());
+}
+
+#[test]
+fn a_compactor_may_see_the_files_under_another_root() {
+    let world = World::new(4 << 20);
+    let inside = PrefixStore::new(world.bucket.clone(), "job");
+    let _compactor = start(&world, Arc::new(inside), "", "c1");
+    let mut worker = world.open_with(options(), vec![], |env| {
+        env.remote_compaction = Some(RemoteCompaction {
+            claim_wait: Duration::from_secs(30),
+            ..remote()
+        });
+    });
+    let mut model = Model::new();
+    churn(&mut worker, &mut model, 2, 3);
+    finish(&world, &mut worker, &model);
+    assert!(worker.store.stats().compactions_elsewhere >= 3);
+}
+
+#[test]
+fn without_compactors_the_worker_does_it_and_stops_asking() {
+    let world = World::new(4 << 20);
+    let mut worker = world.open_with(options(), vec![], |env| {
+        env.remote_compaction = Some(remote());
+    });
+    let mut model = Model::new();
+    churn(&mut worker, &mut model, 3, 4);
+    finish(&world, &mut worker, &model);
+    let stats = worker.store.stats();
+    assert_eq!(stats.compactions_elsewhere, 0);
+    let before = world.objects.take_counts().requests(RequestKind::List);
+    assert!(before > 0, "it has asked");
+    churn(&mut worker, &mut model, 4, stats.compactions + 3);
+    let after = world.objects.take_counts().requests(RequestKind::List);
+    assert!(after <= 4, "and asks no more for a while: {after} looks");
+    world.until(|world| messages(world).is_empty());
+}
+
+#[test]
+fn of_two_compactors_one_gets_each_job() {
+    let world = World::new(4 << 20);
+    let first = start(&world, world.bucket.clone(), "job", "c1");
+    let second = start(&world, world.bucket.clone(), QUEUE, "c2");
+    let mut worker = world.open_with(options(), vec![], |env| {
+        env.remote_compaction = Some(RemoteCompaction {
+            claim_wait: Duration::from_secs(30),
+            lease: Duration::from_secs(20),
+            ..remote()
+        });
+    });
+    let mut model = Model::new();
+    churn(&mut worker, &mut model, 5, 8);
+    finish(&world, &mut worker, &model);
+    let elsewhere = worker.store.stats().compactions_elsewhere;
+    world.until(|_| {
+        let done = |running: &Running| running.0.progress().done.load(Ordering::SeqCst);
+        done(&first) + done(&second) == elsewhere
+    });
+}
+
+/// Wherever a compactor dies, the worker ends up with the right rows, by another compactor's hand or its own.
+#[test]
+fn a_compactor_that_crashes_at_any_request_does_no_harm() {
+    for crash_at in 0..24 {
+        let world = World::new(4 << 20);
+        let plan = FaultPlan {
+            crash_at: Some(crash_at),
+            ..FaultPlan::default()
+        };
+        let dying = FaultyObjects::with_plan(world.bucket.clone(), plan);
+        let _dying = start(&world, Arc::new(dying), "job", "dying");
+        let mut worker = world.open_with(options(), vec![], |env| {
+            env.remote_compaction = Some(RemoteCompaction {
+                claim_wait: Duration::from_millis(150),
+                lease: Duration::from_millis(100),
+                ..remote()
+            });
+        });
+        let mut model = Model::new();
+        churn(&mut worker, &mut model, 100 + crash_at, 2);
+        finish(&world, &mut worker, &model);
+    }
+}
+
+/// A compactor stands still while the worker gives it up, and then goes on as if nothing had happened.
+#[test]
+fn a_zombie_changes_nothing_and_cleans_up_after_itself() {
+    let world = World::new(4 << 20);
+    let slow = FaultyObjects::new(world.bucket.clone());
+    let frozen = Arc::new(AtomicBool::new(false));
+    // The put before which it freezes, counted from now.
+    let freezes_at = Arc::new(AtomicI64::new(i64::MAX));
+    slow.set_hook(Some(Arc::new({
+        let (frozen, freezes_at) = (frozen.clone(), freezes_at.clone());
+        move |kind| {
+            let frozen = frozen.clone();
+            if kind == RequestKind::Put && freezes_at.fetch_sub(1, Ordering::SeqCst) == 1 {
+                frozen.store(true, Ordering::SeqCst);
+            }
+            Box::pin(async move {
+                while frozen.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        }
+    })));
+    let zombie = start(&world, Arc::new(slow.clone()), "job", "zombie");
+    let mut model = Model::new();
+    let mut worker = world.open_with(options(), vec![], |env| {
+        // So fast that the worker asks again, however often nobody came.
+        let now_ms = AtomicI64::new(0);
+        env.clock = Arc::new(move || now_ms.fetch_add(60_000, Ordering::SeqCst));
+        env.remote_compaction = Some(RemoteCompaction {
+            lease: Duration::from_millis(100),
+            ..remote()
+        });
+    });
+    let mut froze = 0;
+    for round in 0..8 {
+        freezes_at.store(round + 1, Ordering::SeqCst);
+        let more = worker.store.stats().compactions + 3;
+        churn(&mut worker, &mut model, 40 + round as u64, more);
+        finish(&world, &mut worker, &model);
+        froze += u32::from(frozen.swap(false, Ordering::SeqCst));
+        freezes_at.store(i64::MAX, Ordering::SeqCst);
+        finish(&world, &mut worker, &model);
+    }
+    let lost = zombie.0.progress().lost.load(Ordering::SeqCst);
+    assert!(froze >= 4, "it froze {froze} times");
+    assert!(lost > 0, "some of its work came too late");
+    // What it wrote in vain is gone, or would be swept as a file that no checkpoint names.
+    let last = worker.checkpoint();
+    let named: Vec<&str> = last.files.iter().map(|file| file.path.as_str()).collect();
+    for name in &named {
+        assert!(
+            world.files().iter().any(|file| file == name),
+            "{name} is there"
+        );
+    }
+}
