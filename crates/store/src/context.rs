@@ -8,13 +8,15 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
 use crate::io::Files;
-use crate::{Environment, StoreOptions};
+use crate::rules::{Rules, TableRules};
+use crate::{Environment, StoreOptions, TableId};
 
 pub(crate) struct Context {
     pub(crate) env: Environment,
     pub(crate) options: StoreOptions,
     pub(crate) files: Files,
     files_named: AtomicU64,
+    tables: Mutex<TableRules>,
     pub(crate) bytes_uploaded: AtomicU64,
     pub(crate) blocks_loaded: AtomicU64,
     stopped: Mutex<bool>,
@@ -29,11 +31,22 @@ impl Context {
             env,
             options,
             files_named: AtomicU64::new(0),
+            tables: Mutex::default(),
             bytes_uploaded: AtomicU64::new(0),
             blocks_loaded: AtomicU64::new(0),
             stopped: Mutex::new(false),
             stop: Condvar::new(),
         })
+    }
+
+    /// Makes the rules of a table known to background work.
+    pub(crate) fn describe_table(&self, table: TableId, rules: Arc<Rules>) {
+        self.tables.lock().set(table, rules);
+    }
+
+    /// The rules of all tables that are known now.
+    pub(crate) fn table_rules(&self) -> TableRules {
+        self.tables.lock().clone()
     }
 
     /// A file name that was never used before, if the prefix is unique.

@@ -1,7 +1,7 @@
 //! A flush: the frozen memtables of all tables become one file.
 //!
-//! Rows are merged in key order; of a key that several memtables of a table hold, the newest row counts. Tombstones are
-//! kept, because older files may hold values they hide.
+//! Rows are merged in key order; of a key that several memtables of a table hold, the newest row counts, with its operands
+//! folded into what they meet. Tombstones are kept, because older files may hold values they hide.
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -11,14 +11,26 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::key;
 use crate::memtable::{Memtable, Row};
-use crate::row::RowRef;
+use crate::merge::Merging;
+use crate::row::{Content, RowKind, RowRef};
+use crate::rules::Rules;
 use crate::sst::writer::{NewFile, SstWriter};
 
 /// A frozen memtable of a table. In a list, newer ones of the same table come later.
 #[derive(Clone)]
 pub(crate) struct Frozen {
     pub(crate) table: TableId,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) memtable: Arc<Memtable>,
+}
+
+impl Frozen {
+    /// Whether a range tombstone of this memtable hides what older ones hold of a whole key.
+    #[inline]
+    fn hides_older(&self, whole: &[u8]) -> bool {
+        let ranges = self.memtable.ranges();
+        !ranges.is_empty() && ranges.covering(whole).is_some()
+    }
 }
 
 /// The next row of a source, ordered by key and then newest first.
@@ -36,6 +48,10 @@ impl Head<'_> {
             self.row.key,
             Reverse(self.source),
         )
+    }
+
+    fn is_same_key(&self, other: &Self) -> bool {
+        (self.row.group, self.table, self.row.key) == (other.row.group, other.table, other.row.key)
     }
 }
 
@@ -56,104 +72,115 @@ impl Ord for Head<'_> {
     }
 }
 
+/// Walks over the rows of sorted memtables in key order; of equal keys, the newest comes first.
+struct Heads<'a> {
+    sources: &'a [Frozen],
+    positions: Vec<usize>,
+    heads: BinaryHeap<Reverse<Head<'a>>>,
+}
+
+impl<'a> Heads<'a> {
+    fn new(sources: &'a [Frozen]) -> Self {
+        let mut this = Self {
+            sources,
+            positions: vec![0; sources.len()],
+            heads: BinaryHeap::with_capacity(sources.len()),
+        };
+        for (source, frozen) in sources.iter().enumerate() {
+            frozen.memtable.sort();
+            if let Some(row) = frozen.memtable.sorted_row(0) {
+                this.positions[source] = 1;
+                this.heads.push(Reverse(Head {
+                    table: frozen.table,
+                    row,
+                    source,
+                }));
+            }
+        }
+        this
+    }
+
+    fn next(&mut self) -> Option<Head<'a>> {
+        let mut top = self.heads.peek_mut()?;
+        let frozen = &self.sources[top.0.source];
+        let position = &mut self.positions[top.0.source];
+        // Replacing the top moves it once, where popping and pushing would move it twice.
+        match frozen.memtable.sorted_row(*position) {
+            Some(row) => {
+                *position += 1;
+                let next = Head {
+                    table: frozen.table,
+                    row,
+                    source: top.0.source,
+                };
+                Some(std::mem::replace(&mut *top, Reverse(next)).0)
+            }
+            None => Some(std::collections::binary_heap::PeekMut::pop(top).0),
+        }
+    }
+
+    fn next_if_same(&mut self, key: &Head<'_>) -> Option<Head<'a>> {
+        match self.heads.peek() {
+            Some(Reverse(head)) if head.is_same_key(key) => self.next(),
+            _ => None,
+        }
+    }
+}
+
 /// Writes the file. Runs on a background thread. No file if there is nothing to write.
 pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<NewFile>> {
     // What was just written is likely to be read again; but it may take a quarter of the cache at most.
     let keep_bytes =
         usize::try_from(context.env.block_cache.capacity_bytes() / 4).unwrap_or(usize::MAX);
     let mut writer = SstWriter::new(context, keep_bytes);
-    let mut positions = vec![0usize; sources.len()];
-    let mut heads = BinaryHeap::with_capacity(sources.len());
-    let next = |source: usize, positions: &mut [usize]| {
-        let frozen = &sources[source];
-        let row = frozen.memtable.sorted_row(positions[source])?;
-        positions[source] += 1;
-        Some(Reverse(Head {
-            table: frozen.table,
-            row,
-            source,
-        }))
-    };
-    for (source, frozen) in sources.iter().enumerate() {
-        frozen.memtable.sort();
-        heads.extend(next(source, &mut positions));
-    }
+    let mut heads = Heads::new(sources);
     let mut whole = Vec::new();
-    while let Some(Reverse(head)) = heads.pop() {
-        heads.extend(next(head.source, &mut positions));
+    let mut merging = Merging::default();
+    let mut same = Vec::new();
+    while let Some(head) = heads.next() {
         let header = key::header(head.row.group, head.table);
-        let known = whole
-            .strip_prefix(&header)
-            .is_some_and(|user| user == head.row.key);
-        if known {
-            continue;
-        }
         whole.clear();
         whole.extend_from_slice(&header);
         whole.extend_from_slice(head.row.key);
+        same.clear();
+        while let Some(older) = heads.next_if_same(&head) {
+            same.push(older);
+        }
+        let hides_older = |head: &Head<'_>| sources[head.source].hides_older(&whole);
+        let newer = sources.get(head.source + 1..).unwrap_or_default();
+        if newer.iter().any(|newer| newer.hides_older(&whole)) {
+            continue;
+        }
+        let row = match head.row.said.content {
+            // The range that the file will have says so too.
+            Content::Tombstone if hides_older(&head) => continue,
+            Content::Tombstone => RowRef::plain(None),
+            Content::Value(value) => RowRef::new(RowKind::Value, head.row.said.time_ms, value),
+            Content::Operands(_) => {
+                let rules = &sources[head.source].rules;
+                let mut below = 0;
+                let mut open = !hides_older(&head);
+                while open && let Some(older) = same.get(below) {
+                    below += 1;
+                    open = matches!(older.row.said.content, Content::Operands(_))
+                        && !hides_older(older);
+                }
+                merging.start(open);
+                for older in same[..below].iter().rev() {
+                    merging.add(&older.row.said, rules);
+                }
+                merging.add(&head.row.said, rules);
+                match merging.row() {
+                    Some(row) => row,
+                    None => continue,
+                }
+            }
+        };
         let hash = key::hash_parts(header, head.row.key);
-        writer.add(&whole, hash, RowRef::plain(head.row.value), true)?;
+        writer.add(&whole, hash, row, true)?;
     }
     Ok(writer.finish()?.into_iter().collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::row::RowKind;
-    use crate::{BlockCache, Environment, StoreOptions};
-
-    #[test]
-    fn of_one_key_the_newest_row_counts_and_tombstones_stay() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_time()
-            .build()
-            .unwrap();
-        let env = Environment::new(
-            Arc::new(object_store::memory::InMemory::new()),
-            "d".into(),
-            runtime.handle().clone(),
-            BlockCache::new(1 << 20),
-            "p",
-        );
-        let context = Context::new(env, StoreOptions::default());
-        let memtable = |rows: &[(&[u8], Option<&[u8]>)]| {
-            let mut memtable = Memtable::new(false);
-            for &(user, value) in rows {
-                memtable.put(
-                    key::hash_parts(key::header(5, TableId(1)), user),
-                    5,
-                    user,
-                    value,
-                );
-            }
-            Frozen {
-                table: TableId(1),
-                memtable: Arc::new(memtable),
-            }
-        };
-        let old = memtable(&[(b"a", Some(b"1")), (b"b", Some(b"1")), (b"c", None)]);
-        let new = memtable(&[(b"a", None), (b"b", Some(b"2"))]);
-        let file = flush(&context, &[old, new])
-            .unwrap()
-            .pop()
-            .unwrap()
-            .warm(&context);
-        assert_eq!(file.entries, 3);
-        let block = context.env.block_cache.block(file.id(), 0).unwrap();
-        let mut cursor = crate::sst::block::BlockCursor::default();
-        let mut rows = Vec::new();
-        while cursor.advance(&block) {
-            let row = cursor.row(&block).unwrap();
-            let value = (row.kind == RowKind::Value).then(|| row.value.to_vec());
-            rows.push((cursor.key()[4..].to_vec(), value));
-        }
-        let expected = [
-            (b"a".to_vec(), None),
-            (b"b".to_vec(), Some(b"2".to_vec())),
-            (b"c".to_vec(), None),
-        ];
-        assert_eq!(rows, expected);
-    }
-}
+mod tests;

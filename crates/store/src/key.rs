@@ -10,6 +10,11 @@ use crate::options::{KeyPart, TableId};
 /// Bytes before the user's part.
 pub(crate) const KEY_HEADER_BYTES: usize = 4;
 
+/// Longest whole key there can be.
+pub(crate) const WHOLE_KEY_BYTES_MAX: usize = u16::MAX as usize;
+/// Longest user key there can be: 65,531 bytes.
+pub(crate) const KEY_BYTES_MAX: usize = WHOLE_KEY_BYTES_MAX - KEY_HEADER_BYTES;
+
 /// The four bytes that come before the user key.
 #[inline]
 pub(crate) fn header(group: u16, table: TableId) -> [u8; KEY_HEADER_BYTES] {
@@ -120,6 +125,13 @@ pub(crate) fn group(key: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(*group))
 }
 
+/// The table of a whole key; `None` if it is too short to be one.
+#[inline]
+pub(crate) fn table(key: &[u8]) -> Option<TableId> {
+    let (header, _) = key.split_first_chunk::<KEY_HEADER_BYTES>()?;
+    Some(TableId(u16::from_be_bytes([header[2], header[3]])))
+}
+
 /// The least byte string above every string that starts with `prefix`; `None` if there is none.
 pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&b| b != 0xff)?;
@@ -189,6 +201,7 @@ mod tests {
             Some(hash_parts(header(7, TableId(3)), b"user"))
         );
         assert_eq!(group(&whole), Some(7));
+        assert_eq!(table(&whole), Some(TableId(3)));
         assert_eq!(hash(&whole[..3]), None);
     }
 

@@ -142,5 +142,5 @@ pub use options::{
 pub use pool::{BackgroundPool, BackgroundThreads};
 pub use rate_limit::RateLimiter;
 pub use read::scan::{ColdScan, ScanLookup, ScanRows};
-pub use read::{ColdRead, Lookup, Value};
+pub use read::{ColdRead, Lookup, Moment, Value};
 pub use store::Store;

@@ -3,14 +3,13 @@
 //! [`Merging`] is given the rows from old to new. It starts *open* if there may be older rows elsewhere, or *gone* if there
 //! are none. Whatever the grouping, the outcome is the same: operands fold in order, and a gap between two writes of a key
 //! that is as long as the table's TTL ends what was before, as it would have for a reader who looked in between.
-#![allow(dead_code, reason = "filled by the layers that follow")]
 use std::mem::swap;
 
 use bytes::Bytes;
 
 use crate::encoding::put_bytes;
 use crate::error::{Error, Result};
-use crate::row::{Content, List, Operands, RowKind, RowRef, SourceRow, put_operands};
+use crate::row::{Content, List, Operands, RowKind, RowRef, SourceRow, is_rooted, put_operands};
 use crate::rules::{MergeRule, Rules};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +210,19 @@ impl HeldOperands {
             time_ms,
             bytes: bytes.into(),
         }
+    }
+
+    /// Copies a memtable's row of operands.
+    pub(crate) fn copy_row(row: &SourceRow<'_>) -> Option<Self> {
+        match &row.content {
+            Content::Operands(operands) => Some(Self::copy(operands, row.time_ms)),
+            Content::Value(_) | Content::Tombstone => None,
+        }
+    }
+
+    /// Nothing older counts.
+    pub(crate) fn is_rooted(&self) -> bool {
+        is_rooted(&self.bytes)
     }
 
     fn row(&self) -> RowRef<'_> {

@@ -7,7 +7,6 @@
 //! The value of a row of operands in a file: flags (u8: [`SPAN`], [`ROOTED`], [`BASE`]), the span (varint, if flagged: by how
 //! many milliseconds the first operand is older than the row's time), the value the operands begin with (varint length and
 //! bytes, if flagged), then the operands, oldest first, each a varint length and bytes.
-#![allow(dead_code, reason = "filled by the layers that follow")]
 use crate::encoding::{put_bytes, put_varint, varint};
 use crate::error::{Error, Result};
 
@@ -169,6 +168,12 @@ fn open_operands(bytes: &[u8], time_ms: Option<i64>) -> Option<Operands<'_>> {
         first_ms,
         list: List::Many(list),
     })
+}
+
+/// Whether a row of operands hides everything older.
+#[inline]
+pub(crate) fn is_rooted(operands: &[u8]) -> bool {
+    operands.first().is_some_and(|flags| flags & ROOTED != 0)
 }
 
 /// Appends operands as the value of a row whose time is `time_ms`.

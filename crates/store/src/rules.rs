@@ -2,7 +2,6 @@
 //!
 //! A compaction may meet rows of a table that nobody has described to it, or whose fold it does not know: then operands are
 //! kept as they are, and nothing expires.
-#![allow(dead_code, reason = "filled by the layers that follow")]
 use std::sync::Arc;
 
 use crate::TableId;
@@ -26,6 +25,7 @@ pub(crate) struct Rules {
     pub(crate) merges: bool,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) show_expired: bool,
+    #[allow(dead_code, reason = "filled by the layers that follow")]
     pub(crate) prefix: Vec<KeyPart>,
 }
 

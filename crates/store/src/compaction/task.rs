@@ -5,13 +5,14 @@
 //! checksum around them is that of the message they travel in.
 use std::sync::Arc;
 
-use super::job;
+use super::job::{self, Terms};
 use super::picker::{Action, CompactionJob, Reason};
 use crate::checkpoint::{Checkpoint, FileRef};
 use crate::context::Context;
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
 use crate::options::{StoreOptions, TableId, TableOptions};
+use crate::rules::{Rules, TableRules};
 use crate::sst::file::SstFile;
 use crate::version::{LEVELS, VersionFile};
 
@@ -33,6 +34,8 @@ pub(crate) struct CompactionTask {
     pub(crate) tables: Vec<(TableId, TableOptions)>,
     /// The clock by which rows expire.
     pub(crate) now_ms: i64,
+    /// See [`Terms::operands_since_ms`].
+    pub(crate) operands_since_ms: i64,
     /// Where outputs go,
     pub(crate) directory: String,
     /// and how their names begin; whoever runs the task adds something of its own.
@@ -45,6 +48,7 @@ impl CompactionTask {
         context: &Context,
         job: &CompactionJob,
         tables: Vec<(TableId, TableOptions)>,
+        terms: &Terms,
         file_prefix: String,
     ) -> Self {
         let described = |run: &Vec<Arc<VersionFile>>| run.iter().map(|f| f.describe()).collect();
@@ -56,7 +60,8 @@ impl CompactionTask {
             block_bytes: context.options.block_bytes as u64,
             filter_bits_per_key: context.options.filter_bits_per_key,
             tables,
-            now_ms: (context.env.clock)(),
+            now_ms: terms.now_ms,
+            operands_since_ms: terms.operands_since_ms,
             directory: context.env.directory.to_string(),
             file_prefix,
         }
@@ -109,6 +114,7 @@ impl CompactionTask {
             put_bytes(out, &bytes);
         }
         out.extend_from_slice(&self.now_ms.to_le_bytes());
+        out.extend_from_slice(&self.operands_since_ms.to_le_bytes());
         put_bytes(out, self.directory.as_bytes());
         put_bytes(out, self.file_prefix.as_bytes());
     }
@@ -165,6 +171,7 @@ impl CompactionTask {
             filter_bits_per_key,
             tables,
             now_ms: reader.u64("clock")?.cast_signed(),
+            operands_since_ms: reader.u64("time of newer operands")?.cast_signed(),
             directory: text(reader, "output directory")?,
             file_prefix: text(reader, "prefix of output names")?,
         })
@@ -212,7 +219,16 @@ pub(crate) fn run(context: &Arc<Context>, task: &CompactionTask) -> Result<Vec<F
         reason: Reason::Remote,
         file_bytes_target: task.file_bytes_target,
     };
-    let outputs = job::run(context, &job)?.into_iter();
+    let mut rules = TableRules::default();
+    for (table, options) in &task.tables {
+        rules.set(*table, Rules::new(options, &context.env.folds).into());
+    }
+    let terms = Terms {
+        rules,
+        now_ms: task.now_ms,
+        operands_since_ms: task.operands_since_ms,
+    };
+    let outputs = job::run(context, &job, &terms)?.into_iter();
     let outputs = outputs.filter_map(|output| VersionFile::whole(output.file, task.output_level));
     Ok(outputs.map(|output| output.describe()).collect())
 }

@@ -1,327 +1,388 @@
 //! The newest rows of one table, in memory.
 //!
-//! A memtable holds one value per key and is updated in place: there are no sequence numbers, because the checkpoint is
-//! the commit and a single writer orders everything. Rows lie in an [`Arena`]; a hash index finds them; tables that are
+//! A memtable holds one row per key and is updated in place: there are no sequence numbers, because the checkpoint is the
+//! commit and a single writer orders everything. Rows lie in an [`Arena`]; a [`HashIndex`] finds them; tables that are
 //! scanned often keep an [`OrderedIndex`] too, others are sorted when somebody asks. A delete leaves a tombstone, which
-//! hides older values in files. A frozen memtable is an `Arc<Memtable>` that nobody can change.
+//! hides older values in files; a delete by prefix a range tombstone, and tombstones of the memtable's own rows under it.
+//! Operands fold into the row at once where the memtable knows what they meet, and wait in a row of operands where not.
+//! A frozen memtable is an `Arc<Memtable>` that nobody can change.
 //!
-//! A row in the arena: `group u16 ‖ key length u32 ‖ value chunk u32 ‖ value offset u32 ‖ value capacity u32 ‖ value
-//! length u32 (all ones: tombstone) ‖ key ‖ value`. A value that outgrows its place moves, the row itself never does.
+//! A row that outgrows its place moves to one with twice the room, so that a list grows at a cost in proportion to what is
+//! appended.
 mod arena;
+mod index;
+mod iterate;
+mod layout;
+mod merge;
 mod ordered;
+pub(crate) mod ranges;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
 use std::sync::OnceLock;
 
-use hashbrown::HashTable;
-
 use self::arena::{Arena, Place};
+use self::index::HashIndex;
+pub(crate) use self::iterate::Row;
+use self::layout::{Head, Kind, compare, row_is, said};
 use self::ordered::{OrderedIndex, Prefix};
+use self::ranges::RangeSet;
+use crate::error::{Error, Result};
+use crate::key::{self, KEY_HEADER_BYTES};
+use crate::row::SourceRow;
 
-const ROW_HEADER_BYTES: usize = 22;
-const TOMBSTONE: u32 = u32::MAX;
-
-/// Longest key or value a memtable takes; offsets inside a chunk are 32 bits wide.
-pub(crate) const ROW_PART_BYTES_MAX: usize = 1 << 30;
-
-/// A row of a memtable: the value is `None` for a tombstone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row<'a> {
-    pub(crate) group: u16,
-    pub(crate) key: &'a [u8],
-    pub(crate) value: Option<&'a [u8]>,
-}
-
-#[derive(Clone, Copy)]
-struct Slot {
-    hash: u64,
-    place: Place,
-}
-
-#[derive(Clone, Copy)]
-struct RowHeader {
-    group: u16,
-    key_len: u32,
-    value: Place,
-    value_capacity: u32,
-    value_len: u32,
-}
-
-impl RowHeader {
-    #[inline]
-    fn encode(self) -> [u8; ROW_HEADER_BYTES] {
-        let mut out = [0; ROW_HEADER_BYTES];
-        out[0..2].copy_from_slice(&self.group.to_le_bytes());
-        out[2..6].copy_from_slice(&self.key_len.to_le_bytes());
-        out[6..10].copy_from_slice(&self.value.chunk.to_le_bytes());
-        out[10..14].copy_from_slice(&self.value.offset.to_le_bytes());
-        out[14..18].copy_from_slice(&self.value_capacity.to_le_bytes());
-        out[18..22].copy_from_slice(&self.value_len.to_le_bytes());
-        out
-    }
-
-    #[inline]
-    fn decode(bytes: &[u8]) -> Self {
-        let word = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        Self {
-            group: u16::from_le_bytes([bytes[0], bytes[1]]),
-            key_len: word(2),
-            value: Place {
-                chunk: word(6),
-                offset: word(10),
-            },
-            value_capacity: word(14),
-            value_len: word(18),
-        }
-    }
-}
+/// Longer values lie in vectors of their own, which grow without leaving holes in the arena.
+const LONG_VALUE_BYTES: usize = 4 << 10;
+/// Values that have grown do so already when they are longer than this.
+const GROWN_VALUE_BYTES: usize = 256;
+const LONG_NUMBER_BYTES: u32 = 4;
 
 /// The rows of one table since it was last frozen.
-#[derive(Default)]
 pub(crate) struct Memtable {
     arena: Arena,
-    index: HashTable<Slot>,
+    index: HashIndex,
     ordered: Option<OrderedIndex>,
+    ranges: RangeSet,
+    /// The least time of any row.
+    oldest_ms: i64,
+    scratch: Vec<u8>,
     /// Places in key order, made once when a frozen memtable without a companion is flushed or scanned.
     sorted: OnceLock<Vec<Place>>,
+}
+
+/// A row that was found, for changing it.
+#[derive(Clone, Copy)]
+struct Found {
+    slot: usize,
+    place: Place,
 }
 
 impl Memtable {
     pub(crate) fn new(ordered: bool) -> Self {
         Self {
+            arena: Arena::default(),
+            index: HashIndex::default(),
             ordered: ordered.then(OrderedIndex::default),
-            ..Self::default()
+            ranges: RangeSet::default(),
+            oldest_ms: i64::MAX,
+            scratch: Vec::new(),
+            sorted: OnceLock::new(),
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.index.len() == 0 && self.ranges.is_empty()
     }
 
     pub(crate) fn rows(&self) -> usize {
         self.index.len()
     }
 
-    /// Bytes of memory held, garbage of moved values included.
+    /// Bytes of memory held, what rows have outgrown included.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.arena.bytes()
-            + self.index.capacity() * (size_of::<Slot>() + 1)
+            + self.index.bytes()
+            + self.ranges.bytes()
             + self.ordered.as_ref().map_or(0, OrderedIndex::bytes)
     }
 
-    /// The row of a key, if the memtable knows anything about it: `Some(None)` is a tombstone.
-    #[inline]
-    pub(crate) fn get(&self, hash: u64, group: u16, key: &[u8]) -> Option<Option<&[u8]>> {
-        let slot = self.index.find(hash, |s| {
-            s.hash == hash && row_is(&self.arena, s.place, group, key)
-        })?;
-        let header = header_at(&self.arena, slot.place);
-        Some(value_of(&self.arena, header))
+    /// The least time of any row that was ever written to it; `i64::MAX` if none had a time.
+    #[allow(dead_code, reason = "filled by the layers that follow")]
+    pub(crate) fn oldest_ms(&self) -> i64 {
+        self.oldest_ms
     }
 
-    /// Puts a value, or a tombstone for `None`. Key and value are at most [`ROW_PART_BYTES_MAX`] long.
-    pub(crate) fn put(&mut self, hash: u64, group: u16, key: &[u8], value: Option<&[u8]>) {
-        let arena = &mut self.arena;
-        let found = self
+    /// What the memtable says of a key, if anything.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, group: u16, key: &[u8]) -> Option<SourceRow<'_>> {
+        let arena = &self.arena;
+        let (_, place) = self
             .index
-            .find(hash, |s| {
-                s.hash == hash && row_is(arena, s.place, group, key)
-            })
-            .copied();
-        if let Some(slot) = found {
-            overwrite(arena, slot.place, value);
-            return;
+            .find(hash, |place| row_is(arena, place, group, key))?;
+        Some(said(arena, place))
+    }
+
+    /// Ranges of whole keys that are deleted in older sources.
+    #[inline]
+    pub(crate) fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, group: u16, key: &[u8]) -> Option<Found> {
+        let arena = &self.arena;
+        let (slot, place) = self
+            .index
+            .find(hash, |place| row_is(arena, place, group, key))?;
+        Some(Found { slot, place })
+    }
+
+    /// Puts a value, or a tombstone for `None`. Key and value have the lengths that the store allows.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        hash: u64,
+        group: u16,
+        key: &[u8],
+        value: Option<&[u8]>,
+        time_ms: Option<i64>,
+    ) -> Result<()> {
+        let (kind, times, bytes) = match value {
+            Some(bytes) => (Kind::Value, time_ms.map(|time| (time, time)), bytes),
+            None => (Kind::Tombstone, None, &[][..]),
+        };
+        match self.find(hash, group, key) {
+            Some(found) => self.set(found, kind, times, bytes),
+            None => self.insert(hash, group, key, kind, times, bytes),
         }
-        let bytes = value.unwrap_or_default();
-        let len = ROW_HEADER_BYTES + key.len() + bytes.len();
-        let header = RowHeader {
-            group,
-            key_len: key.len() as u32,
-            value: Place {
-                chunk: 0,
-                offset: 0,
-            },
-            value_capacity: bytes.len() as u32,
-            value_len: value.map_or(TOMBSTONE, |v| v.len() as u32),
+    }
+
+    /// Adds a row for a key that has none.
+    fn insert(
+        &mut self,
+        hash: u64,
+        group: u16,
+        key: &[u8],
+        kind: Kind,
+        times: Option<(i64, i64)>,
+        value: &[u8],
+    ) -> Result<()> {
+        let long = value.len() > LONG_VALUE_BYTES;
+        let room = if long {
+            LONG_NUMBER_BYTES
+        } else {
+            value.len() as u32
         };
-        let place = arena.append(&[&header.encode(), key, bytes], len);
-        // The value follows the key; only now is it known where that is.
-        let value_offset = place.offset + (ROW_HEADER_BYTES + key.len()) as u32;
-        let header = RowHeader {
-            value: Place {
-                chunk: place.chunk,
-                offset: value_offset,
-            },
-            ..header
-        };
-        arena
-            .get_mut(place, ROW_HEADER_BYTES)
-            .copy_from_slice(&header.encode());
-        self.index
-            .insert_unique(hash, Slot { hash, place }, |s| s.hash);
+        let head = Head::new(group, key, room, times.is_some(), long);
+        let place = self.arena.allocate(head.row_bytes()).ok_or_else(full)?;
+        self.fill(place, head, key, kind, times, value);
+        self.index.insert(hash, place);
         if let Some(ordered) = &mut self.ordered {
             let arena = &self.arena;
             ordered.insert(Prefix::new(group, key), place, |p| {
                 compare(arena, p, group, key)
             });
         }
+        Ok(())
     }
 
-    /// The rows of a group in key order, from a key on.
-    ///
-    /// An active memtable without companion is sorted for each call; a frozen one once.
-    pub(crate) fn rows_from(&self, group: u16, from: &[u8]) -> RowIter<'_> {
-        let arena = &self.arena;
-        let order = |p: Place| compare(arena, p, group, from);
-        let at = if let Some(ordered) = &self.ordered {
-            Position::Ordered(
-                ordered,
-                ordered.lower_bound(Prefix::new(group, from), order),
-            )
-        } else if let Some(sorted) = self.sorted.get() {
-            Position::Sorted(
-                sorted,
-                sorted.partition_point(|&p| order(p) == Ordering::Less),
-            )
-        } else {
-            let mut rows: Vec<Row<'_>> = (self.index.iter())
-                .map(|s| row_at(arena, s.place))
-                .filter(|r| r.group == group && r.key >= from)
-                .collect();
-            rows.sort_unstable_by(|a, b| a.key.cmp(b.key));
-            Position::Rows(rows.into_iter())
-        };
-        RowIter { arena, group, at }
-    }
-
-    /// Sorts a frozen memtable, so that `sorted_row` and `rows_from` are cheap. Safe to call from any thread.
-    pub(crate) fn sort(&self) {
-        self.sorted.get_or_init(|| {
-            let arena = &self.arena;
-            if let Some(ordered) = &self.ordered {
-                return ordered.places();
-            }
-            let mut all: Vec<(Prefix, Place)> = (self.index.iter())
-                .map(|s| {
-                    let row = row_at(arena, s.place);
-                    (Prefix::new(row.group, row.key), s.place)
-                })
-                .collect();
-            all.sort_unstable_by(|(prefix_a, a), (prefix_b, b)| {
-                prefix_a.cmp(prefix_b).then_with(|| {
-                    let row = row_at(arena, *b);
-                    compare(arena, *a, row.group, row.key)
-                })
-            });
-            all.into_iter().map(|(_, place)| place).collect()
-        });
-    }
-
-    /// The `i`-th row in order of a memtable that has been sorted; `None` past its end.
+    /// Writes a whole row into a new area.
     #[inline]
-    pub(crate) fn sorted_row(&self, i: usize) -> Option<Row<'_>> {
-        let place = *self.sorted.get()?.get(i)?;
-        Some(row_at(&self.arena, place))
-    }
-}
-
-enum Position<'a> {
-    Ordered(&'a OrderedIndex, (usize, usize)),
-    Sorted(&'a [Place], usize),
-    Rows(std::vec::IntoIter<Row<'a>>),
-}
-
-/// Rows of one key group in key order.
-pub(crate) struct RowIter<'a> {
-    arena: &'a Arena,
-    group: u16,
-    at: Position<'a>,
-}
-
-impl<'a> Iterator for RowIter<'a> {
-    type Item = Row<'a>;
-
-    fn next(&mut self) -> Option<Row<'a>> {
-        let place = match &mut self.at {
-            Position::Ordered(index, at) => index.next(at)?,
-            Position::Sorted(places, at) => {
-                let place = *places.get(*at)?;
-                *at += 1;
-                place
-            }
-            Position::Rows(rows) => return rows.next(),
+    fn fill(
+        &mut self,
+        place: Place,
+        mut head: Head,
+        key: &[u8],
+        kind: Kind,
+        times: Option<(i64, i64)>,
+        value: &[u8],
+    ) {
+        if let Some((first, _)) = times {
+            self.oldest_ms = self.oldest_ms.min(first);
+        }
+        let number = if head.is_long() {
+            let number = self.arena.add_long();
+            self.arena
+                .change_long(number, |long| long.extend_from_slice(value));
+            Some(number.to_le_bytes())
+        } else {
+            None
         };
-        Some(row_at(self.arena, place)).filter(|row| row.group == self.group)
+        let row = self.arena.at_mut(place);
+        let at = head.value_at();
+        row[head.key_at()..at].copy_from_slice(key);
+        match &number {
+            Some(number) => row[at..at + number.len()].copy_from_slice(number),
+            None => row[at..at + value.len()].copy_from_slice(value),
+        }
+        head.value_len = value.len() as u32;
+        head.set_kind(kind);
+        head.set_times(row, times);
+        head.write(row);
+    }
+
+    /// Gives a row another content.
+    fn set(
+        &mut self,
+        found: Found,
+        kind: Kind,
+        times: Option<(i64, i64)>,
+        value: &[u8],
+    ) -> Result<()> {
+        let row = self.arena.at_mut(found.place);
+        let mut head = Head::read(row);
+        let fits = head.is_long() || value.len() <= head.room as usize;
+        if !fits || (times.is_some() && !head.has_times()) {
+            return self.relocate(found, kind, times, value.len(), &[value]);
+        }
+        if let Some((first, _)) = times {
+            self.oldest_ms = self.oldest_ms.min(first);
+        }
+        head.set_kind(kind);
+        head.set_times(row, times);
+        head.value_len = value.len() as u32;
+        head.write(row);
+        if head.is_long() {
+            let number = head.long(row);
+            self.arena.change_long(number, |long| {
+                long.clear();
+                if kind == Kind::Tombstone {
+                    long.shrink_to_fit();
+                }
+                long.extend_from_slice(value);
+            });
+        } else {
+            let at = head.value_at();
+            row[at..at + value.len()].copy_from_slice(value);
+        }
+        Ok(())
+    }
+
+    /// Adds bytes to the end of a row's content.
+    fn extend(
+        &mut self,
+        found: Found,
+        kind: Kind,
+        times: Option<(i64, i64)>,
+        parts: &[&[u8]],
+    ) -> Result<()> {
+        let added: usize = parts.iter().map(|part| part.len()).sum();
+        let row = self.arena.at_mut(found.place);
+        let mut head = Head::read(row);
+        let len = head.value_len as usize + added;
+        if len > VALUE_BYTES_MAX {
+            return Err(too_long(len));
+        }
+        if times.is_some() && !head.has_times() || !head.is_long() && len > head.room as usize {
+            let arena_row = self.arena.at(found.place);
+            let before = head.value(&self.arena, arena_row).to_vec();
+            let parts: Vec<&[u8]> = std::iter::once(&before[..])
+                .chain(parts.iter().copied())
+                .collect();
+            return self.relocate(found, kind, times, len, &parts);
+        }
+        if let Some((first, _)) = times {
+            self.oldest_ms = self.oldest_ms.min(first);
+        }
+        let mut at = head.value_at() + head.value_len as usize;
+        head.set_kind(kind);
+        head.set_times(row, times);
+        head.value_len = len as u32;
+        head.write(row);
+        if head.is_long() {
+            let number = head.long(row);
+            self.arena.change_long(number, |long| {
+                parts.iter().for_each(|part| long.extend_from_slice(part));
+            });
+        } else {
+            for part in parts {
+                row[at..at + part.len()].copy_from_slice(part);
+                at += part.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a row to where it has twice the room it needs, or gives it a long value.
+    #[cold]
+    fn relocate(
+        &mut self,
+        found: Found,
+        kind: Kind,
+        times: Option<(i64, i64)>,
+        len: usize,
+        parts: &[&[u8]],
+    ) -> Result<()> {
+        let row = self.arena.at(found.place);
+        let old = Head::read(row);
+        let (group, key) = (old.group, old.key(row).to_vec());
+        let value = parts.concat();
+        let long = len > GROWN_VALUE_BYTES;
+        let times_kept = old.has_times() || times.is_some();
+        let mut head = Head::new(group, &key, LONG_NUMBER_BYTES, times_kept, long);
+        let place = if long {
+            self.arena.allocate(head.row_bytes()).ok_or_else(full)?
+        } else {
+            // The next power of two leaves between nothing and as much again; what grew once is likely to grow again.
+            let least = head.value_at() + len + len / 4;
+            let (place, size) = self.arena.allocate_roomy(least).ok_or_else(full)?;
+            head.room = (size - head.value_at()) as u32;
+            place
+        };
+        self.fill(place, head, &key, kind, times, &value);
+        self.index.moved(found.slot, place);
+        if let Some(ordered) = &mut self.ordered {
+            let arena = &self.arena;
+            // The old row still lies there, so comparisons find it.
+            ordered.moved(Prefix::new(group, &key), place, |p| {
+                compare(arena, p, group, &key)
+            });
+        }
+        if old.is_long() {
+            let number = old.long(self.arena.at(found.place));
+            self.arena.change_long(number, |long| *long = Vec::new());
+        }
+        self.arena.release(found.place, old.row_bytes());
+        Ok(())
+    }
+
+    /// Deletes every row whose user key starts with `prefix`, of one group and table. With `older`, older sources may hold
+    /// such rows: then a range tombstone hides them.
+    #[allow(dead_code, reason = "filled by the layers that follow")]
+    pub(crate) fn delete_prefix(
+        &mut self,
+        header: [u8; KEY_HEADER_BYTES],
+        prefix: &[u8],
+        older: bool,
+    ) -> Result<()> {
+        let group = u16::from_be_bytes([header[0], header[1]]);
+        let mut under = Vec::new();
+        let arena = &self.arena;
+        if let Some(ordered) = &self.ordered {
+            let order = |p| compare(arena, p, group, prefix);
+            let mut at = ordered.lower_bound(Prefix::new(group, prefix), order);
+            while let Some(place) = ordered.next(&mut at) {
+                let row = arena.at(place);
+                let head = Head::read(row);
+                if head.group != group || !head.key(row).starts_with(prefix) {
+                    break;
+                }
+                under.push(place);
+            }
+        } else {
+            under.extend(self.index.places().filter(|&place| {
+                let row = arena.at(place);
+                let head = Head::read(row);
+                head.group == group && head.key(row).starts_with(prefix)
+            }));
+        }
+        for place in under {
+            // A tombstone fits everywhere, so nothing moves.
+            self.set(Found { slot: 0, place }, Kind::Tombstone, None, &[])?;
+        }
+        if older {
+            let start = [&header, prefix].concat();
+            let end =
+                key::successor(&start).unwrap_or_else(|| vec![0xff; key::WHOLE_KEY_BYTES_MAX + 1]);
+            self.ranges.add(&start, &end);
+        }
+        Ok(())
     }
 }
 
-#[inline]
-fn header_at(arena: &Arena, place: Place) -> RowHeader {
-    RowHeader::decode(arena.get(place, ROW_HEADER_BYTES))
+/// Longest value there can be: 1 GiB.
+pub(crate) const VALUE_BYTES_MAX: usize = 1 << 30;
+
+pub(crate) fn too_long(len: usize) -> Error {
+    Error::usage(format!(
+        "a value would have {len} bytes, but {VALUE_BYTES_MAX} is the most a value can have"
+    ))
 }
 
-#[inline]
-fn key_at(arena: &Arena, place: Place, len: u32) -> &[u8] {
-    arena.get(
-        Place {
-            offset: place.offset + ROW_HEADER_BYTES as u32,
-            ..place
-        },
-        len as usize,
+#[cold]
+fn full() -> Error {
+    Error::usage(
+        "a memtable holds as many rows as it can address, some 32 GiB: it must be frozen more often",
     )
-}
-
-#[inline]
-fn value_of(arena: &Arena, header: RowHeader) -> Option<&[u8]> {
-    (header.value_len != TOMBSTONE).then(|| arena.get(header.value, header.value_len as usize))
-}
-
-#[inline]
-fn row_is(arena: &Arena, place: Place, group: u16, key: &[u8]) -> bool {
-    let header = header_at(arena, place);
-    header.group == group
-        && header.key_len as usize == key.len()
-        && key_at(arena, place, header.key_len) == key
-}
-
-fn row_at(arena: &Arena, place: Place) -> Row<'_> {
-    let header = header_at(arena, place);
-    Row {
-        group: header.group,
-        key: key_at(arena, place, header.key_len),
-        value: value_of(arena, header),
-    }
-}
-
-fn compare(arena: &Arena, place: Place, group: u16, key: &[u8]) -> Ordering {
-    let header = header_at(arena, place);
-    (header.group.cmp(&group)).then_with(|| key_at(arena, place, header.key_len).cmp(key))
-}
-
-fn overwrite(arena: &mut Arena, place: Place, value: Option<&[u8]>) {
-    let mut header = header_at(arena, place);
-    match value {
-        None => header.value_len = TOMBSTONE,
-        Some(bytes) if bytes.len() <= header.value_capacity as usize => {
-            arena
-                .get_mut(header.value, bytes.len())
-                .copy_from_slice(bytes);
-            header.value_len = bytes.len() as u32;
-        }
-        Some(bytes) => {
-            // A value that grew once is likely to grow again: leave it a quarter of room.
-            let capacity = bytes.len() + bytes.len() / 4;
-            header.value = arena.append(&[bytes], capacity);
-            header.value_capacity = capacity as u32;
-            header.value_len = bytes.len() as u32;
-        }
-    }
-    arena
-        .get_mut(place, ROW_HEADER_BYTES)
-        .copy_from_slice(&header.encode());
 }

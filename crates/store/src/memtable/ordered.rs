@@ -1,45 +1,76 @@
 //! The ordered companion of a memtable: places of rows in key order, for tables that are scanned often.
 //!
-//! A B+ tree of height two: a list of leaves, each a sorted list of at most [`LEAF_ROWS_MAX`] rows. It holds the first
-//! bytes of each key ([`Prefix`]), which decide most comparisons; the others look into the arena. Rows are only ever added
-//! (a delete is a row too).
+//! A B+ tree of height two: leaves of at most [`LEAF_ROWS_MAX`] rows, and over them a list of the last row of each. Both hold
+//! the first bytes of each key ([`Prefix`]) side by side, which decide most comparisons; the others look into the arena.
+//! Rows are only ever added (a delete is a row too).
 use std::cmp::Ordering;
 
 use super::arena::Place;
 
-const LEAF_ROWS_MAX: usize = 128;
+const LEAF_ROWS_MAX: usize = 256;
 
 /// The first sixteen bytes of group and key, filled up with zeroes; orders like the key, except that it may tie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Prefix([u64; 2]);
+pub(super) struct Prefix(u128);
 
 impl Prefix {
     #[inline]
     pub(super) fn new(group: u16, key: &[u8]) -> Self {
         let mut bytes = [0; 16];
         bytes[..2].copy_from_slice(&group.to_be_bytes());
-        let len = key.len().min(14);
-        bytes[2..2 + len].copy_from_slice(&key[..len]);
-        let [high, low] =
-            [&bytes[..8], &bytes[8..]].map(|half| half.try_into().unwrap_or_default());
-        Self([u64::from_be_bytes(high), u64::from_be_bytes(low)])
+        match key.first_chunk::<14>() {
+            Some(start) => bytes[2..].copy_from_slice(start),
+            None => bytes[2..2 + key.len()].copy_from_slice(key),
+        }
+        Self(u128::from_be_bytes(bytes))
     }
 }
 
-#[derive(Clone, Copy)]
-struct Row {
-    prefix: Prefix,
-    place: Place,
+#[derive(Default)]
+struct Leaf {
+    prefixes: Vec<Prefix>,
+    places: Vec<Place>,
+}
+
+impl Leaf {
+    fn with_room() -> Box<Self> {
+        Box::new(Self {
+            prefixes: Vec::with_capacity(LEAF_ROWS_MAX),
+            places: Vec::with_capacity(LEAF_ROWS_MAX),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn insert(&mut self, at: usize, prefix: Prefix, place: Place) {
+        self.prefixes.insert(at, prefix);
+        self.places.insert(at, place);
+    }
 }
 
 #[derive(Default)]
 pub(super) struct OrderedIndex {
-    leaves: Vec<Vec<Row>>,
+    #[allow(
+        clippy::vec_box,
+        reason = "a leaf that is split moves all behind it: pointers are a sixth of that"
+    )]
+    leaves: Vec<Box<Leaf>>,
+    /// The prefix of the last row of each leaf.
+    lasts: Vec<Prefix>,
 }
 
 impl OrderedIndex {
     pub(super) fn bytes(&self) -> usize {
-        self.leaves.len() * (LEAF_ROWS_MAX * size_of::<Row>() + size_of::<Vec<Row>>())
+        const ROW_BYTES: usize = size_of::<Prefix>() + size_of::<Place>();
+        const LEAF_BYTES: usize = size_of::<Leaf>() + size_of::<Prefix>() + 8;
+        let rows = match self.leaves.as_slice() {
+            // The first leaf grows as it is filled.
+            [only] => only.places.capacity(),
+            leaves => leaves.len() * LEAF_ROWS_MAX,
+        };
+        rows * ROW_BYTES + self.leaves.len() * LEAF_BYTES
     }
 
     /// Adds a row that is not there yet. `compare(p)` orders the row at `p` relative to the new one.
@@ -50,7 +81,6 @@ impl OrderedIndex {
         compare: impl Fn(Place) -> Ordering,
     ) {
         let (leaf, at) = self.lower_bound(prefix, &compare);
-        let row = Row { prefix, place };
         // A row before a leaf's first may as well end the leaf before: keys that only grow fill their leaves.
         let (leaf, at) = match (at, leaf.checked_sub(1)) {
             (0, Some(before))
@@ -61,10 +91,13 @@ impl OrderedIndex {
             _ => (leaf, at),
         };
         if leaf == self.leaves.len() {
-            self.leaves.push(Vec::with_capacity(LEAF_ROWS_MAX));
+            self.leaves.push(Box::default());
+            self.lasts.push(prefix);
         }
-        if self.leaves[leaf].len() < LEAF_ROWS_MAX {
-            self.leaves[leaf].insert(at, row);
+        let full = &mut self.leaves[leaf];
+        if full.len() < LEAF_ROWS_MAX {
+            full.insert(at, prefix, place);
+            self.note_last(leaf);
             return;
         }
         let keep = if at == LEAF_ROWS_MAX {
@@ -72,15 +105,34 @@ impl OrderedIndex {
         } else {
             LEAF_ROWS_MAX / 2
         };
-        let mut right = Vec::with_capacity(LEAF_ROWS_MAX);
-        right.extend_from_slice(&self.leaves[leaf][keep..]);
-        self.leaves[leaf].truncate(keep);
+        let mut right = Leaf::with_room();
+        right.prefixes.extend_from_slice(&full.prefixes[keep..]);
+        right.places.extend_from_slice(&full.places[keep..]);
+        full.prefixes.truncate(keep);
+        full.places.truncate(keep);
         if at < keep || (at == keep && keep < LEAF_ROWS_MAX) {
-            self.leaves[leaf].insert(at, row);
+            full.insert(at, prefix, place);
         } else {
-            right.insert(at - keep, row);
+            right.insert(at - keep, prefix, place);
         }
         self.leaves.insert(leaf + 1, right);
+        self.lasts.insert(leaf + 1, prefix);
+        self.note_last(leaf);
+        self.note_last(leaf + 1);
+    }
+
+    fn note_last(&mut self, leaf: usize) {
+        if let Some(&last) = self.leaves[leaf].prefixes.last() {
+            self.lasts[leaf] = last;
+        }
+    }
+
+    /// Says that the row at `from` lies at `to` now. `compare(p)` orders the row at `p` relative to it.
+    pub(super) fn moved(&mut self, prefix: Prefix, to: Place, compare: impl Fn(Place) -> Ordering) {
+        let (leaf, at) = self.lower_bound(prefix, compare);
+        if let Some(place) = self.leaves.get_mut(leaf).and_then(|l| l.places.get_mut(at)) {
+            *place = to;
+        }
     }
 
     /// Leaf and position of the first row that is not ordered before the sought one, by prefix and then by `compare`.
@@ -89,27 +141,39 @@ impl OrderedIndex {
         prefix: Prefix,
         compare: impl Fn(Place) -> Ordering,
     ) -> (usize, usize) {
-        let before = |row: &Row| match row.prefix.cmp(&prefix) {
-            Ordering::Equal => compare(row.place) == Ordering::Less,
-            order => order == Ordering::Less,
+        // Prefixes decide first, all in one piece of memory; only where they tie, rows are looked at.
+        let mut leaf = self.lasts.partition_point(|last| *last < prefix);
+        if self.lasts.get(leaf) == Some(&prefix)
+            && self.leaves[leaf]
+                .places
+                .last()
+                .is_some_and(|&place| compare(place) == Ordering::Less)
+        {
+            let ties = self.lasts[leaf..].partition_point(|last| *last == prefix);
+            leaf += self.leaves[leaf..leaf + ties].partition_point(|tied| {
+                tied.places
+                    .last()
+                    .is_some_and(|&place| compare(place) == Ordering::Less)
+            });
+        }
+        let Some(found) = self.leaves.get(leaf) else {
+            return (leaf, 0);
         };
-        let leaf = self
-            .leaves
-            .partition_point(|leaf| leaf.last().is_some_and(before));
-        let at = self
-            .leaves
-            .get(leaf)
-            .map_or(0, |leaf| leaf.partition_point(before));
-        (leaf, at)
+        let low = found.prefixes.partition_point(|p| *p < prefix);
+        let ties = found.prefixes[low..].partition_point(|p| *p == prefix);
+        let at = found.places[low..low + ties]
+            .partition_point(|&place| compare(place) == Ordering::Less);
+        (leaf, low + at)
     }
 
     /// The place at a position that `lower_bound` gave; moves the position on.
+    #[inline]
     pub(super) fn next(&self, (leaf, at): &mut (usize, usize)) -> Option<Place> {
         loop {
             let rows = self.leaves.get(*leaf)?;
-            if let Some(row) = rows.get(*at) {
+            if let Some(place) = rows.places.get(*at) {
                 *at += 1;
-                return Some(row.place);
+                return Some(*place);
             }
             (*leaf, *at) = (*leaf + 1, 0);
         }
@@ -117,6 +181,7 @@ impl OrderedIndex {
 
     /// All places in order.
     pub(super) fn places(&self) -> Vec<Place> {
-        self.leaves.iter().flatten().map(|row| row.place).collect()
+        let leaves = self.leaves.iter();
+        leaves.flat_map(|leaf| &leaf.places).copied().collect()
     }
 }

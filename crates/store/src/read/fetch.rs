@@ -7,17 +7,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use hashbrown::HashMap;
 
+use super::answer::answer;
 use super::get::{Search, search_noting};
-use super::{Blocks, ColdRead, NeededBlocks, Needs};
+use super::{Blocks, ColdRead, NeededBlocks, Needs, Value};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::io::{Arrived, ReadClass, Waiting, arrival};
+use crate::merge::open_all;
 use crate::sst::block::DataBlock;
 use crate::sst::file::{FileId, FileMeta, MetaRef, SstFile};
 use crate::sst::reader::{load_blocks, load_meta};
@@ -242,26 +243,40 @@ pub(crate) fn on_runtime<T: Send + 'static>(
 pub(crate) async fn fetch(
     context: Arc<Context>,
     reads: Vec<ColdRead>,
-) -> Result<Vec<Option<Bytes>>> {
-    let mut answers = vec![None; reads.len()];
+) -> Result<Vec<Option<Value<'static>>>> {
+    let mut answers: Vec<Option<Value<'static>>> = reads.iter().map(|_| None).collect();
     let mut order: Vec<usize> = (0..reads.len()).collect();
     order.sort_unstable_by(|&a, &b| reads[a].key.cmp(&reads[b].key));
+    let mut operands = Vec::new();
     for together in order.chunks(READS_MAX) {
         let mut fetched = Fetched::new(context.clone());
         let mut open = together.to_vec();
         loop {
             let mut needs = Needs::default();
-            open.retain(|&i| {
+            let mut still_open = Vec::new();
+            for i in open {
                 let read = &reads[i];
-                match search_noting(&read.version, read.hash, &read.key, &fetched, &mut needs) {
-                    Search::Found(block, range) => {
-                        answers[i] = Some(block.data().slice(range));
-                        false
+                operands.clear();
+                let below = match search_noting(
+                    &read.version,
+                    read.hash,
+                    &read.key,
+                    &fetched,
+                    read.rules.merges,
+                    &mut needs,
+                    &mut operands,
+                ) {
+                    Search::Found(value) => Some(value),
+                    Search::Gone => None,
+                    Search::Cold => {
+                        still_open.push(i);
+                        continue;
                     }
-                    Search::Absent => false,
-                    Search::Cold => true,
-                }
-            });
+                };
+                let memory = open_all(&read.operands)?;
+                answers[i] = answer(below, &operands, &memory, &read.rules, read.now_ms)?;
+            }
+            open = still_open;
             if open.is_empty() {
                 break;
             }

@@ -1,23 +1,25 @@
 //! One key in the files of a version: L0 from new to old, then one file of each deeper level. Filters are asked before
-//! blocks; the first file that knows the key decides.
+//! blocks. The first file that has a value or a tombstone for the key decides; operands are collected on the way there.
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Blocks, Needs};
+use super::{Blocks, Needs, Value};
+use crate::merge::HeldOperands;
 use crate::row::RowKind;
 use crate::sst::block::{BlockRow, DataBlock};
 use crate::version::{Version, VersionFile};
 
 /// How far a search came.
 pub(crate) enum Search {
-    Found(Arc<DataBlock>, Range<usize>),
-    Absent,
+    Found(Value<'static>),
+    /// There is no value, but maybe operands.
+    Gone,
     /// A part of a file is missing.
     Cold,
 }
 
 /// What one file says about a key.
-pub(crate) enum Step {
+enum Step {
     Row(Arc<DataBlock>, BlockRow),
     Unknown,
     NoMeta,
@@ -58,34 +60,65 @@ fn step(file: &VersionFile, hash: u64, key: &[u8], blocks: &impl Blocks) -> Step
     }
 }
 
-fn found(block: Arc<DataBlock>, row: BlockRow) -> Search {
+/// Ends a search at a row, unless it is one of operands that older rows may lie under.
+#[inline]
+pub(super) fn found(
+    block: Arc<DataBlock>,
+    row: BlockRow,
+    operands: &mut Vec<HeldOperands>,
+) -> Option<Search> {
     match row.kind {
-        RowKind::Tombstone => Search::Absent,
-        RowKind::Value | RowKind::Operands => Search::Found(block, row.value),
+        RowKind::Value => Some(Search::Found(Value::in_block(
+            block,
+            row.value,
+            row.time_ms,
+        ))),
+        RowKind::Tombstone => Some(Search::Gone),
+        RowKind::Operands => {
+            let held = HeldOperands {
+                time_ms: row.time_ms,
+                bytes: block.data().slice(row.value),
+            };
+            let is_rooted = held.is_rooted();
+            operands.push(held);
+            is_rooted.then_some(Search::Gone)
+        }
     }
 }
 
-/// Searches what is in memory; stops at the first part that is not.
+/// Searches what is in memory; stops at the first part that is not. Operands come newest first.
 #[inline]
-pub(crate) fn search(version: &Version, hash: u64, key: &[u8], blocks: &impl Blocks) -> Search {
+pub(crate) fn search(
+    version: &Version,
+    hash: u64,
+    key: &[u8],
+    blocks: &impl Blocks,
+    operands: &mut Vec<HeldOperands>,
+) -> Search {
     for file in candidates(version, key) {
         match step(file, hash, key, blocks) {
-            Step::Row(block, row) => return found(block, row),
+            Step::Row(block, row) => {
+                if let Some(end) = found(block, row, operands) {
+                    return end;
+                }
+            }
             Step::Unknown => {}
             Step::NoMeta | Step::NoBlock(..) => return Search::Cold,
         }
     }
-    Search::Absent
+    Search::Gone
 }
 
 /// Like [`search`], but notes what is missing. Index and filter of every candidate are asked for at once, because they
-/// decide which block is worth a request.
+/// decide which block is worth a request. Where rows may be operands (`merges`), blocks of older files are asked for too.
 pub(crate) fn search_noting(
     version: &Version,
     hash: u64,
     key: &[u8],
     blocks: &impl Blocks,
+    merges: bool,
     needs: &mut Needs,
+    operands: &mut Vec<HeldOperands>,
 ) -> Search {
     let mut cold = false;
     for file in candidates(version, key) {
@@ -94,15 +127,21 @@ pub(crate) fn search_noting(
                 needs.meta(&file.file);
                 cold = true;
             }
-            Step::Row(block, row) if !cold => return found(block, row),
-            // Whether this row counts depends on newer files that are not known yet; older ones do not matter.
-            Step::Row(..) => return Search::Cold,
+            // Whether this row counts may depend on newer files that are not known yet; older ones do not matter.
+            Step::Row(block, row) => {
+                if let Some(end) = found(block, row, operands) {
+                    return if cold { Search::Cold } else { end };
+                }
+            }
             Step::NoBlock(number, place) => {
                 needs.block(&file.file, number, place);
-                return Search::Cold;
+                cold = true;
+                if !merges {
+                    return Search::Cold;
+                }
             }
             Step::Unknown => {}
         }
     }
-    if cold { Search::Cold } else { Search::Absent }
+    if cold { Search::Cold } else { Search::Gone }
 }

@@ -2,6 +2,7 @@
 //!
 //! The same search runs twice: synchronously over what is in memory ([`Cached`]), and, when that is not enough, inside a
 //! fetch over memory and what the fetch has loaded ([`fetch::Fetched`]). Both see the version the read was planned on.
+pub(crate) mod answer;
 pub(crate) mod fetch;
 pub(crate) mod get;
 pub(crate) mod multi_get;
@@ -13,8 +14,11 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::cache::BlockCache;
+use crate::merge::HeldOperands;
+use crate::rules::Rules;
 use crate::sst::block::DataBlock;
 use crate::sst::file::{FileId, MetaRef, SstFile};
 use crate::version::Version;
@@ -30,24 +34,57 @@ pub enum Lookup<'a> {
     Cold(ColdRead),
 }
 
-/// A value borrowed from the memtable, or held with the cached block it lies in.
-pub struct Value<'a>(Repr<'a>);
+/// A value borrowed from the memtable, held with the cached block it lies in, or made of operands.
+pub struct Value<'a> {
+    bytes: Repr<'a>,
+    time_ms: Option<i64>,
+}
 
 enum Repr<'a> {
     Borrowed(&'a [u8]),
     Block(Arc<DataBlock>, Range<usize>),
+    Owned(Bytes),
 }
 
 impl<'a> Value<'a> {
-    pub(crate) fn in_block(block: Arc<DataBlock>, range: Range<usize>) -> Self {
-        Self(Repr::Block(block, range))
+    #[inline]
+    pub(crate) fn borrowed(bytes: &'a [u8], time_ms: Option<i64>) -> Self {
+        Self {
+            bytes: Repr::Borrowed(bytes),
+            time_ms,
+        }
     }
 
-    /// The value as shared bytes: a slice of the cached block if it lies in one, a copy if not.
+    #[inline]
+    pub(crate) fn in_block(
+        block: Arc<DataBlock>,
+        range: Range<usize>,
+        time_ms: Option<i64>,
+    ) -> Self {
+        Self {
+            bytes: Repr::Block(block, range),
+            time_ms,
+        }
+    }
+
+    pub(crate) fn owned(bytes: Bytes, time_ms: Option<i64>) -> Self {
+        Self {
+            bytes: Repr::Owned(bytes),
+            time_ms,
+        }
+    }
+
+    /// When the row was written, in milliseconds since the Unix epoch, if its writer said so; of several operands, the newest.
+    pub fn time_ms(&self) -> Option<i64> {
+        self.time_ms
+    }
+
+    /// The value as shared bytes: a slice of the cached block if it lies in one, a copy if it lies in a memtable.
     pub fn to_bytes(&self) -> Bytes {
-        match &self.0 {
+        match &self.bytes {
             Repr::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             Repr::Block(block, range) => block.data().slice(range.clone()),
+            Repr::Owned(bytes) => bytes.clone(),
         }
     }
 }
@@ -56,9 +93,10 @@ impl Deref for Value<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        match &self.bytes {
             Repr::Borrowed(bytes) => bytes,
             Repr::Block(block, range) => block.data().get(range.clone()).unwrap_or_default(),
+            Repr::Owned(bytes) => bytes,
         }
     }
 }
@@ -71,16 +109,45 @@ impl std::fmt::Debug for Value<'_> {
 
 impl<'a> From<&'a [u8]> for Value<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self(Repr::Borrowed(bytes))
+        Self::borrowed(bytes, None)
     }
 }
 
-/// The rest of a read that memory could not answer: it holds the version it was planned on. The memtables knew nothing
-/// of its key at that moment.
+/// The rest of a read that memory could not answer: it holds the version it was planned on, and the operands that the
+/// memtables had for its key at that moment; other than that, they knew nothing of it.
 pub struct ColdRead {
     pub(crate) version: Arc<Version>,
     pub(crate) key: Box<[u8]>,
     pub(crate) hash: u64,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) now_ms: i64,
+    /// Newest first.
+    pub(crate) operands: Box<[HeldOperands]>,
+    pub(crate) installs: u64,
+}
+
+/// What a cold read was planned on. While later look-ups of the same key are cold and planned on the same, the value that
+/// was fetched is still the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    installs: u64,
+    operands: u64,
+}
+
+impl ColdRead {
+    /// What the read was planned on.
+    pub fn moment(&self) -> Moment {
+        let mut operands = Xxh3::new();
+        for held in &self.operands {
+            operands.update(&held.time_ms.unwrap_or(i64::MIN).to_le_bytes());
+            operands.update(&(held.bytes.len() as u64).to_le_bytes());
+            operands.update(&held.bytes);
+        }
+        Moment {
+            installs: self.installs,
+            operands: operands.digest(),
+        }
+    }
 }
 
 impl std::fmt::Debug for ColdRead {

@@ -1,29 +1,52 @@
 //! Many keys in the files of a version: keys are sorted, and each file and block is visited once.
 use std::sync::Arc;
 
+use super::answer::answer;
+use super::get::{Search, found};
 use super::{Blocks, ColdRead, Lookup, Value};
-use crate::row::RowKind;
+use crate::error::Result;
+use crate::merge::HeldOperands;
+use crate::row::SourceRow;
+use crate::rules::Rules;
 use crate::sst::block::DataBlock;
 use crate::version::{Version, VersionFile};
 
-/// Keys the memtables know nothing of, in one allocation.
-#[derive(Default)]
-pub(crate) struct PendingKeys {
-    bytes: Vec<u8>,
-    keys: Vec<Pending>,
+/// What all keys of one call have in common.
+pub(crate) struct Terms<'a> {
+    pub(crate) version: &'a Arc<Version>,
+    pub(crate) rules: &'a Arc<Rules>,
+    pub(crate) now_ms: i64,
+    pub(crate) installs: u64,
 }
 
-struct Pending {
+/// Keys of which the memtables know nothing but operands, in one allocation.
+#[derive(Default)]
+pub(crate) struct PendingKeys<'m> {
+    bytes: Vec<u8>,
+    keys: Vec<Pending<'m>>,
+}
+
+struct Pending<'m> {
     /// Position in the caller's list.
     index: usize,
     hash: u64,
     start: usize,
     end: usize,
     open: bool,
+    /// Operands, newest first. No allocation as long as there are none.
+    memory: Vec<SourceRow<'m>>,
+    files: Vec<HeldOperands>,
 }
 
-impl PendingKeys {
-    pub(crate) fn push(&mut self, index: usize, hash: u64, header: &[u8], key: &[u8]) {
+impl<'m> PendingKeys<'m> {
+    pub(crate) fn push(
+        &mut self,
+        index: usize,
+        hash: u64,
+        header: &[u8],
+        key: &[u8],
+        memory: Vec<SourceRow<'m>>,
+    ) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(header);
         self.bytes.extend_from_slice(key);
@@ -33,6 +56,8 @@ impl PendingKeys {
             start,
             end: self.bytes.len(),
             open: true,
+            memory,
+            files: Vec::new(),
         });
     }
 
@@ -43,82 +68,96 @@ impl PendingKeys {
     /// Answers every key from what is in memory.
     pub(crate) fn answer(
         mut self,
-        version: &Arc<Version>,
+        terms: &Terms<'_>,
         blocks: &impl Blocks,
         answer: &mut dyn FnMut(usize, Lookup<'_>),
-    ) {
-        if version.is_empty() {
-            for pending in &self.keys {
-                answer(pending.index, Lookup::Absent);
-            }
-            return;
-        }
+    ) -> Result<()> {
+        let version = terms.version;
         let Self { bytes, keys } = &mut self;
-        keys.sort_unstable_by(|a, b| bytes[a.start..a.end].cmp(&bytes[b.start..b.end]));
         let mut visit = Visit {
-            version,
+            terms,
             blocks,
             bytes,
             answer,
         };
-        let [newest, ..] = &version.levels;
-        for file in newest {
-            let start = keys.partition_point(|k| visit.key(k) < file.lower.as_ref());
-            let end = keys.partition_point(|k| visit.key(k) < file.upper.as_ref());
-            visit.file(file, keys.get_mut(start..end).unwrap_or_default());
-        }
-        for level in 1..version.levels.len() {
-            let mut at = 0;
-            while let Some(pending) = keys.get(at) {
-                let rest = version.overlapping(level, visit.key(pending), None);
-                let Some(file) = rest.first() else { break };
-                let start = at + keys[at..].partition_point(|k| visit.key(k) < file.lower.as_ref());
-                let end = at + keys[at..].partition_point(|k| visit.key(k) < file.upper.as_ref());
-                visit.file(file, keys.get_mut(start..end).unwrap_or_default());
-                at = end;
+        if !version.is_empty() {
+            keys.sort_unstable_by(|a, b| bytes[a.start..a.end].cmp(&bytes[b.start..b.end]));
+            let [newest, ..] = &version.levels;
+            for file in newest {
+                let start = keys.partition_point(|k| visit.key(k) < file.lower.as_ref());
+                let end = keys.partition_point(|k| visit.key(k) < file.upper.as_ref());
+                visit.file(file, keys.get_mut(start..end).unwrap_or_default())?;
+            }
+            for level in 1..version.levels.len() {
+                let mut at = 0;
+                while let Some(pending) = keys.get(at) {
+                    let rest = version.overlapping(level, visit.key(pending), None);
+                    let Some(file) = rest.first() else { break };
+                    let start =
+                        at + keys[at..].partition_point(|k| visit.key(k) < file.lower.as_ref());
+                    let end =
+                        at + keys[at..].partition_point(|k| visit.key(k) < file.upper.as_ref());
+                    visit.file(file, keys.get_mut(start..end).unwrap_or_default())?;
+                    at = end;
+                }
             }
         }
-        for pending in keys.iter().filter(|k| k.open) {
-            (visit.answer)(pending.index, Lookup::Absent);
+        for pending in keys.iter_mut().filter(|k| k.open) {
+            visit.end(pending, None)?;
         }
+        Ok(())
     }
 }
 
 struct Visit<'a, B> {
-    version: &'a Arc<Version>,
+    terms: &'a Terms<'a>,
     blocks: &'a B,
     bytes: &'a [u8],
     answer: &'a mut dyn FnMut(usize, Lookup<'_>),
 }
 
 impl<B: Blocks> Visit<'_, B> {
-    fn key(&self, pending: &Pending) -> &[u8] {
+    fn key(&self, pending: &Pending<'_>) -> &[u8] {
         self.bytes
             .get(pending.start..pending.end)
             .unwrap_or_default()
     }
 
-    fn cold(&mut self, pending: &mut Pending) {
+    fn cold(&mut self, pending: &mut Pending<'_>) {
         pending.open = false;
-        let key = self.key(pending).into();
         let read = ColdRead {
-            version: self.version.clone(),
-            key,
+            version: self.terms.version.clone(),
+            key: self.key(pending).into(),
             hash: pending.hash,
+            rules: self.terms.rules.clone(),
+            now_ms: self.terms.now_ms,
+            operands: (pending.memory.iter())
+                .filter_map(HeldOperands::copy_row)
+                .collect(),
+            installs: self.terms.installs,
         };
         (self.answer)(pending.index, Lookup::Cold(read));
     }
 
+    /// Answers a key, given what lies below its operands.
+    fn end(&mut self, pending: &mut Pending<'_>, below: Option<Value<'static>>) -> Result<()> {
+        pending.open = false;
+        let Terms { rules, now_ms, .. } = self.terms;
+        let value = answer(below, &pending.files, &pending.memory, rules, *now_ms)?;
+        (self.answer)(pending.index, value.map_or(Lookup::Absent, Lookup::Found));
+        Ok(())
+    }
+
     /// Asks one file for keys in its range.
-    fn file(&mut self, file: &VersionFile, keys: &mut [Pending]) {
+    fn file(&mut self, file: &VersionFile, keys: &mut [Pending<'_>]) -> Result<()> {
         if !keys.iter().any(|k| k.open) {
-            return;
+            return Ok(());
         }
         let Some(meta) = self.blocks.meta(&file.file) else {
             keys.iter_mut()
                 .filter(|k| k.open)
                 .for_each(|k| self.cold(k));
-            return;
+            return Ok(());
         };
         let mut current: Option<(u32, Option<Arc<DataBlock>>)> = None;
         for pending in keys
@@ -141,13 +180,15 @@ impl<B: Blocks> Visit<'_, B> {
                 self.cold(pending);
                 continue;
             };
-            let lookup = match block.get(self.key(pending)) {
-                None => continue,
-                Some(row) if row.kind == RowKind::Tombstone => Lookup::Absent,
-                Some(row) => Lookup::Found(Value::in_block(block, row.value)),
+            let Some(row) = block.get(self.key(pending)) else {
+                continue;
             };
-            pending.open = false;
-            (self.answer)(pending.index, lookup);
+            match found(block, row, &mut pending.files) {
+                Some(Search::Found(value)) => self.end(pending, Some(value))?,
+                Some(Search::Gone) => self.end(pending, None)?,
+                Some(Search::Cold) | None => {}
+            }
         }
+        Ok(())
     }
 }

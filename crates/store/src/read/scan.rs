@@ -2,6 +2,7 @@
 //!
 //! What the memtables hold of the range is copied when the scan starts, but no more of it than the answer can need. So a
 //! scan that has to wait for the object store still gives the rows of the moment it was asked.
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,13 +13,18 @@ use super::{Blocks, Needs};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::KEY_HEADER_BYTES;
-use crate::memtable::{Memtable, RowIter};
-use crate::row::RowKind;
+use crate::memtable::Memtable;
+use crate::memtable::ranges::RangeSet;
+use crate::merge::Merging;
+use crate::row::{Content, RowKind, RowRef, SourceRow};
+use crate::rules::Rules;
 use crate::sst::block::{BlockCursor, DataBlock};
 use crate::version::{Version, VersionFile};
 
 /// Blocks that are asked for together when a scan runs into a cold one.
-const READ_AHEAD_BLOCKS: usize = 4;
+const READ_AHEAD_BLOCKS_MIN: usize = 4;
+/// The more blocks a scan has run into, the more are asked for together, up to this.
+const READ_AHEAD_BLOCKS_MAX: usize = 32;
 
 /// Rows of a scan in key order. `Bytes` are cheap slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,17 +54,20 @@ pub struct ColdScan {
 impl std::fmt::Debug for ColdScan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ColdScan")
-            .field("window", &self.window)
+            .field("lower", &self.window.lower)
+            .field("upper", &self.window.upper)
             .finish_non_exhaustive()
     }
 }
 
 /// What a scan asks for, as whole keys; `upper` is excluded.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Window {
     pub(crate) lower: Vec<u8>,
     pub(crate) upper: Option<Vec<u8>>,
     pub(crate) rows_max: usize,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) now_ms: i64,
 }
 
 impl Window {
@@ -67,11 +76,20 @@ impl Window {
     }
 }
 
-/// Rows copied from the memtables, tombstones included, in key order.
+/// Rows copied from the memtables in key order, tombstones included.
 #[derive(Default)]
 pub(crate) struct MemoryRows {
     bytes: Vec<u8>,
-    rows: Vec<(Range<usize>, Option<Range<usize>>)>,
+    rows: Vec<MemoryRow>,
+    /// What they delete in files.
+    ranges: RangeSet,
+}
+
+struct MemoryRow {
+    key: Range<usize>,
+    kind: RowKind,
+    time_ms: Option<i64>,
+    value: Range<usize>,
 }
 
 impl MemoryRows {
@@ -80,54 +98,91 @@ impl MemoryRows {
         memtables: impl Iterator<Item = &'a Memtable>,
         group: u16,
         window: &Window,
-    ) -> Self {
-        let user_lower = window.lower.get(KEY_HEADER_BYTES..).unwrap_or_default();
+    ) -> Result<Self> {
         let header = window.lower.get(..KEY_HEADER_BYTES).unwrap_or_default();
-        let mut sources: Vec<std::iter::Peekable<RowIter<'_>>> = memtables
-            .map(|m| m.rows_from(group, user_lower).peekable())
-            .collect();
+        let from = window.lower.get(KEY_HEADER_BYTES..).unwrap_or_default();
+        let until = window.upper.as_deref();
+        let until = until.filter(|upper| upper.starts_with(header));
+        let until = until.and_then(|upper| upper.get(KEY_HEADER_BYTES..));
         let mut this = Self::default();
-        let mut values = 0;
-        while values < window.rows_max {
-            let mut least: Option<(usize, &[u8])> = None;
-            for (i, source) in sources.iter_mut().enumerate() {
-                if let Some(row) = source.peek()
-                    && least.is_none_or(|(_, key)| row.key < key)
-                {
-                    least = Some((i, row.key));
-                }
+        let mut sources = Vec::new();
+        for memtable in memtables {
+            let ranges = memtable.ranges();
+            for (start, end) in ranges.overlapping(&window.lower, window.upper.as_deref()) {
+                this.ranges.add(start, end);
             }
-            let Some((newest, key)) = least else { break };
-            let Some(row) = sources[newest].next() else {
+            let rows = memtable.rows_from(group, from, until).peekable();
+            sources.push((rows, ranges));
+        }
+        let mut values = 0;
+        let mut merging = Merging::default();
+        let mut whole = header.to_vec();
+        let mut at_key: Vec<SourceRow<'_>> = Vec::new();
+        while values < window.rows_max {
+            let heads = sources.iter_mut().map(|(rows, _)| rows.peek());
+            let Some(key) = heads.flatten().map(|row| row.key).min() else {
                 break;
             };
-            for older in &mut sources[newest + 1..] {
-                older.next_if(|row| row.key == key);
-            }
-            let start = this.bytes.len();
-            this.bytes.extend_from_slice(header);
-            this.bytes.extend_from_slice(key);
-            let end = this.bytes.len();
-            if !window.is_below_upper(&this.bytes[start..]) {
-                this.bytes.truncate(start);
+            whole.truncate(KEY_HEADER_BYTES);
+            whole.extend_from_slice(key);
+            if !window.is_below_upper(&whole) {
                 break;
             }
-            let value = row.value.map(|value| {
-                this.bytes.extend_from_slice(value);
-                values += 1;
-                end..this.bytes.len()
-            });
-            this.rows.push((start..end, value));
+            // What the memtables say of the key, newest first, down to what hides everything older.
+            at_key.clear();
+            let mut open = true;
+            for (rows, ranges) in &mut sources {
+                if let Some(row) = rows.next_if(|row| row.key == key)
+                    && open
+                {
+                    open = matches!(row.said.content, Content::Operands(_));
+                    at_key.push(row.said);
+                }
+                open &= ranges.is_empty() || ranges.covering(&whole).is_none();
+            }
+            let Some(newest) = at_key.first() else {
+                continue;
+            };
+            let row = match newest.content {
+                Content::Tombstone => RowRef::plain(None),
+                Content::Value(value) => RowRef::new(RowKind::Value, newest.time_ms, value),
+                Content::Operands(_) => {
+                    merging.start(open);
+                    for row in at_key.iter().rev() {
+                        merging.add(row, &window.rules);
+                    }
+                    merging.row().unwrap_or(RowRef::plain(None))
+                }
+            };
+            let is_shown =
+                row.kind != RowKind::Tombstone && !window.rules.hides(row.time_ms, window.now_ms);
+            values += usize::from(is_shown);
+            this.push(&whole, row);
         }
-        this
+        Ok(this)
+    }
+
+    fn push(&mut self, whole: &[u8], row: RowRef<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(whole);
+        let end = self.bytes.len();
+        self.bytes.extend_from_slice(row.value);
+        self.rows.push(MemoryRow {
+            key: start..end,
+            kind: row.kind,
+            time_ms: row.time_ms,
+            value: end..self.bytes.len(),
+        });
     }
 
     fn key(&self, i: usize) -> Option<&[u8]> {
-        self.bytes.get(self.rows.get(i)?.0.clone())
+        self.bytes.get(self.rows.get(i)?.key.clone())
     }
 
-    fn value(&self, i: usize) -> Option<&[u8]> {
-        self.bytes.get(self.rows.get(i)?.1.clone()?)
+    fn row(&self, i: usize) -> Option<RowRef<'_>> {
+        let row = self.rows.get(i)?;
+        let value = self.bytes.get(row.value.clone())?;
+        Some(RowRef::new(row.kind, row.time_ms, value))
     }
 }
 
@@ -136,6 +191,7 @@ struct FileRun<'a> {
     files: &'a [Arc<VersionFile>],
     at: Place,
     cursor: BlockCursor,
+    read_ahead: usize,
 }
 
 enum Place {
@@ -153,6 +209,7 @@ impl<'a> FileRun<'a> {
             files,
             at: Place::Start,
             cursor: BlockCursor::default(),
+            read_ahead: READ_AHEAD_BLOCKS_MIN,
         }
     }
 
@@ -183,7 +240,9 @@ impl<'a> FileRun<'a> {
                 }
             };
             let Some(block) = blocks.block(&file.file, number as u32) else {
-                for ahead in number..number + READ_AHEAD_BLOCKS {
+                let read_ahead = self.read_ahead;
+                self.read_ahead = (2 * read_ahead).min(READ_AHEAD_BLOCKS_MAX);
+                for ahead in number..number + read_ahead {
                     // The block in hand is asked for without a second look: another thread may have brought it in just now, and a
                     // scan that stops must say what for.
                     if let Some(place) = meta.index.range(ahead)
@@ -225,12 +284,9 @@ impl<'a> FileRun<'a> {
         matches!(self.at, Place::Row(..)).then(|| self.cursor.key())
     }
 
-    fn value(&self) -> Option<&[u8]> {
+    fn row(&self) -> Option<RowRef<'_>> {
         match &self.at {
-            Place::Row(_, block) => {
-                let row = self.cursor.row(block)?;
-                (row.kind != RowKind::Tombstone).then_some(row.value)
-            }
+            Place::Row(_, block) => self.cursor.row(block),
             _ => None,
         }
     }
@@ -280,6 +336,7 @@ struct Merge<'a> {
     runs: Vec<FileRun<'a>>,
     /// Runs that stand at the key in hand.
     at_key: Vec<usize>,
+    merging: Merging,
     output: Output,
 }
 
@@ -302,15 +359,16 @@ impl<'a> Merge<'a> {
             memory_at: 0,
             runs,
             at_key: Vec::new(),
+            merging: Merging::default(),
             output: Output::default(),
         }
     }
 
     /// Goes on as far as `blocks` reach. `None`: what is missing is in `needs`.
-    fn run(&mut self, blocks: &impl Blocks, needs: &mut Needs) -> Option<bool> {
+    fn run(&mut self, blocks: &impl Blocks, needs: &mut Needs) -> Result<Option<bool>> {
         loop {
             if self.output.rows.len() >= self.window.rows_max {
-                return Some(false);
+                return Ok(Some(false));
             }
             // All runs first: what they miss is loaded together.
             let mut settled = true;
@@ -318,40 +376,47 @@ impl<'a> Merge<'a> {
                 settled &= run.settle(blocks, self.window, needs);
             }
             if !settled {
-                return None;
+                return Ok(None);
             }
             let memory = self.memory;
-            let memory_key = memory.key(self.memory_at);
-            let mut least: Option<(usize, &[u8])> = None;
-            for (i, run) in self.runs.iter().enumerate() {
-                if let Some(key) = run.key()
-                    && least.is_none_or(|(_, other)| key < other)
-                {
-                    least = Some((i, key));
-                }
-            }
-            let (key, from_memory, newest) = match (memory_key, least) {
-                (None, None) => return Some(true),
-                (Some(key), None) => (key, true, 0),
-                (Some(ours), Some((_, key))) if ours <= key => (ours, true, 0),
-                (_, Some((i, key))) => (key, false, i),
-            };
-            let value = if from_memory {
-                memory.value(self.memory_at)
-            } else {
-                self.runs[newest].value()
-            };
-            if let Some(value) = value {
-                self.output.push(key, value);
-            }
+            let mut least = memory.key(self.memory_at);
+            let mut from_memory = least.is_some();
             // Which runs stand at this key is found before any moves: the key may lie in the buffer of one of them.
             self.at_key.clear();
-            let standing = self
-                .runs
-                .iter()
-                .enumerate()
-                .filter(|(_, run)| run.key() == Some(key));
-            self.at_key.extend(standing.map(|(i, _)| i));
+            for (i, run) in self.runs.iter().enumerate() {
+                let Some(key) = run.key() else { continue };
+                match least.map_or(Ordering::Less, |other| key.cmp(other)) {
+                    Ordering::Less => {
+                        least = Some(key);
+                        from_memory = false;
+                        self.at_key.clear();
+                        self.at_key.push(i);
+                    }
+                    Ordering::Equal => self.at_key.push(i),
+                    Ordering::Greater => {}
+                }
+            }
+            let Some(key) = least else {
+                return Ok(Some(true));
+            };
+            let in_memory = match from_memory {
+                true => memory.row(self.memory_at),
+                false => None,
+            };
+            let in_files = match memory.ranges.is_empty() || memory.ranges.covering(key).is_none() {
+                true => self.at_key.as_slice(),
+                false => &[],
+            };
+            let rows = in_files.iter().filter_map(|&i| self.runs[i].row());
+            let rules = &self.window.rules;
+            put_out(
+                key,
+                in_memory.into_iter().chain(rows),
+                rules,
+                self.window.now_ms,
+                &mut self.merging,
+                &mut self.output,
+            )?;
             if from_memory {
                 self.memory_at += 1;
             }
@@ -362,16 +427,59 @@ impl<'a> Merge<'a> {
     }
 }
 
+/// Puts out what the rows of a key, newest first, say together.
+fn put_out<'a>(
+    key: &[u8],
+    mut rows: impl Iterator<Item = RowRef<'a>>,
+    rules: &Rules,
+    now_ms: i64,
+    merging: &mut Merging,
+    output: &mut Output,
+) -> Result<()> {
+    let Some(newest) = rows.next() else {
+        return Ok(());
+    };
+    match newest.kind {
+        RowKind::Tombstone => {}
+        RowKind::Value => {
+            if !rules.hides(newest.time_ms, now_ms) {
+                output.push(key, newest.value);
+            }
+        }
+        RowKind::Operands => {
+            let mut chain = vec![newest.open()?];
+            for row in rows {
+                let row = row.open()?;
+                let adds_to_older = matches!(row.content, Content::Operands(_));
+                chain.push(row);
+                if !adds_to_older {
+                    break;
+                }
+            }
+            merging.start(false);
+            for row in chain.iter().rev() {
+                merging.add(row, rules);
+            }
+            if let Some((value, time_ms)) = merging.take_value()?
+                && !rules.hides(time_ms, now_ms)
+            {
+                output.push(key, &value);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Scans what is in memory; `None` if that is not enough.
 pub(crate) fn scan(
     version: &Version,
     window: &Window,
     memory: &MemoryRows,
     blocks: &impl Blocks,
-) -> Option<ScanRows> {
+) -> Result<Option<ScanRows>> {
     let mut merge = Merge::new(version, window, memory);
     let done = merge.run(blocks, &mut Needs::default())?;
-    Some(merge.output.finish(done))
+    Ok(done.map(|done| merge.output.finish(done)))
 }
 
 /// Finishes a scan that was cold.
@@ -380,7 +488,7 @@ pub(crate) async fn fetch_scan(context: Arc<Context>, scan: ColdScan) -> Result<
     let mut merge = Merge::new(&scan.version, &scan.window, &scan.memory);
     loop {
         let mut needs = Needs::default();
-        if let Some(done) = merge.run(&fetched, &mut needs) {
+        if let Some(done) = merge.run(&fetched, &mut needs)? {
             return Ok(merge.output.finish(done));
         }
         if needs.is_empty() {

@@ -30,7 +30,10 @@ use crate::compaction::remote::worker::Compactors;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
-use crate::options::{Environment, KeyGroupRange, StoreOptions, StoreStats, TableId, TableOptions};
+use crate::options::{
+    Environment, KeyGroupRange, Merge, StoreOptions, StoreStats, TableId, TableOptions,
+};
+use crate::rules::Rules;
 use crate::throttle::{Limits, delay};
 use crate::version::Version;
 
@@ -136,7 +139,8 @@ impl Store {
     }
 
     /// Makes a table known. Creating it again with the same options is fine; rows of a restored table are found again
-    /// under its id.
+    /// under its id. Tables are best created before anything is written: compactions keep operands of a table that they have
+    /// not heard of, and do not know its TTL.
     pub fn create_table(&mut self, table: TableId, options: TableOptions) -> Result<()> {
         let at = usize::from(table.0);
         if self.tables.len() <= at {
@@ -149,9 +153,20 @@ impl Store {
                 table.0, known.options
             ))),
             slot => {
+                if let Merge::Fold(name) = &options.merge
+                    && self.context.env.folds.get(name).is_none()
+                {
+                    return Err(Error::usage(format!(
+                        "table {} merges with the fold '{name}', but the environment knows only {:?}",
+                        table.0, self.context.env.folds
+                    )));
+                }
+                let rules = Arc::new(Rules::new(&options, &self.context.env.folds));
+                self.context.describe_table(table, rules.clone());
                 let active = Memtable::new(options.ordered);
                 *slot = Some(Table {
                     options,
+                    rules,
                     active,
                     frozen: Vec::new(),
                     passed: false,

@@ -1,16 +1,23 @@
 //! The reads of a [`Store`]: synchronous over what is in memory, asynchronous for the rest.
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Store;
+use super::table::Seen;
 use crate::error::Result;
-use crate::key::{self, KeyBuffer};
+use crate::key::{self, KEY_HEADER_BYTES, KeyBuffer};
+use crate::merge::HeldOperands;
 use crate::options::TableId;
+use crate::read::answer::answer;
 use crate::read::fetch::{fetch, on_runtime};
 use crate::read::get::{Search, search};
-use crate::read::multi_get::PendingKeys;
+use crate::read::multi_get::{PendingKeys, Terms};
 use crate::read::scan::{ColdScan, MemoryRows, ScanLookup, ScanRows, Window, fetch_scan, scan};
-use crate::read::{Cached, ColdRead, Lookup, Value};
+use crate::read::{self, Cached, ColdRead, Lookup, Value};
+use crate::row::SourceRow;
+use crate::rules::Rules;
 
 impl Store {
     #[inline]
@@ -25,32 +32,67 @@ impl Store {
         self.cold_reads.set(self.cold_reads.get() + 1);
     }
 
+    /// The time that decides what has expired; not asked for where nothing does.
+    fn now_ms(&self, rules: &Rules) -> i64 {
+        rules.ttl_ms.map_or(0, |_| (self.context.env.clock)())
+    }
+
     /// Looks a key up in memory.
     #[inline]
     pub fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>> {
         let header = key::header(group, table);
         let hash = key::hash_parts(header, key);
-        match self.table(table)?.get(hash, group, key) {
-            Some(Some(value)) => return Ok(Lookup::Found(value.into())),
-            Some(None) => return Ok(Lookup::Absent),
-            None if self.version.is_empty() => return Ok(Lookup::Absent),
-            None => {}
+        let found = self.table(table)?;
+        let mut memory = Vec::new();
+        let below = match found.look(hash, header, key, &mut memory) {
+            Seen::Value(value, time_ms) => Some(Value::borrowed(value, time_ms)),
+            Seen::Unknown if !self.version.is_empty() => {
+                return self.get_from_files(&found.rules, hash, header, key, &memory);
+            }
+            Seen::Gone | Seen::Unknown => None,
+        };
+        if memory.is_empty() && found.rules.ttl_ms.is_none() {
+            return Ok(below.map_or(Lookup::Absent, Lookup::Found));
         }
+        let now_ms = self.now_ms(&found.rules);
+        let value = answer(below, &[], &memory, &found.rules, now_ms)?;
+        Ok(value.map_or(Lookup::Absent, Lookup::Found))
+    }
+
+    fn get_from_files(
+        &self,
+        rules: &Arc<Rules>,
+        hash: u64,
+        header: [u8; KEY_HEADER_BYTES],
+        key: &[u8],
+        memory: &[SourceRow<'_>],
+    ) -> Result<Lookup<'_>> {
         let whole = KeyBuffer::new(header, key);
-        Ok(
-            match search(&self.version, hash, whole.as_slice(), &self.cached()) {
-                Search::Found(block, range) => Lookup::Found(Value::in_block(block, range)),
-                Search::Absent => Lookup::Absent,
-                Search::Cold => {
-                    self.count_cold();
-                    Lookup::Cold(ColdRead {
-                        version: self.version.clone(),
-                        key: whole.as_slice().into(),
-                        hash,
-                    })
-                }
-            },
-        )
+        let mut operands = Vec::new();
+        let below = match search(
+            &self.version,
+            hash,
+            whole.as_slice(),
+            &self.cached(),
+            &mut operands,
+        ) {
+            Search::Found(value) => Some(value),
+            Search::Gone => None,
+            Search::Cold => {
+                self.count_cold();
+                return Ok(Lookup::Cold(ColdRead {
+                    version: self.version.clone(),
+                    key: whole.as_slice().into(),
+                    hash,
+                    rules: rules.clone(),
+                    now_ms: self.now_ms(rules),
+                    operands: memory.iter().filter_map(HeldOperands::copy_row).collect(),
+                    installs: self.installs,
+                }));
+            }
+        };
+        let value = answer(below, &operands, memory, rules, self.now_ms(rules))?;
+        Ok(value.map_or(Lookup::Absent, Lookup::Found))
     }
 
     /// Looks up many keys; each file and block is visited once. `answer(i, lookup)` is called once per key, in any order.
@@ -60,31 +102,57 @@ impl Store {
         keys: &[(u16, &[u8])],
         answer: &mut dyn FnMut(usize, Lookup<'_>),
     ) -> Result<()> {
-        let memtables = self.table(table)?;
+        let found = self.table(table)?;
+        let rules = &found.rules;
+        let now_ms = self.now_ms(rules);
         let mut pending = PendingKeys::default();
         for (i, &(group, key)) in keys.iter().enumerate() {
             let header = key::header(group, table);
             let hash = key::hash_parts(header, key);
-            match memtables.get(hash, group, key) {
-                Some(Some(value)) => answer(i, Lookup::Found(value.into())),
-                Some(None) => answer(i, Lookup::Absent),
-                None => pending.push(i, hash, &header, key),
-            }
-        }
-        if !pending.is_empty() {
-            pending.answer(&self.version, &self.cached(), &mut |i, lookup| {
-                if matches!(lookup, Lookup::Cold(_)) {
-                    self.count_cold();
+            let mut memory = Vec::new();
+            let below = match found.look(hash, header, key, &mut memory) {
+                Seen::Value(value, time_ms) => Some(Value::borrowed(value, time_ms)),
+                Seen::Gone => None,
+                Seen::Unknown => {
+                    pending.push(i, hash, &header, key, memory);
+                    continue;
                 }
-                answer(i, lookup);
-            });
+            };
+            let value = read::answer::answer(below, &[], &memory, rules, now_ms)?;
+            answer(i, value.map_or(Lookup::Absent, Lookup::Found));
         }
-        Ok(())
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let terms = Terms {
+            version: &self.version,
+            rules,
+            now_ms,
+            installs: self.installs,
+        };
+        pending.answer(&terms, &self.cached(), &mut |i, lookup| {
+            if matches!(lookup, Lookup::Cold(_)) {
+                self.count_cold();
+            }
+            answer(i, lookup);
+        })
     }
 
     /// Finishes cold reads: all misses are issued together, neighbours coalesced; answers come in the order of `reads`.
     /// The work runs on the environment's runtime; any executor may poll the future.
     pub fn fetch(&self, reads: Vec<ColdRead>) -> BoxFuture<'static, Result<Vec<Option<Bytes>>>> {
+        let fetched = fetch(self.context.clone(), reads);
+        let bytes = |value: Option<Value<'_>>| value.map(|value| value.to_bytes());
+        on_runtime(&self.context, async move {
+            Ok(fetched.await?.into_iter().map(bytes).collect())
+        })
+    }
+
+    /// Like [`Self::fetch`], with the times of rows.
+    pub fn fetch_values(
+        &self,
+        reads: Vec<ColdRead>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Value<'static>>>>> {
         on_runtime(&self.context, fetch(self.context.clone(), reads))
     }
 
@@ -111,6 +179,8 @@ impl Store {
             lower,
             upper,
             rows_max,
+            rules: memtables.rules.clone(),
+            now_ms: self.now_ms(&memtables.rules),
         };
         if window
             .upper
@@ -122,8 +192,8 @@ impl Store {
                 done: true,
             }));
         }
-        let memory = MemoryRows::capture(memtables.newest_first(), group, &window);
-        match scan(&self.version, &window, &memory, &self.cached()) {
+        let memory = MemoryRows::capture(memtables.newest_first(), group, &window)?;
+        match scan(&self.version, &window, &memory, &self.cached())? {
             Some(rows) => Ok(ScanLookup::Rows(rows)),
             None => {
                 self.count_cold();

@@ -1,11 +1,15 @@
 //! One table of a [`super::Store`]: its active memtable and those that are frozen but not installed.
 use std::sync::Arc;
 
+use crate::key::{KEY_HEADER_BYTES, KeyBuffer};
 use crate::memtable::Memtable;
 use crate::options::TableOptions;
+use crate::row::{Content, SourceRow};
+use crate::rules::Rules;
 
 pub(super) struct Table {
     pub(super) options: TableOptions,
+    pub(super) rules: Arc<Rules>,
     pub(super) active: Memtable,
     /// Not installed yet; oldest first.
     pub(super) frozen: Vec<FrozenTable>,
@@ -19,17 +23,36 @@ pub(super) struct FrozenTable {
     pub(super) flush: Option<u64>,
 }
 
+/// What memtables know of a key, below the operands they hold.
+pub(super) enum Seen<'a> {
+    Value(&'a [u8], Option<i64>),
+    /// Deleted.
+    Gone,
+    /// Files decide.
+    Unknown,
+}
+
 impl Table {
-    /// What the memtables know of a key, newest first.
+    /// What the memtables know of a key; operands upon that are pushed to `operands`, newest first.
     #[inline]
-    pub(super) fn get(&self, hash: u64, group: u16, key: &[u8]) -> Option<Option<&[u8]>> {
-        if let Some(row) = self.active.get(hash, group, key) {
-            return Some(row);
+    pub(super) fn look<'a>(
+        &'a self,
+        hash: u64,
+        header: [u8; KEY_HEADER_BYTES],
+        key: &[u8],
+        operands: &mut Vec<SourceRow<'a>>,
+    ) -> Seen<'a> {
+        let seen = look_into(&self.active, hash, header, key, operands);
+        if !matches!(seen, Seen::Unknown) || self.frozen.is_empty() {
+            return seen;
         }
-        self.frozen
-            .iter()
-            .rev()
-            .find_map(|frozen| frozen.memtable.get(hash, group, key))
+        for frozen in self.frozen.iter().rev() {
+            let seen = look_into(&frozen.memtable, hash, header, key, operands);
+            if !matches!(seen, Seen::Unknown) {
+                return seen;
+            }
+        }
+        Seen::Unknown
     }
 
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Memtable> {
@@ -46,4 +69,31 @@ impl Table {
             });
         }
     }
+}
+
+#[inline]
+fn look_into<'a>(
+    memtable: &'a Memtable,
+    hash: u64,
+    header: [u8; KEY_HEADER_BYTES],
+    key: &[u8],
+    operands: &mut Vec<SourceRow<'a>>,
+) -> Seen<'a> {
+    let group = u16::from_be_bytes([header[0], header[1]]);
+    if let Some(row) = memtable.get(hash, group, key) {
+        match row.content {
+            Content::Value(value) => return Seen::Value(value, row.time_ms),
+            Content::Tombstone => return Seen::Gone,
+            Content::Operands(_) => operands.push(row),
+        }
+    }
+    let ranges = memtable.ranges();
+    if !ranges.is_empty()
+        && ranges
+            .covering(KeyBuffer::new(header, key).as_slice())
+            .is_some()
+    {
+        return Seen::Gone;
+    }
+    Seen::Unknown
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Store;
 use crate::background::{self, Done, Slip};
-use crate::compaction::job;
+use crate::compaction::job::{self, Terms};
 use crate::compaction::picker::{Action, CompactionJob, Surroundings, pick};
 use crate::compaction::remote::RemoteCompaction;
 use crate::compaction::remote::worker::offer;
@@ -68,6 +68,7 @@ impl Store {
                 bytes += frozen.memtable.bytes();
                 sources.push(Frozen {
                     table: TableId(id as u16),
+                    rules: table.rules.clone(),
                     memtable: frozen.memtable.clone(),
                 });
             }
@@ -248,24 +249,25 @@ impl Store {
         let number = self.compactions_started;
         self.compactions_started += 1;
         tracing::debug!(number, reason = ?job.reason, level = job.output_level, bytes = job.input_bytes(), "compacting");
-        let work = job.clone();
+        let (work, terms) = (job.clone(), self.terms());
         let remote = self.remote_for(&job);
         let elsewhere = remote.is_some();
         let report = move |result| Done::Compaction { number, result };
         let mut slip = Slip::new(&self.context, &self.report, COMPACTION, report);
         match remote {
-            None => background::run_with(slip, move |context| job::run(context, &work)),
+            None => background::run_with(slip, move |context| job::run(context, &work, &terms)),
             Some(remote) => {
                 let prefix = format!("{}-c{number}", self.context.env.file_prefix);
-                let task = CompactionTask::new(&self.context, &job, self.table_options(), prefix);
+                let tables = self.table_options();
+                let task = CompactionTask::new(&self.context, &job, tables, &terms, prefix);
                 let context = self.context.clone();
                 let compactors = self.compactors.clone();
                 self.context.env.runtime.spawn(async move {
                     match offer(&context, &remote, &compactors, &work, task, number).await {
                         Ok(files) => slip.send(Ok(files)),
-                        Err(_) => {
-                            background::run_with(slip, move |context| job::run(context, &work))
-                        }
+                        Err(_) => background::run_with(slip, move |context| {
+                            job::run(context, &work, &terms)
+                        }),
                     }
                 });
             }
@@ -293,6 +295,15 @@ impl Store {
         tables
             .filter_map(|(id, table)| Some((TableId(id as u16), table.as_ref()?.options.clone())))
             .collect()
+    }
+
+    /// What a compaction that starts now may take for granted.
+    fn terms(&self) -> Terms {
+        Terms {
+            rules: self.context.table_rules(),
+            now_ms: (self.context.env.clock)(),
+            operands_since_ms: i64::MIN,
+        }
     }
 
     fn install_compaction(&mut self, job: &CompactionJob, outputs: Vec<Arc<VersionFile>>) {

@@ -2,22 +2,41 @@
 use super::work::FlushKind;
 use super::{Store, unknown};
 use crate::error::{Error, Result};
-use crate::key;
-use crate::memtable::ROW_PART_BYTES_MAX;
+use crate::key::{self, KEY_BYTES_MAX, KeyBuffer};
+use crate::memtable::VALUE_BYTES_MAX;
 use crate::options::TableId;
 
 impl Store {
     /// Sets the value of a key. Takes longer when background work is behind, and waits while more than two memtables' worth of
     /// flushes is under way.
+    ///
+    /// A key has at most 65,531 bytes and a value at most 1 GiB; longer ones are an error of kind [`ErrorKind::Usage`] and
+    /// change nothing.
+    ///
+    /// [`ErrorKind::Usage`]: crate::ErrorKind::Usage
     #[inline]
     pub fn put(&mut self, table: TableId, group: u16, key: &[u8], value: &[u8]) -> Result<()> {
-        self.write(table, group, key, Some(value))
+        self.write(table, group, key, Some(value), None)
+    }
+
+    /// Like [`Self::put`], for a value that was written at `time_ms` (milliseconds since the Unix epoch) and expires when that
+    /// is as long ago as the table's TTL. Give a time to all rows of a table or to none.
+    #[inline]
+    pub fn put_at(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+        time_ms: i64,
+    ) -> Result<()> {
+        self.write(table, group, key, Some(value), Some(time_ms))
     }
 
     /// Removes a key.
     #[inline]
     pub fn delete(&mut self, table: TableId, group: u16, key: &[u8]) -> Result<()> {
-        self.write(table, group, key, None)
+        self.write(table, group, key, None, None)
     }
 
     #[inline]
@@ -27,22 +46,79 @@ impl Store {
         group: u16,
         key: &[u8],
         value: Option<&[u8]>,
+        time_ms: Option<i64>,
     ) -> Result<()> {
-        let value_len = value.map_or(0, <[u8]>::len);
-        if key.len() > ROW_PART_BYTES_MAX || value_len > ROW_PART_BYTES_MAX {
-            return Err(Error::usage(format!(
-                "a row of table {} has a key of {} and a value of {value_len} bytes, but {ROW_PART_BYTES_MAX} is the most for either",
-                table.0,
-                key.len()
-            )));
-        }
+        check_lengths(table, key.len(), value.map_or(0, <[u8]>::len))?;
         let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
             return Err(unknown(table));
         };
         let hash = key::hash_parts(key::header(group, table), key);
         let before = found.active.bytes();
-        found.active.put(hash, group, key, value);
-        self.active_bytes += found.active.bytes() - before;
+        found.active.put(hash, group, key, value, time_ms)?;
+        let after = found.active.bytes();
+        self.grown(before, after)
+    }
+
+    /// Merges an operand into what a key holds, without reading it: see [`TableOptions::merge`]. The table must take operands.
+    ///
+    /// [`TableOptions::merge`]: crate::TableOptions::merge
+    #[inline]
+    pub fn merge(&mut self, table: TableId, group: u16, key: &[u8], operand: &[u8]) -> Result<()> {
+        self.write_operand(table, group, key, operand, None)
+    }
+
+    /// Like [`Self::merge`], for an operand that was written at `time_ms`: of all operands of a key and the value they merge
+    /// into, the newest time counts. An operand that comes when what it meets has expired meets nothing.
+    #[inline]
+    pub fn merge_at(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        operand: &[u8],
+        time_ms: i64,
+    ) -> Result<()> {
+        self.write_operand(table, group, key, operand, Some(time_ms))
+    }
+
+    fn write_operand(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        operand: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<()> {
+        check_lengths(table, key.len(), operand.len())?;
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
+        if !found.rules.merges {
+            return Err(Error::usage(format!(
+                "an operand was merged into table {}, which was created without a merge",
+                table.0
+            )));
+        }
+        let header = key::header(group, table);
+        let hash = key::hash_parts(header, key);
+        let ranges = found.active.ranges();
+        let older = !(self.version.is_empty() && found.frozen.is_empty())
+            && (ranges.is_empty()
+                || ranges
+                    .covering(KeyBuffer::new(header, key).as_slice())
+                    .is_none());
+        let before = found.active.bytes();
+        let rules = &found.rules;
+        let active = &mut found.active;
+        active.merge(hash, group, key, operand, time_ms, rules, older)?;
+        let after = active.bytes();
+        self.grown(before, after)
+    }
+
+    /// Takes note of how an active memtable has changed its size.
+    #[inline]
+    fn grown(&mut self, before: usize, after: usize) -> Result<()> {
+        self.active_bytes = self.active_bytes + after - before;
         if self.active_bytes > self.look_at_bytes {
             self.make_room()?;
         }
@@ -88,4 +164,20 @@ impl Store {
         self.start_flush(FlushKind::Checkpoint);
         self.install_done()
     }
+}
+
+#[inline]
+fn check_lengths(table: TableId, key_len: usize, value_len: usize) -> Result<()> {
+    if key_len <= KEY_BYTES_MAX && value_len <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(too_long(table, key_len, value_len))
+}
+
+#[cold]
+fn too_long(table: TableId, key_len: usize, value_len: usize) -> Error {
+    Error::usage(format!(
+        "a row of table {} has a key of {key_len} and a value of {value_len} bytes, but a key has at most {KEY_BYTES_MAX} and a value at most {VALUE_BYTES_MAX}",
+        table.0
+    ))
 }

@@ -40,6 +40,7 @@ fn task() -> CompactionTask {
             ),
         ],
         now_ms: -5,
+        operands_since_ms: i64::MIN,
         directory: "job/shared".into(),
         file_prefix: "000001-w0-c7".into(),
     }

@@ -1,0 +1,123 @@
+//! The rows of a memtable in key order.
+use std::cmp::Ordering;
+
+use super::Memtable;
+use super::arena::{Arena, Place};
+use super::layout::{Head, compare, said};
+use super::ordered::{OrderedIndex, Prefix};
+use crate::row::SourceRow;
+
+/// A row of a memtable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row<'a> {
+    pub(crate) group: u16,
+    pub(crate) key: &'a [u8],
+    pub(crate) said: SourceRow<'a>,
+}
+
+impl Memtable {
+    /// The rows of a group in key order, from a key on; rows at or above `until` may be left out.
+    ///
+    /// An active memtable without companion is sorted for each call; a frozen one once.
+    pub(crate) fn rows_from(&self, group: u16, from: &[u8], until: Option<&[u8]>) -> RowIter<'_> {
+        let arena = &self.arena;
+        let order = |p: Place| compare(arena, p, group, from);
+        let at = if let Some(ordered) = &self.ordered {
+            Position::Ordered(
+                ordered,
+                ordered.lower_bound(Prefix::new(group, from), order),
+            )
+        } else if let Some(sorted) = self.sorted.get() {
+            Position::Sorted(
+                sorted,
+                sorted.partition_point(|&p| order(p) == Ordering::Less),
+            )
+        } else {
+            let mut rows: Vec<(&[u8], Place)> = Vec::new();
+            for place in self.index.places() {
+                let row = arena.at(place);
+                let head = Head::read(row);
+                let key = head.key(row);
+                if head.group == group && key >= from && until.is_none_or(|until| key < until) {
+                    rows.push((key, place));
+                }
+            }
+            rows.sort_unstable_by(|a, b| a.0.cmp(b.0));
+            Position::Rows(rows.into_iter())
+        };
+        RowIter { arena, group, at }
+    }
+
+    /// Sorts a frozen memtable, so that `sorted_row` and `rows_from` are cheap. Safe to call from any thread.
+    pub(crate) fn sort(&self) {
+        self.sorted.get_or_init(|| {
+            let arena = &self.arena;
+            if let Some(ordered) = &self.ordered {
+                return ordered.places();
+            }
+            let mut all: Vec<(Prefix, Place)> = (self.index.places())
+                .map(|place| {
+                    let row = arena.at(place);
+                    let head = Head::read(row);
+                    (Prefix::new(head.group, head.key(row)), place)
+                })
+                .collect();
+            all.sort_unstable_by(|(prefix_a, a), (prefix_b, b)| {
+                prefix_a.cmp(prefix_b).then_with(|| {
+                    let row = arena.at(*b);
+                    let head = Head::read(row);
+                    compare(arena, *a, head.group, head.key(row))
+                })
+            });
+            all.into_iter().map(|(_, place)| place).collect()
+        });
+    }
+
+    /// The `i`-th row in order of a memtable that has been sorted; `None` past its end.
+    #[inline]
+    pub(crate) fn sorted_row(&self, i: usize) -> Option<Row<'_>> {
+        let place = *self.sorted.get()?.get(i)?;
+        Some(row_at(&self.arena, place))
+    }
+}
+
+enum Position<'a> {
+    Ordered(&'a OrderedIndex, (usize, usize)),
+    Sorted(&'a [Place], usize),
+    Rows(std::vec::IntoIter<(&'a [u8], Place)>),
+}
+
+/// Rows of one key group in key order.
+pub(crate) struct RowIter<'a> {
+    arena: &'a Arena,
+    group: u16,
+    at: Position<'a>,
+}
+
+impl<'a> Iterator for RowIter<'a> {
+    type Item = Row<'a>;
+
+    fn next(&mut self) -> Option<Row<'a>> {
+        let place = match &mut self.at {
+            Position::Ordered(index, at) => index.next(at)?,
+            Position::Sorted(places, at) => {
+                let place = *places.get(*at)?;
+                *at += 1;
+                place
+            }
+            Position::Rows(rows) => rows.next()?.1,
+        };
+        Some(row_at(self.arena, place)).filter(|row| row.group == self.group)
+    }
+}
+
+#[inline]
+fn row_at(arena: &Arena, place: Place) -> Row<'_> {
+    let row = arena.at(place);
+    let head = Head::read(row);
+    Row {
+        group: head.group,
+        key: head.key(row),
+        said: said(arena, place),
+    }
+}

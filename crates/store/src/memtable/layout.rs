@@ -1,0 +1,209 @@
+//! How a row lies in the arena, and what is read from there.
+//!
+//! ```text
+//! key length u16 ‖ group u16 ‖ value length u32 ‖ value room u32 ‖ flags u8 ‖ 3 bytes of nothing
+//! [time of the first operand i64 ‖ time i64]   if the row has room for times
+//! key
+//! value, or the number u32 of a long value
+//! ```
+//! All of it lies side by side: a reader who finds the row's first cache line mostly has the next one on its way.
+use std::cmp::Ordering;
+
+use super::arena::{Arena, Place};
+use crate::row::{Content, List, Operands, SourceRow};
+
+const HEAD_BYTES: usize = 16;
+const TIMES_BYTES: usize = 16;
+
+/// What a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tombstone,
+    Value,
+    /// One operand.
+    One,
+    /// Operands, each a varint length and bytes.
+    Many,
+}
+
+/// The flags: two bits of kind, then these.
+const TIMES: u8 = 4;
+const TIMED: u8 = 8;
+const LONG: u8 = 16;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) key_len: u16,
+    pub(super) group: u16,
+    pub(super) value_len: u32,
+    /// Bytes that the value may take where it is.
+    pub(super) room: u32,
+    flags: u8,
+}
+
+impl Head {
+    #[inline]
+    pub(super) fn new(group: u16, key: &[u8], room: u32, times: bool, long: bool) -> Self {
+        Self {
+            // Keys were checked to be short enough.
+            key_len: key.len() as u16,
+            group,
+            value_len: 0,
+            room,
+            flags: if times { TIMES } else { 0 } | if long { LONG } else { 0 },
+        }
+    }
+
+    #[inline]
+    pub(super) fn read(row: &[u8]) -> Self {
+        let word = |at: usize| row.get(at..at + 4).and_then(|w| w.try_into().ok());
+        let word = |at| u32::from_le_bytes(word(at).unwrap_or_default());
+        let first = word(0);
+        Self {
+            key_len: first as u16,
+            group: (first >> 16) as u16,
+            value_len: word(4),
+            room: word(8),
+            flags: row.get(12).copied().unwrap_or_default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn write(self, row: &mut [u8]) {
+        let first = u32::from(self.key_len) | (u32::from(self.group) << 16);
+        let mut head = [0; HEAD_BYTES];
+        head[0..4].copy_from_slice(&first.to_le_bytes());
+        head[4..8].copy_from_slice(&self.value_len.to_le_bytes());
+        head[8..12].copy_from_slice(&self.room.to_le_bytes());
+        head[12] = self.flags;
+        row[..HEAD_BYTES].copy_from_slice(&head);
+    }
+
+    #[inline]
+    pub(super) fn kind(self) -> Kind {
+        match self.flags & 3 {
+            0 => Kind::Tombstone,
+            1 => Kind::Value,
+            2 => Kind::One,
+            _ => Kind::Many,
+        }
+    }
+
+    #[inline]
+    pub(super) fn set_kind(&mut self, kind: Kind) {
+        self.flags = (self.flags & !3) | kind as u8;
+    }
+
+    #[inline]
+    pub(super) fn has_times(self) -> bool {
+        self.flags & TIMES != 0
+    }
+
+    #[inline]
+    pub(super) fn is_long(self) -> bool {
+        self.flags & LONG != 0
+    }
+
+    /// Where the key starts.
+    #[inline]
+    pub(super) fn key_at(self) -> usize {
+        HEAD_BYTES + if self.has_times() { TIMES_BYTES } else { 0 }
+    }
+
+    /// Where the value starts.
+    #[inline]
+    pub(super) fn value_at(self) -> usize {
+        self.key_at() + usize::from(self.key_len)
+    }
+
+    /// Bytes of the whole row.
+    pub(super) fn row_bytes(self) -> usize {
+        self.value_at() + self.room as usize
+    }
+
+    /// The times of the first operand and of the row.
+    #[inline]
+    pub(super) fn times(self, row: &[u8]) -> Option<(i64, i64)> {
+        if self.flags & TIMED == 0 {
+            return None;
+        }
+        let word = |at: usize| row.get(at..at + 8).and_then(|w| w.try_into().ok());
+        let word = |at| i64::from_le_bytes(word(at).unwrap_or_default());
+        Some((word(HEAD_BYTES), word(HEAD_BYTES + 8)))
+    }
+
+    /// Sets the times, for which the row must have room unless there are none.
+    #[inline]
+    pub(super) fn set_times(&mut self, row: &mut [u8], times: Option<(i64, i64)>) {
+        self.flags &= !TIMED;
+        if let Some((first, last)) = times {
+            self.flags |= TIMED;
+            row[HEAD_BYTES..HEAD_BYTES + 8].copy_from_slice(&first.to_le_bytes());
+            row[HEAD_BYTES + 8..HEAD_BYTES + 16].copy_from_slice(&last.to_le_bytes());
+        }
+    }
+
+    #[inline]
+    pub(super) fn key(self, row: &[u8]) -> &[u8] {
+        row.get(self.key_at()..self.value_at()).unwrap_or_default()
+    }
+
+    /// The number of a long value.
+    #[inline]
+    pub(super) fn long(self, row: &[u8]) -> u32 {
+        let at = self.value_at();
+        let word = row.get(at..at + 4).and_then(|w| w.try_into().ok());
+        u32::from_le_bytes(word.unwrap_or_default())
+    }
+
+    #[inline]
+    pub(super) fn value<'a>(self, arena: &'a Arena, row: &'a [u8]) -> &'a [u8] {
+        if self.is_long() {
+            return arena.long(self.long(row));
+        }
+        let at = self.value_at();
+        row.get(at..at + self.value_len as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// Whether the row at a place has this key.
+#[inline]
+pub(super) fn row_is(arena: &Arena, place: Place, group: u16, key: &[u8]) -> bool {
+    let row = arena.at(place);
+    let head = Head::read(row);
+    usize::from(head.key_len) == key.len() && head.group == group && head.key(row) == key
+}
+
+/// Orders the row at a place relative to a key.
+pub(super) fn compare(arena: &Arena, place: Place, group: u16, key: &[u8]) -> Ordering {
+    let row = arena.at(place);
+    let head = Head::read(row);
+    (head.group.cmp(&group)).then_with(|| head.key(row).cmp(key))
+}
+
+/// What the row at a place says.
+#[inline]
+pub(super) fn said(arena: &Arena, place: Place) -> SourceRow<'_> {
+    let row = arena.at(place);
+    let head = Head::read(row);
+    let times = head.times(row);
+    let operands = |list| {
+        Content::Operands(Operands {
+            rooted: false,
+            base: None,
+            first_ms: times.map(|(first, _)| first),
+            list,
+        })
+    };
+    let content = match head.kind() {
+        Kind::Tombstone => Content::Tombstone,
+        Kind::Value => Content::Value(head.value(arena, row)),
+        Kind::One => operands(List::One(head.value(arena, row))),
+        Kind::Many => operands(List::Many(head.value(arena, row))),
+    };
+    SourceRow {
+        time_ms: times.map(|(_, last)| last),
+        content,
+    }
+}
