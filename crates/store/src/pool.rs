@@ -55,6 +55,8 @@ struct LaneState {
     threads_max: usize,
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Nothing is queued or running.
+    quiet: Condvar,
 }
 
 #[derive(Default)]
@@ -62,6 +64,7 @@ struct Queue {
     work: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    running: usize,
     closed: bool,
 }
 
@@ -87,6 +90,7 @@ impl BackgroundPool {
                 threads_max,
                 queue: Mutex::default(),
                 wake: Condvar::new(),
+                quiet: Condvar::new(),
             })
         };
         Arc::new(Self {
@@ -95,6 +99,22 @@ impl BackgroundPool {
             flush: lane("aquifer-flush", 0, threads.flush),
             compaction: lane("aquifer-compact", COMPACTION_NICENESS, threads.compaction),
         })
+    }
+}
+
+impl BackgroundPool {
+    /// Drops what is queued and waits until what is running has ended. To be called when all stores are gone, before their files are
+    /// cleaned up.
+    pub fn settle(&self) {
+        for lane in [&self.flush, &self.compaction] {
+            let mut queue = lane.queue.lock();
+            let dropped = std::mem::take(&mut queue.work);
+            while queue.running > 0 {
+                lane.quiet.wait(&mut queue);
+            }
+            drop(queue);
+            drop(dropped);
+        }
     }
 }
 
@@ -164,10 +184,15 @@ impl LaneState {
         let mut queue = self.queue.lock();
         loop {
             if let Some(work) = queue.work.pop_front() {
+                queue.running += 1;
                 drop(queue);
                 // The panic has been printed; the work's own drop tells whoever waits for it.
                 let _ = catch_unwind(AssertUnwindSafe(work));
                 queue = self.queue.lock();
+                queue.running -= 1;
+                if queue.running == 0 && queue.work.is_empty() {
+                    self.quiet.notify_all();
+                }
                 continue;
             }
             if queue.closed {
@@ -257,6 +282,37 @@ mod tests {
         pool.start(FLUSH, Box::new(|| panic!("on purpose")));
         pool.start(FLUSH, Box::new(move || tell.send(()).unwrap()));
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(()));
+    }
+
+    #[test]
+    fn a_settled_pool_is_quiet() {
+        let (pool, _runtime) = pool(1, 1);
+        let (started, start) = sync_channel(0);
+        let (release, held) = channel::<()>();
+        let ended = Arc::new(AtomicUsize::new(0));
+        let work = {
+            let ended = ended.clone();
+            move || {
+                started.send(()).unwrap();
+                assert!(held.recv().is_err());
+                ended.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        pool.start(COMPACTION, Box::new(work));
+        start.recv().unwrap();
+        let never = ended.clone();
+        let queued = move || {
+            never.fetch_add(10, Ordering::SeqCst);
+        };
+        pool.start(COMPACTION, Box::new(queued));
+        let settled = std::thread::spawn({
+            let pool = pool.clone();
+            move || pool.settle()
+        });
+        drop(release);
+        settled.join().unwrap();
+        // The queued work was either dropped or has ended, too.
+        assert!([1, 11].contains(&ended.load(Ordering::SeqCst)));
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_state::BackendKind;
+use aquifer_store::BackgroundThreads;
 
 use super::options::{self, PrimaryDir, Retention};
+use super::value::MemorySize;
 use super::{ConfigError, Configuration};
 use crate::job::{JobCounters, JobObserver, JobOptions, RestoreFrom};
 
@@ -39,6 +41,20 @@ pub struct MiniBatch {
     pub size: usize,
 }
 
+/// Memtables that a worker may have at once while flushes are behind: one that is written to, and those of
+/// `Store`'s hard limit.
+const MEMTABLES_IN_MEMORY: f64 = 3.25;
+/// However small the budget is, a memtable must be worth a file.
+const MEMTABLE_BYTES_MIN: usize = 64 << 10;
+
+/// Memory for state.
+struct Memory {
+    /// One memtable of one worker.
+    memtable: u64,
+    /// The block cache of the process.
+    block_cache: u64,
+}
+
 impl Configuration {
     /// How a job with this configuration is run, or what in it does not fit together.
     pub fn job_options(&self, surroundings: JobSurroundings) -> Result<JobOptions, ConfigError> {
@@ -65,6 +81,7 @@ impl Configuration {
             .get(&options::LOCAL_DIR)
             .or(surroundings.default_local_dir);
         let primary_dir = self.primary_dir(&checkpoint_dir, local_dir.as_deref())?;
+        let memory = self.memory(parallelism);
         Ok(JobOptions {
             name: surroundings.name,
             parallelism,
@@ -84,10 +101,12 @@ impl Configuration {
             }),
             primary_dir,
             allow_unsafe_commits: self.get(&options::ALLOW_UNSAFE_COMMITS),
-            block_cache_bytes: self.get(&options::BLOCK_CACHE).0,
+            block_cache_bytes: memory.block_cache,
+            background: self.background_threads(),
+            compaction_bytes_per_second: self.get(&options::COMPACTION_RATE).0,
             retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,
             object_store: self.object_store_keys(),
-            store: self.store_options(),
+            store: self.store_options(&memory),
             plan: surroundings.plan,
             now_ms: surroundings.now_ms,
             counters: surroundings.counters,
@@ -148,12 +167,57 @@ impl Configuration {
         }
     }
 
-    fn store_options(&self) -> aquifer_store::StoreOptions {
-        let bytes = |size: super::value::MemorySize| usize::try_from(size.0).unwrap_or(usize::MAX);
+    /// Who builds files and who merges them.
+    fn background_threads(&self) -> BackgroundThreads {
+        let compaction = self.get(&options::BACKGROUND_THREADS);
+        BackgroundThreads {
+            flush: match self.get(&options::INLINE_WRITE) {
+                true => compaction,
+                false => self.get(&options::WRITE_IO_PARALLELISM),
+            },
+            compaction,
+        }
+    }
+
+    /// How much memory state may take.
+    fn memory(&self, workers: u16) -> Memory {
+        let workers = u64::from(workers.max(1));
+        let managed = self
+            .get(&options::MANAGED_SIZE)
+            .filter(|_| self.get(&options::MANAGED_MEMORY));
+        let budget = match self.get(&options::FIXED_PER_SLOT) {
+            Some(each) => Some(each.0.saturating_mul(workers)),
+            None => managed
+                .or(self.get(&options::FIXED_PER_TM))
+                .map(|all| all.0),
+        };
+        let Some(budget) = budget else {
+            return Memory {
+                memtable: self.get(&options::WRITE_BUFFER).0,
+                block_cache: self.get(&options::BLOCK_CACHE).0,
+            };
+        };
+        let ratio = self.get(&options::WRITE_BUFFER_RATIO);
+        let memtables = (budget as f64 * ratio * 2.0 / 3.0) as u64;
+        Memory {
+            memtable: ((memtables / workers) as f64 / MEMTABLES_IN_MEMORY) as u64,
+            block_cache: budget - memtables,
+        }
+    }
+
+    fn store_options(&self, memory: &Memory) -> aquifer_store::StoreOptions {
+        let bytes = |size: MemorySize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let filters = self.get(&options::BLOOM_FILTER);
         aquifer_store::StoreOptions {
             block_bytes: bytes(self.get(&options::BLOCK_SIZE)),
-            memtable_bytes_max: bytes(self.get(&options::WRITE_BUFFER)),
+            memtable_bytes_max: bytes(MemorySize(memory.memtable)).max(MEMTABLE_BYTES_MIN),
+            level_bytes_base: self.get(&options::LEVEL_BASE).0,
+            dynamic_levels: self.get(&options::DYNAMIC_LEVELS),
+            periodic_compaction_ms: match self.get(&options::PERIODIC_COMPACTION) {
+                Duration::ZERO => None,
+                age => Some(whole_ms(age)),
+            },
+            read_io_parallelism: self.get(&options::READ_IO_PARALLELISM),
             l0_files_max: 4,
             file_bytes_target: self.get(&options::TARGET_FILE_SIZE).0,
             filter_bits_per_key: if filters {

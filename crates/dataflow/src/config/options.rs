@@ -118,6 +118,34 @@ options! {
         "The local directory that primary-dir = local-dir means and below which the file cache lies; by default a directory of the user's data directory.";
     ENFORCE_LOCAL: bool = "state.backend.forst.sync.enforce-local", true, value::boolean,
         "With asynchronous state switched off and checkpoints on a remote store, behave as if primary-dir were local-dir, so that blocking reads of new state stay local.";
+    LEVEL_BASE: MemorySize = "state.backend.forst.compaction.level.max-size-level-base", MemorySize(256 << 20), level_base,
+        "Bytes of the first level below level 0; each deeper one holds ten times as many.";
+    DYNAMIC_LEVELS: bool = "state.backend.forst.compaction.level.use-dynamic-size", true, value::boolean,
+        "The deepest level decides the sizes of the others, so that few levels are in use and little space is wasted. Flink's default is false.";
+    COMPACTION_STYLE: () = "state.backend.forst.compaction.style", (), compaction_style,
+        "Only LEVEL.";
+    PERIODIC_COMPACTION: Duration = "state.backend.forst.compaction.filter.periodic-compaction-time", Duration::from_secs(30 * 24 * 3600), value::duration,
+        "Files whose rows are older than this are rewritten if their tables have a TTL, so that expired rows do not stay where nothing else happens; 0 switches it off.";
+    COMPACTION_RATE: MemorySize = "state.backend.forst.compaction.rate-limit", MemorySize(0), value::memory_size,
+        "Ours: bytes a second that compactions of the process write at most; 0 is no limit.";
+    BACKGROUND_THREADS: usize = "state.backend.forst.thread.num", 2, threads,
+        "Threads of the process that compact, and as many that write memtables (see inline-write). In Flink they are per operator.";
+    READ_IO_PARALLELISM: usize = "state.backend.forst.executor.read-io-parallelism", 3, threads,
+        "Threads of a worker that read and decode cold blocks of local files at the same time. Requests to a remote store are not bound to threads.";
+    INLINE_WRITE: bool = "state.backend.forst.executor.inline-write", true, value::boolean,
+        "Writes to memtables always happen on the worker's thread. True: files are built from memtables by thread.num threads; false: by write-io-parallelism threads.";
+    WRITE_IO_PARALLELISM: usize = "state.backend.forst.executor.write-io-parallelism", 1, threads,
+        "With inline-write = false: threads of the process that build files from memtables.";
+    MANAGED_MEMORY: bool = "state.backend.forst.memory.managed", true, value::boolean,
+        "Divide taskmanager.memory.managed.size, if that is given, over memtables and block cache.";
+    MANAGED_SIZE: Option<MemorySize> = "taskmanager.memory.managed.size", None, memory_budget,
+        "Memory for state of all workers of the process; without it writebuffer.size and block.cache-size hold.";
+    FIXED_PER_SLOT: Option<MemorySize> = "state.backend.forst.memory.fixed-per-slot", None, memory_budget,
+        "Memory for state per worker; overrides memory.managed.";
+    FIXED_PER_TM: Option<MemorySize> = "state.backend.forst.memory.fixed-per-tm", None, memory_budget,
+        "Memory for state of all workers of the process, if neither memory.managed nor memory.fixed-per-slot decides.";
+    WRITE_BUFFER_RATIO: f64 = "state.backend.forst.memory.write-buffer-ratio", 0.5, ratio,
+        "Of such a budget this share, times two thirds, goes to memtables and the rest to the block cache, as in Flink.";
     S3_ENDPOINT: Option<String> = "s3.endpoint", None, some_text,
         "URL of an S3 service other than AWS; also AWS_ENDPOINT_URL of the environment.";
     S3_ACCESS_KEY: Option<String> = "s3.access-key" | "s3.access.key", None, some_text,
@@ -275,6 +303,43 @@ fn target_file_size(text: &str) -> Result<MemorySize, String> {
         MemorySize(64 << 30),
         "from 64 kb to 64 gb",
     )
+}
+
+fn level_base(text: &str) -> Result<MemorySize, String> {
+    sized(
+        text,
+        MemorySize(64 << 10),
+        MemorySize(1 << 40),
+        "from 64 kb to 1 tb",
+    )
+}
+
+fn memory_budget(text: &str) -> Result<Option<MemorySize>, String> {
+    sized(
+        text,
+        MemorySize(1 << 20),
+        MemorySize(1 << 50),
+        "from 1 mb to 1024 tb",
+    )
+    .map(Some)
+}
+
+fn compaction_style(text: &str) -> Result<(), String> {
+    match enumerated(text).as_str() {
+        "level" => Ok(()),
+        _ => Err("LEVEL (there is no other style here)".to_owned()),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    bounded(text, 1, 1_024).map(|n| n as usize)
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(ratio) if ratio > 0.0 && ratio < 1.0 => Ok(ratio),
+        _ => Err("a number between 0 and 1".to_owned()),
+    }
 }
 
 fn bloom_bits(text: &str) -> Result<u32, String> {

@@ -274,6 +274,97 @@ fn a_job_has_defaults_and_takes_what_was_said() {
 }
 
 #[test]
+fn memory_comes_from_one_budget_where_one_is_given() {
+    const MB: u64 = 1 << 20;
+    let memory = |entries: &[(&str, &str)]| {
+        let entries: Vec<_> = entries.iter().map(|(k, v)| (Layer::File, *k, *v)).collect();
+        let options = job(&entries).unwrap();
+        (
+            options.store.memtable_bytes_max as u64 / MB,
+            options.block_cache_bytes / MB,
+        )
+    };
+    let separate = [
+        ("state.backend.forst.writebuffer.size", "16 mb"),
+        ("state.backend.forst.block.cache-size", "100 mb"),
+    ];
+    assert_eq!(memory(&[]), (64, 256));
+    assert_eq!(memory(&separate), (16, 100));
+    let managed = ("taskmanager.memory.managed.size", "975 mb");
+    assert_eq!(memory(&[separate[0], managed]), (100, 650));
+    let two = ("parallelism.default", "2");
+    assert_eq!(memory(&[managed, two]), (50, 650));
+    let per_slot = ("state.backend.forst.memory.fixed-per-slot", "975 mb");
+    assert_eq!(memory(&[per_slot, two]), (100, 1300));
+    let small = ("state.backend.forst.memory.write-buffer-ratio", "0.05");
+    assert_eq!(memory(&[managed, small]), (10, 942));
+    let off = ("state.backend.forst.memory.managed", "false");
+    let per_tm = ("state.backend.forst.memory.fixed-per-tm", "1950 mb");
+    assert_eq!(memory(&[managed, off]), (64, 256));
+    assert_eq!(memory(&[managed, off, per_tm]), (200, 1300));
+}
+
+#[test]
+fn threads_and_levels_are_taken() {
+    let options = job(&[
+        (Layer::File, "state.backend.forst.thread.num", "5"),
+        (
+            Layer::File,
+            "state.backend.forst.executor.read-io-parallelism",
+            "7",
+        ),
+        (
+            Layer::File,
+            "state.backend.forst.executor.write-io-parallelism",
+            "4",
+        ),
+        (
+            Layer::File,
+            "state.backend.forst.compaction.level.max-size-level-base",
+            "1 mb",
+        ),
+        (
+            Layer::File,
+            "state.backend.forst.compaction.level.use-dynamic-size",
+            "false",
+        ),
+        (
+            Layer::File,
+            "state.backend.forst.compaction.filter.periodic-compaction-time",
+            "0",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(
+        (options.background.flush, options.background.compaction),
+        (5, 5)
+    );
+    assert_eq!(options.store.read_io_parallelism, 7);
+    assert_eq!(options.store.level_bytes_base, 1 << 20);
+    assert!(!options.store.dynamic_levels);
+    assert_eq!(options.store.periodic_compaction_ms, None);
+    let options = job(&[
+        (
+            Layer::File,
+            "state.backend.forst.executor.inline-write",
+            "false",
+        ),
+        (
+            Layer::File,
+            "state.backend.forst.executor.write-io-parallelism",
+            "4",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(
+        (options.background.flush, options.background.compaction),
+        (4, 2)
+    );
+    assert!(refusal("state.backend.forst.compaction.style", "FIFO").contains("LEVEL"));
+    assert!(refusal("state.backend.forst.thread.num", "0").contains("from 1 to 1024"));
+}
+
+#[test]
 fn the_primary_directory_is_where_it_was_said() {
     let primary = |entries: &[(&str, &str)]| {
         let entries: Vec<_> = entries.iter().map(|(k, v)| (Layer::File, *k, *v)).collect();

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use aquifer_state::checkpoint::CheckpointMetadata;
 use aquifer_state::key_group;
+use aquifer_store::BackgroundPool;
 
 use crate::JobError;
 use crate::control::{Custody, StorageTask, state_bytes};
@@ -102,7 +103,9 @@ impl Begin {
             .map(|r| r.operators.clone())
             .unwrap_or_default();
         let shared = Arc::new(Attempt::new(operators, Arc::clone(&options.counters)));
+        let pool = BackgroundPool::new(options.background, handle.clone());
         let workers = Workers {
+            pool: Arc::clone(&pool),
             options: options.clone(),
             handle: handle.clone(),
             storage: storage.clone(),
@@ -121,6 +124,8 @@ impl Begin {
             .map(already_finished);
         let ended = workers.execute(build);
         handle.block_on(storage_task.settle());
+        // What was under way for stores that are gone may still write files; only then can be cleaned up.
+        pool.settle();
         ended?;
         if let Some(primary) = &primary
             && let Err(error) = handle.block_on(storage.sweep_primary(primary, u64::MAX))

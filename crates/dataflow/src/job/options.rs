@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use aquifer_store::BackgroundThreads;
+
 /// A checkpoint of another run to begin with (`execution.state-recovery.path`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreFrom {
@@ -43,6 +45,10 @@ pub struct JobOptions {
     pub allow_unsafe_commits: bool,
     /// Block cache of the process.
     pub block_cache_bytes: u64,
+    /// Threads of the process that write and merge files (`state.backend.forst.thread.num`).
+    pub background: BackgroundThreads,
+    /// Bytes a second that compactions of the process may write; 0 is no limit.
+    pub compaction_bytes_per_second: u64,
     /// Keep the last checkpoint of a finished job (`execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION`).
     pub retain_when_finished: bool,
     /// Store options.
@@ -83,6 +89,8 @@ impl JobOptions {
             primary_dir: None,
             allow_unsafe_commits: false,
             block_cache_bytes: 64 << 20,
+            background: BackgroundThreads::default(),
+            compaction_bytes_per_second: 0,
             retain_when_finished: false,
             store: aquifer_store::StoreOptions::default(),
             object_store: BTreeMap::new(),

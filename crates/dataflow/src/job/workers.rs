@@ -9,7 +9,7 @@ use std::time::Duration;
 use aquifer_state::access::StateAccess;
 use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use aquifer_state::{BackendKind, KeyedSnapshot, key_group, open_backend};
-use aquifer_store::{BlockCache, Environment, KeyGroupRange};
+use aquifer_store::{BackgroundPool, BlockCache, Environment, KeyGroupRange, RateLimiter};
 use object_store::path::Path;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
@@ -43,6 +43,14 @@ pub(super) struct Workers {
     /// Where workers keep their files, if not beside the checkpoints.
     pub primary: Option<Path>,
     pub attempt: Arc<Attempt>,
+    /// Threads that write and merge files, for all workers.
+    pub pool: Arc<BackgroundPool>,
+}
+
+/// What the stores of all workers share.
+struct Process {
+    cache: Arc<BlockCache>,
+    rate: Arc<RateLimiter>,
 }
 
 /// Wakes a worker's reporter; filled when the control dataflow is built.
@@ -53,11 +61,16 @@ impl Workers {
     pub fn execute(self, build: Build) -> Result<(), JobError> {
         let attempt = Arc::clone(&self.attempt);
         let cache = BlockCache::new(self.options.block_cache_bytes);
+        let rate = RateLimiter::new(
+            self.options.compaction_bytes_per_second,
+            Arc::clone(&self.options.now_ms),
+        );
+        let process = Process { cache, rate };
         let config = timely::Config::process(usize::from(self.options.parallelism));
         let joined = catch_unwind(AssertUnwindSafe(|| {
             let guards = timely::execute(config, move |worker| {
                 let _panics = FailOnPanic(Arc::clone(&self.attempt));
-                if let Err(error) = self.work(worker, &cache, &build) {
+                if let Err(error) = self.work(worker, &process, &build) {
                     self.attempt.fail(error);
                 }
                 run_until_done(worker, &self.attempt);
@@ -80,14 +93,9 @@ impl Workers {
     }
 
     /// Opens the worker's state and builds its two dataflows.
-    fn work(
-        &self,
-        worker: &mut Worker,
-        cache: &Arc<BlockCache>,
-        build: &Build,
-    ) -> Result<(), JobError> {
+    fn work(&self, worker: &mut Worker, process: &Process, build: &Build) -> Result<(), JobError> {
         let wake = ReporterWake::default();
-        let shared = self.context(worker, cache, &wake)?;
+        let shared = self.context(worker, process, &wake)?;
         worker.dataflow_named::<Time, _, _>(&self.options.name, |scope| {
             build(&mut Env {
                 scope,
@@ -148,7 +156,7 @@ impl Workers {
     fn context(
         &self,
         worker: &Worker,
-        cache: &Arc<BlockCache>,
+        process: &Process,
         wake: &ReporterWake,
     ) -> Result<Shared, JobError> {
         let (index, peers) = (worker.index(), worker.peers());
@@ -164,10 +172,12 @@ impl Workers {
             Arc::clone(&self.storage.objects),
             primary.unwrap_or_else(|| self.storage.shared()),
             self.handle.clone(),
-            Arc::clone(cache),
+            Arc::clone(&process.cache),
             CheckpointStorage::file_prefix(self.attempt_number, index),
         );
         environment.clock = Arc::clone(&self.options.now_ms);
+        environment.executor = Arc::clone(&self.pool) as _;
+        environment.compaction_rate = Arc::clone(&process.rate);
         environment.waker = Arc::new(move || {
             if let Some(wake) = wake.get() {
                 // Fails only when the worker is gone, and then there is nothing to wake.

@@ -79,6 +79,8 @@ fn files_of_a_primary_directory_are_copied_at_checkpoints_and_removed() {
         options.retain_when_finished = true;
         run(options.clone(), build).unwrap();
         assert_eq!(database.committed(), expected_counts(&source));
+        let left = state_files(&primary);
+        assert_eq!(left, [] as [PathBuf; 0], "the job has ended");
     }
 }
 
