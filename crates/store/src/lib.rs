@@ -88,6 +88,7 @@
 //! | `pool`, `rate_limit`, `throttle` | threads for background work, how much it may write, and how writers are slowed down |
 //! | `cache` | memory for blocks, indexes and filters, shared by all stores of a process |
 //! | `store` | what binds them on the worker's thread |
+//! | `file_cache` | files on local disk in front of the object store, shared by all stores of a process |
 //! | `io` | where bytes of files are read and written, and how many requests and threads that takes |
 //! | [`objects`] | opening object stores by URI |
 //!
@@ -108,6 +109,7 @@ mod context;
 mod encoding;
 mod error;
 mod executor;
+mod file_cache;
 mod flush;
 mod fold;
 mod io;
@@ -133,6 +135,7 @@ pub use compaction::remote::RemoteCompaction;
 pub use compaction::remote::compactor::{Compactor, CompactorOptions, CompactorProgress};
 pub use error::{Error, ErrorKind};
 pub use executor::{Executor, Job};
+pub use file_cache::{DiskSpace, FileCache, FileCacheOptions, FileCacheStats, LocalDisk};
 pub use fold::{Fold, Folds};
 pub use io::{Hedge, IoOptions, IoStats, Prices};
 pub use options::{

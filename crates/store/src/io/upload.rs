@@ -9,6 +9,7 @@ use object_store::path::Path;
 use tokio::sync::mpsc;
 
 use super::Files;
+use super::cached::Keeping;
 use super::remote::Remote;
 use crate::error::{Error, Result};
 
@@ -24,32 +25,51 @@ pub(crate) enum Part {
 }
 
 impl Files {
-    /// Uploads what comes through `parts`; done when the object is durable.
-    pub(crate) async fn upload(&self, path: &Path, mut parts: mpsc::Receiver<Part>) -> Result<()> {
-        let Some(Part::Data(first)) = parts.recv().await else {
-            return Err(abandoned(path));
-        };
-        let second = match parts.recv().await {
-            Some(Part::End) => return self.remote.put(path, first).await,
-            Some(Part::Data(second)) => second,
-            None => return Err(abandoned(path)),
-        };
-        let mut upload = self.remote.start_upload(path).await?;
-        let first = [first, second];
-        let result = send_parts(&self.remote, upload.as_mut(), path, first, &mut parts).await;
-        if result.is_err() {
-            self.remote.abort_upload(path, upload.as_mut()).await;
+    /// Uploads what comes through `parts`; done when the object is durable. What is uploaded is kept in the file cache, where
+    /// it waits for [`Files::adopt`].
+    pub(crate) async fn upload(&self, path: &Path, parts: mpsc::Receiver<Part>) -> Result<()> {
+        let keeping = self.cached.as_ref().map(|cached| cached.keep(path));
+        upload(&self.remote, path, parts, keeping.as_ref()).await?;
+        if let (Some(cached), Some(keeping)) = (&self.cached, keeping) {
+            cached.kept(path, keeping).await;
         }
-        result
+        Ok(())
     }
+}
+
+async fn upload(
+    remote: &Remote,
+    path: &Path,
+    mut parts: mpsc::Receiver<Part>,
+    keeping: Option<&Keeping>,
+) -> Result<()> {
+    let Some(Part::Data(first)) = parts.recv().await else {
+        return Err(abandoned(path));
+    };
+    if let Some(keeping) = keeping {
+        keeping.push(first.clone()).await;
+    }
+    let second = match parts.recv().await {
+        Some(Part::End) => return remote.put(path, first).await,
+        Some(Part::Data(second)) => second,
+        None => return Err(abandoned(path)),
+    };
+    let mut upload = remote.start_upload(path).await?;
+    let first = [first, second];
+    let result = send_parts(remote, upload.as_mut(), path, first, &mut parts, keeping).await;
+    if result.is_err() {
+        remote.abort_upload(path, upload.as_mut()).await;
+    }
+    result
 }
 
 async fn send_parts(
     remote: &Remote,
     upload: &mut dyn MultipartUpload,
     path: &Path,
-    first: [Bytes; 2],
+    [first, second]: [Bytes; 2],
     parts: &mut mpsc::Receiver<Part>,
+    keeping: Option<&Keeping>,
 ) -> Result<()> {
     let mut size = 0;
     let mut start = |part: Bytes| {
@@ -57,15 +77,21 @@ async fn send_parts(
         size += bytes;
         remote.send_part(path, bytes, upload.put_part(part.into()))
     };
-    let mut in_flight: FuturesUnordered<_> = first.into_iter().map(&mut start).collect();
+    let mut in_flight = FuturesUnordered::new();
+    in_flight.push(start(first));
+    let mut next = second;
     loop {
+        if let Some(keeping) = keeping {
+            keeping.push(next.clone()).await;
+        }
+        in_flight.push(start(next));
         while in_flight.len() >= PARTS_IN_FLIGHT_MAX {
             if let Some(done) = in_flight.next().await {
                 done?;
             }
         }
         match parts.recv().await {
-            Some(Part::Data(part)) => in_flight.push(start(part)),
+            Some(Part::Data(part)) => next = part,
             Some(Part::End) => break,
             None => return Err(abandoned(path)),
         }

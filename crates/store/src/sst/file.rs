@@ -200,8 +200,9 @@ impl Drop for SstFile {
         }
         let blocks = self.meta().map_or(0, |meta| meta.index.len() as u32);
         self.cache().forget(self.id, blocks);
-        self.context.files.forget(self.id.0);
-        if *self.unnamed.get_mut() {
+        let unnamed = *self.unnamed.get_mut();
+        self.context.files.forget(self, unnamed);
+        if unnamed {
             delete(&self.context, self.path.clone());
         }
     }

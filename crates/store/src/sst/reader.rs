@@ -75,11 +75,12 @@ async fn read_checked<T>(
     let mut damages = 0;
     loop {
         let files = &context.files;
-        let bytes = files.read(file.path(), file.id().0, range.clone(), class);
+        let bytes = files.read(file, range.clone(), class);
         match bytes.await.and_then(&check) {
             // If the bytes were damaged on their way, they will come whole the next time.
             Err(error) if error.kind == ErrorKind::Corrupt && damages < DAMAGES_MAX => {
                 tracing::warn!(%error, "reading again");
+                files.distrust(file, &range);
                 damages += 1;
             }
             answer => return answer,

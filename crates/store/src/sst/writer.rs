@@ -250,6 +250,7 @@ impl SstWriter {
         self.durable = true;
         let file = SstFile::written(&self.context, self.path.clone(), &described);
         file.keep_meta(Arc::new(meta));
+        self.context.files.adopt(&file);
         Ok(Some(NewFile {
             file,
             blocks: std::mem::take(&mut self.kept),

@@ -228,6 +228,7 @@ impl Store {
             block_cache_hits: self.hits.get(),
             block_cache_misses: self.context.blocks_loaded.load(relaxed),
             cold_reads: self.cold_reads.get(),
+            file_cache: self.context.files.cache_stats(),
             io: self.context.files.stats(),
         }
     }
