@@ -17,6 +17,39 @@ pub(super) enum Location {
     Memory { name: String, base: Path },
     /// A bucket.
     S3 { bucket: String, base: Path },
+    /// A bucket of Google Cloud Storage.
+    Gcs { bucket: String, base: Path },
+    /// A container of Azure; the account may be left to the environment.
+    Azure {
+        container: String,
+        account: Option<AzureAccount>,
+        base: Path,
+    },
+    /// A name node or name service.
+    Hdfs { authority: String, base: Path },
+}
+
+/// An account of Azure as a URI names it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AzureAccount {
+    pub(super) name: String,
+    /// `name.dfs.core.windows.net` or the like.
+    pub(super) host: String,
+}
+
+impl AzureAccount {
+    /// Whether it is in the cloud that everybody means.
+    pub(super) fn is_public(&self) -> bool {
+        self.host.ends_with(".core.windows.net")
+    }
+
+    /// Its blob service.
+    pub(super) fn blob_url(&self) -> String {
+        let rest = self.host.split_once('.').map_or("", |(_, rest)| rest);
+        let rest = rest.strip_prefix("dfs.").unwrap_or(rest);
+        let rest = rest.strip_prefix("blob.").unwrap_or(rest);
+        format!("https://{}.blob.{rest}", self.name)
+    }
 }
 
 impl Location {
@@ -40,9 +73,20 @@ impl Location {
                 check_bucket(&bucket)?;
                 Ok(Self::S3 { bucket, base })
             }
+            "gs" => {
+                let (bucket, base) = split_authority("gs", rest)?;
+                check_bucket(&bucket)?;
+                Ok(Self::Gcs { bucket, base })
+            }
+            scheme @ ("abfs" | "abfss" | "wasb" | "wasbs") => Self::azure(scheme, rest),
+            "hdfs" => {
+                let (authority, base) = split_authority("hdfs", rest)?;
+                Ok(Self::Hdfs { authority, base })
+            }
             _ => Err(usage(format!(
                 "the scheme `{scheme}` of an object store location is not known: expected a local path, file:///directory, \
-                 memory://name or s3://bucket/prefix"
+                 memory://name, s3://bucket/prefix, gs://bucket/prefix, abfss://container@account.dfs.core.windows.net/prefix or \
+                 hdfs://namenode/prefix"
             ))),
         }
     }
@@ -54,6 +98,14 @@ impl Location {
             Self::Directory(directory) => directory.display().to_string(),
             Self::Memory { name, .. } => format!("memory://{name}"),
             Self::S3 { bucket, .. } => format!("s3://{bucket}"),
+            Self::Gcs { bucket, .. } => format!("gs://{bucket}"),
+            Self::Azure {
+                container, account, ..
+            } => match account {
+                Some(account) => format!("abfss://{container}@{}", account.host),
+                None => format!("abfss://{container}"),
+            },
+            Self::Hdfs { authority, .. } => format!("hdfs://{authority}"),
         }
     }
 
@@ -61,8 +113,36 @@ impl Location {
     pub fn local_directory(&self) -> Option<&std::path::Path> {
         match self {
             Self::Directory(directory) => Some(directory),
-            Self::Memory { .. } | Self::S3 { .. } => None,
+            _ => None,
         }
+    }
+
+    fn azure(scheme: &str, rest: &str) -> Result<Self, Error> {
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (container, host) = match authority.split_once('@') {
+            Some((container, host)) => (container, Some(host)),
+            None => (authority, None),
+        };
+        let plain = |text: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '$');
+            !text.is_empty() && text.chars().all(allowed)
+        };
+        let host_is_one = |host: &str| host.split('.').count() >= 3 && host.split('.').all(plain);
+        if !plain(container) || !host.is_none_or(host_is_one) {
+            return Err(usage(format!(
+                "a {scheme}:// location must look like {scheme}://container@account.dfs.core.windows.net/prefix, without credentials"
+            )));
+        }
+        let account = host.map(|host| AzureAccount {
+            name: host.split('.').next().unwrap_or_default().to_owned(),
+            host: host.to_ascii_lowercase(),
+        });
+        let (_, base) = split_authority(scheme, &format!("{container}/{path}"))?;
+        Ok(Self::Azure {
+            container: container.to_owned(),
+            account,
+            base,
+        })
     }
 
     fn file_uri(uri: &str) -> Result<Self, Error> {
@@ -111,7 +191,7 @@ fn split_authority(scheme: &str, rest: &str) -> Result<(String, Path), Error> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if authority.contains('@') {
         return Err(usage(format!(
-            "a {scheme}:// location must not contain credentials; give them as s3.access-key and s3.secret-key or in the environment"
+            "a {scheme}:// location must not contain credentials; they belong in the configuration or in the environment"
         )));
     }
     if authority.is_empty() {
@@ -154,6 +234,43 @@ mod tests {
         }
     }
 
+    fn azure(host: &str, base: &str) -> Location {
+        let account = AzureAccount {
+            name: "me".into(),
+            host: host.into(),
+        };
+        Location::Azure {
+            container: "data".into(),
+            account: (!host.is_empty()).then_some(account),
+            base: base.into(),
+        }
+    }
+
+    #[test]
+    fn accounts_lead_to_their_blob_service() {
+        for (host, url) in [
+            (
+                "me.dfs.core.windows.net",
+                "https://me.blob.core.windows.net",
+            ),
+            (
+                "me.blob.core.chinacloudapi.cn",
+                "https://me.blob.core.chinacloudapi.cn",
+            ),
+            (
+                "me.dfs.storage.example.org",
+                "https://me.blob.storage.example.org",
+            ),
+        ] {
+            let Location::Azure { account, .. } = azure(host, "") else {
+                panic!("it is Azure")
+            };
+            let account = account.unwrap();
+            assert_eq!(account.blob_url(), url);
+            assert_eq!(account.is_public(), host.ends_with("windows.net"));
+        }
+    }
+
     #[test]
     fn every_form_is_understood() {
         let dir = |p: &str| Location::Directory(p.into());
@@ -167,6 +284,29 @@ mod tests {
             ("a/b", Location::Directory(here.join("a/b"))),
             ("s3://bucket", s3("bucket", "")),
             ("s3://bucket/", s3("bucket", "")),
+            (
+                "gs://bucket/a",
+                Location::Gcs {
+                    bucket: "bucket".into(),
+                    base: "a".into(),
+                },
+            ),
+            (
+                "hdfs://namenode:8020/a/b",
+                Location::Hdfs {
+                    authority: "namenode:8020".into(),
+                    base: "a/b".into(),
+                },
+            ),
+            (
+                "abfss://data@me.dfs.core.windows.net/a",
+                azure("me.dfs.core.windows.net", "a"),
+            ),
+            (
+                "wasb://data@me.blob.core.windows.net",
+                azure("me.blob.core.windows.net", ""),
+            ),
+            ("abfs://data/a/b", azure("", "a/b")),
             ("s3a://my.bucket-1/a/b/", s3("my.bucket-1", "a/b")),
             (
                 "memory://x",
@@ -205,8 +345,16 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (uri, says) in [
             ("", "empty"),
-            ("hdfs://namenode/a", "`hdfs`"),
-            ("hdfs://namenode/a", "s3://bucket/prefix"),
+            ("ftp://host/a", "`ftp`"),
+            ("ftp://host/a", "s3://bucket/prefix"),
+            ("hdfs:///a", "must name something"),
+            ("gs://a b", "bucket name"),
+            ("abfss://@me.dfs.core.windows.net/a", "container@account"),
+            ("abfss://data@me/a", "container@account"),
+            (
+                "abfss://data@me.dfs.core.windows.net/a//b",
+                "not an object path",
+            ),
             ("file://tmp/a", "three slashes"),
             ("file:///a?b", "%3F"),
             ("s3://", "must name something"),
@@ -221,6 +369,8 @@ mod tests {
             assert_eq!(error.kind, crate::ErrorKind::Usage);
             assert!(error.message.contains(says), "{uri}: {error}");
         }
+        let error = Location::parse("abfss://data:verysecret@me.dfs.core.windows.net").unwrap_err();
+        assert!(!format!("{error:?}").contains("verysecret"));
         let error = Location::parse("s3://AKIAKEY:verysecret@bucket/a").unwrap_err();
         assert!(
             !format!("{error:?}").contains("verysecret") && !format!("{error:?}").contains("AKIA")

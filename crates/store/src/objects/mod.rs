@@ -5,17 +5,27 @@
 //! | `file:///dir`, `/dir`, `dir` | the local directory, created when missing, every write synced to disk | empty |
 //! | `memory://name/prefix` | memory of this process; the same name is the same store | `prefix` |
 //! | `s3://bucket/prefix`, `s3a://…` | S3 or a look-alike | `prefix` |
+//! | `gs://bucket/prefix` | Google Cloud Storage | `prefix` |
+//! | `abfss://container@account.dfs.core.windows.net/prefix`, `abfs://…`, `wasb(s)://…` | Azure | `prefix` |
+//! | `hdfs://namenode:port/prefix` | HDFS, with the feature `hdfs` | `prefix` |
 //!
 //! What always holds: credentials appear in no error and no `Debug` output. What can go wrong: a URI that cannot be understood and
 //! a directory that cannot be made are `Usage` errors; the network is not touched before the first request.
 
+mod azure;
 mod error;
+mod gcs;
+mod hdfs;
 mod local;
 mod location;
 mod memory;
 mod mounted;
+mod opaque;
+mod patience;
 mod probe;
 mod s3;
+mod settings;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,12 +39,19 @@ use location::Location;
 pub use error::request_error;
 pub use mounted::{Mount, Mounted};
 pub use probe::{ALLOW_UNSAFE_COMMITS, CreateIfAbsent, create_if_absent, probe_create_if_absent};
+pub use settings::{Setting, setting};
 
 /// Opens the store that `uri` names and says below which path of it everything is to lie.
 ///
-/// `settings` are Flink's keys: `s3.endpoint`, `s3.access-key`, `s3.secret-key`, `s3.path.style.access` and `s3.region`; others
-/// are ignored. They come before the environment's `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-/// `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT`), `AWS_REGION` and the other variables that the AWS tools know.
+/// `settings` are Flink's and Hadoop's keys, those for which [`setting`] knows an answer; others are ignored:
+/// `s3.endpoint`, `s3.access-key`, `s3.secret-key`, `s3.path.style.access` and `s3.region`;
+/// `fs.gs.auth.service.account.json.keyfile` and `fs.gs.storage.root.url`; `fs.azure.account.key.<host>`,
+/// `fs.azure.account.oauth2.client.{id,secret,endpoint}` and `fs.azure.endpoint`; `dfs.…`. How long clients wait is said by
+/// `s3.connection.establish.timeout` (3 s), `s3.connection.request.timeout` (30 s), `s3.retry.timeout` (10 s),
+/// `s3.attempts.maximum` (5), and `gs.http.connect-timeout`, `gs.http.read-timeout`, `gs.retry.total-timeout`,
+/// `gs.retry.max-attempt`, `fs.azure.http.connection.timeout`, `fs.azure.http.read.timeout`, `fs.azure.retry.timeout`,
+/// `fs.azure.io.retry.max.retries`. Settings come before the environment's `AWS_…`, `GOOGLE_…` and `AZURE_…`, which mean what
+/// the tools of these clouds take them for.
 ///
 /// ```
 /// # use std::collections::BTreeMap;
@@ -49,7 +66,10 @@ pub fn open(
 ) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
     let environment = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(key, _)| key.starts_with("AWS_"))
+        .filter(|(key, _)| {
+            let ours = ["AWS_", "AZURE_", "GOOGLE_"];
+            ours.iter().any(|start| key.starts_with(start)) || key == gcs::EMULATOR_VARIABLE
+        })
         .collect();
     open_with_environment(uri, settings, &environment)
 }
@@ -63,6 +83,19 @@ pub fn open_with_environment(
     match Location::parse(uri)? {
         Location::Directory(directory) => Ok((local::open(&directory)?, Path::default())),
         Location::Memory { name, base } => Ok((memory::open(&name), base)),
+        Location::Gcs { bucket, base } => Ok((gcs::open(&bucket, settings, environment)?, base)),
+        Location::Azure {
+            container,
+            account,
+            base,
+        } => {
+            let account = account.as_ref();
+            Ok((
+                azure::open(&container, account, settings, environment)?,
+                base,
+            ))
+        }
+        Location::Hdfs { authority, base } => Ok((hdfs::open(&authority, settings)?, base)),
         Location::S3 { bucket, base } => Ok((s3::open(&bucket, settings, environment)?, base)),
     }
 }

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
-use object_store::{BackoffConfig, CredentialProvider, ObjectStore, RetryConfig};
+use object_store::{CredentialProvider, ObjectStore};
 use url::Url;
 
 use super::error::usage;
+use super::patience::{Patience, S3};
 use crate::Error;
 
 /// Each setting under the names that it has.
@@ -30,6 +30,9 @@ const SECRET_KEY: [&str; 2] = ["s3.secret-key", "s3.secret.key"];
 const SESSION_TOKEN: [&str; 2] = ["s3.session-token", "s3.session.token"];
 const REGION: [&str; 2] = ["s3.region", "s3.endpoint.region"];
 const PATH_STYLE: [&str; 2] = ["s3.path.style.access", "s3.path-style-access"];
+/// All of them.
+pub(super) const PLAIN: [&[&str]; 3] = [&ENDPOINT, &REGION, &PATH_STYLE];
+pub(super) const SECRETS: [&[&str]; 3] = [&ACCESS_KEY, &SECRET_KEY, &SESSION_TOKEN];
 const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
 const KEY_VARIABLES: [&str; 3] = [
@@ -38,16 +41,12 @@ const KEY_VARIABLES: [&str; 3] = [
     "AWS_SESSION_TOKEN",
 ];
 
-/// A request is given up after this long; the job then fails and restarts from its last checkpoint.
-const RETRY_SECONDS_MAX: u64 = 60;
-const RETRIES_MAX: usize = 8;
-
 pub(super) fn open(
     bucket: &str,
     settings: &BTreeMap<String, String>,
     environment: &BTreeMap<String, String>,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
-    install_tls_provider();
+    super::tls::install_provider();
     let builder = builder(bucket, settings, environment)?;
     // The builder has not seen the keys, so its errors cannot repeat them.
     let objects = builder.build().map_err(|e| {
@@ -56,12 +55,6 @@ pub(super) fn open(
         ))
     })?;
     Ok(Arc::new(objects))
-}
-
-/// The HTTP client is built without a TLS provider of its own, so that no C code is compiled for one.
-fn install_tls_provider() {
-    // An error says that there is one already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn builder(
@@ -77,14 +70,10 @@ fn builder(
             .filter(|value| !value.is_empty())
             .cloned()
     };
-    let mut builder = AmazonS3Builder::new().with_retry(RetryConfig {
-        backoff: BackoffConfig {
-            max_backoff: Duration::from_secs(5),
-            ..BackoffConfig::default()
-        },
-        max_retries: RETRIES_MAX,
-        retry_timeout: Duration::from_secs(RETRY_SECONDS_MAX),
-    });
+    let patience = Patience::find(&S3, settings)?;
+    let mut builder = AmazonS3Builder::new()
+        .with_retry(patience.retry())
+        .with_client_options(patience.client());
     for (name, value) in environment {
         let key = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>();
         let ours = ENDPOINT_VARIABLES

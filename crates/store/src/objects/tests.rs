@@ -314,3 +314,145 @@ fn wrong_s3_settings_are_said() {
         assert!(!format!("{error:?}").contains("verysecret"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_is_asked_for_a_create_with_a_condition() {
+    let (endpoint, server) = refuse_one_request();
+    let given = map(&[("fs.gs.storage.root.url", &*endpoint)]);
+    let (objects, base) =
+        open_with_environment("gs://bucket/jobs", &given, &BTreeMap::new()).unwrap();
+    let error = probe_create_if_absent(&*objects, &base).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Usage, "{error}");
+    assert_eq!(objects.to_string(), "GoogleCloudStorage(bucket)");
+    let head = server.join().unwrap();
+    let asked = head[0].replace("%2F", "/").replace("%5F", "_");
+    assert!(asked.starts_with("PUT /bucket/jobs/_probe/"), "{asked}");
+    let head = head.join("\n").to_ascii_lowercase();
+    assert!(head.contains("x-goog-if-generation-match: 0"), "{head}");
+    // No credentials are looked for, least of all at the address where clouds hand out roles.
+    let authorization = head.lines().find(|line| line.starts_with("authorization:"));
+    assert!(
+        authorization.is_none_or(|line| line.trim_end() == "authorization: bearer"),
+        "{head}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_is_asked_for_a_create_with_a_condition_and_its_key_stays_secret() {
+    for by_environment in [false, true] {
+        let (endpoint, server) = refuse_one_request();
+        let endpoint = format!("{endpoint}/me");
+        // "verysecret" in Base64.
+        let key = "dmVyeXNlY3JldA==";
+        let (settings, environment) = if by_environment {
+            let given = [
+                ("AZURE_STORAGE_ENDPOINT", &*endpoint),
+                ("AZURE_STORAGE_ACCOUNT_KEY", key),
+            ];
+            (BTreeMap::new(), map(&given))
+        } else {
+            let given = [
+                ("fs.azure.endpoint", &*endpoint),
+                ("fs.azure.account.key.me.dfs.core.windows.net", key),
+            ];
+            (map(&given), map(&[("AZURE_STORAGE_ACCOUNT_KEY", "AAAA")]))
+        };
+        let uri = "abfss://data@me.dfs.core.windows.net/jobs";
+        let (objects, base) = open_with_environment(uri, &settings, &environment).unwrap();
+        let error = probe_create_if_absent(&*objects, &base).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Usage);
+        let shown = format!("{error:?} {error} {objects:?} {objects}");
+        assert!(
+            !shown.contains(key) && !shown.contains("verysecret"),
+            "{shown}"
+        );
+        assert!(shown.contains("MicrosoftAzure(data@me)"), "{shown}");
+        let head = server.join().unwrap();
+        assert!(head[0].starts_with("PUT /me/data/jobs/_probe/"), "{head:?}");
+        let head = head.join("\n");
+        assert!(
+            head.to_ascii_lowercase().contains("if-none-match: *"),
+            "{head}"
+        );
+        assert!(head.contains("SharedKey me:"), "{head}");
+    }
+}
+
+#[test]
+fn wrong_settings_of_google_azure_and_hdfs_are_said() {
+    let abfs = "abfss://data@me.dfs.core.windows.net";
+    for (uri, settings, says) in [
+        (
+            "gs://bucket",
+            map(&[("fs.gs.storage.root.url", "ftp://x")]),
+            "its scheme is `ftp`",
+        ),
+        (
+            "gs://bucket",
+            map(&[(
+                "fs.gs.auth.service.account.json.keyfile",
+                "/nowhere/key.json",
+            )]),
+            "/nowhere/key.json",
+        ),
+        (
+            "gs://bucket",
+            map(&[("gs.retry.total-timeout", "soon")]),
+            "`10 s`",
+        ),
+        (
+            abfs,
+            map(&[("fs.azure.account.key", "not Base64!")]),
+            "is not Base64",
+        ),
+        (
+            abfs,
+            map(&[("fs.azure.account.oauth2.client.id", "x")]),
+            "needs all of",
+        ),
+        (
+            abfs,
+            map(&[("fs.azure.endpoint", "http://a:verysecret@b")]),
+            "credentials",
+        ),
+        (
+            abfs,
+            map(&[("fs.azure.endpoint", "http://127.0.0.1:1/me")]),
+            "needs a key",
+        ),
+        ("abfss://data/x", map(&[]), "needs an account"),
+    ] {
+        let error = open_with_environment(uri, &settings, &BTreeMap::new()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Usage);
+        assert!(error.message.contains(says), "{error}");
+        assert!(!format!("{error:?}").contains("verysecret"), "{error:?}");
+    }
+    let hdfs = open_with_environment("hdfs://namenode:8020/a", &map(&[]), &map(&[]));
+    if cfg!(feature = "hdfs") {
+        assert_eq!(hdfs.unwrap().1.as_ref(), "a");
+    } else {
+        assert!(hdfs.unwrap_err().message.contains("--features hdfs"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_nobody_answers_is_found_out_soon() {
+    // Bound and never asked to listen for long: connections are refused once the listener is gone.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let given = map(&[
+        ("s3.endpoint", &*endpoint),
+        ("s3.access-key", "a"),
+        ("s3.secret-key", "b"),
+        ("s3.retry.timeout", "200 ms"),
+    ]);
+    let (objects, _) = open_with_environment("s3://bucket", &given, &BTreeMap::new()).unwrap();
+    let began = tokio::time::Instant::now();
+    let error = objects.head(&"a".into()).await.unwrap_err();
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    assert_eq!(
+        request_error("read", &"a".into(), error).kind,
+        ErrorKind::Retry
+    );
+}
