@@ -10,6 +10,7 @@
 mod cached;
 mod flight;
 pub(crate) mod handles;
+#[allow(dead_code)] // until checkpoints record heat
 pub(crate) mod heat;
 mod local;
 mod meter;
@@ -42,6 +43,7 @@ pub(crate) use flight::{Arrived, Waiting, arrival};
 pub(crate) use handles::HandleId;
 pub(crate) use upload::{PART_BYTES, Part, QUEUE_PARTS};
 
+#[allow(dead_code)] // until checkpoints record heat
 /// Chunks whose heat a checkpoint records.
 const WARM_CHUNKS_MAX: usize = 4096;
 
@@ -63,6 +65,7 @@ pub(crate) struct Files {
     read_threads: Arc<Semaphore>,
     meter: Arc<Meter>,
     prices: Prices,
+    #[allow(dead_code)] // until checkpoints record heat
     warm_bytes_per_second: u64,
     pub(crate) flights: Flights,
 }
@@ -121,6 +124,7 @@ impl Files {
             .collect()
     }
 
+    #[allow(dead_code)] // until checkpoints record heat
     /// Whether reading a range would wait for the local disk and for nothing else.
     pub(crate) fn is_here(&self, file: &SstFile, range: &Range<u64>) -> bool {
         let cached = self.cached.as_ref();
@@ -174,11 +178,13 @@ impl Files {
         }
     }
 
+    #[allow(dead_code)] // until checkpoints record heat
     /// The chunks that are read most, for a checkpoint that lists these files.
     pub(crate) fn hottest<'a>(&self, files: impl Iterator<Item = &'a SstFile>) -> Bytes {
         heat::encode(&self.heat.hottest(files.map(SstFile::id), WARM_CHUNKS_MAX)).into()
     }
 
+    #[allow(dead_code)] // until checkpoints record heat
     /// Fetches chunks in the background, hottest first, while the store is open. Nothing happens without a file cache.
     pub(crate) fn warm<'a>(&self, chunks: impl Iterator<Item = (&'a SstFile, u32)>) {
         let Some(cached) = &self.cached else { return };

@@ -126,17 +126,18 @@ pub(super) fn open(
         .get(ENDPOINT)
         .cloned()
         .or_else(|| variable(&ENDPOINT_VARIABLES));
-    if endpoint.is_some() && !has_credentials {
-        return Err(usage(format!(
-            "an Azure endpoint of your own needs a key: {ACCOUNT_KEY}, or {} in the environment",
-            KEY_VARIABLES[0]
-        )));
-    }
+    let own = endpoint.is_some();
     let endpoint = match (endpoint, account) {
         (Some(endpoint), _) => Some(endpoint_url(&endpoint)?),
         (None, Some(account)) if !account.is_public() => Some(account.blob_url()),
         _ => None,
     };
+    if own && !has_credentials {
+        return Err(usage(format!(
+            "an Azure endpoint of your own needs a key: {ACCOUNT_KEY}, or {} in the environment",
+            KEY_VARIABLES[0]
+        )));
+    }
     if let Some(endpoint) = endpoint {
         client = client.with_allow_http(endpoint.starts_with("http://"));
         builder = builder.with_endpoint(endpoint);
