@@ -30,6 +30,7 @@ pub struct World {
     pub cache: Arc<BlockCache>,
     /// The directory that `objects` is, if it is one.
     pub local_root: Option<std::path::PathBuf>,
+    pub file_cache: Option<Arc<aquifer_store::FileCache>>,
     writers: AtomicU64,
 }
 
@@ -47,6 +48,7 @@ impl World {
             runtime,
             cache: BlockCache::new(cache_bytes),
             local_root: None,
+            file_cache: None,
             writers: AtomicU64::new(0),
         }
     }
@@ -81,6 +83,7 @@ impl World {
             format!("{writer:06}-w0"),
         );
         env.local_root.clone_from(&self.local_root);
+        env.file_cache.clone_from(&self.file_cache);
         env.waker = Arc::new(move || {
             let _ = wake.send(());
         });
@@ -110,7 +113,7 @@ impl World {
                 return;
             }
             self.runtime
-                .block_on(tokio::time::sleep(Duration::from_millis(10)));
+                .block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
         }
         panic!(
             "it has not come about after ten seconds; there are {:?}",
