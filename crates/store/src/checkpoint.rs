@@ -9,12 +9,14 @@ use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
 use crate::options::KeyGroupRange;
 
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 /// Fewest bytes one file can take, for checking the count.
-const FILE_BYTES_MIN: usize = 20;
+const FILE_BYTES_MIN: usize = 33;
+/// Flag of a file: some rows have times.
+const HAS_TIMES: u8 = 1;
 
 /// One immutable SST file as a version or a checkpoint names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileRef {
     /// Full path on the object store.
     pub path: String,
@@ -22,17 +24,31 @@ pub struct FileRef {
     pub size_bytes: u64,
     /// Level of the tree; 0 holds the newest files.
     pub level: u8,
-    /// First key in the file, whatever the clip.
+    /// First key in the file, of a row or a range tombstone, whatever the clip.
     pub smallest: Bytes,
-    /// Last key in the file, whatever the clip.
-    pub largest: Bytes,
+    /// A key above all rows and range tombstones of the file, whatever the clip.
+    pub upper: Bytes,
     /// Only rows of these key groups count.
     pub clip: KeyGroupRange,
     /// Rows in the file, tombstones included, whatever the clip.
     pub entries: u64,
-    /// Bytes at the end of the file that hold filter, index and footer, so that a cold file is opened with one read.
-    pub tail_bytes: u32,
-    /// Identity of the content: xxh3 of the tail, which contains the checksum of the data.
+    /// Rows that are tombstones.
+    pub tombstones: u64,
+    /// Rows, tombstones not included, that have no time.
+    pub untimed: u64,
+    /// Oldest and newest time of rows, in milliseconds since the Unix epoch, if any has one.
+    pub times_ms: Option<(i64, i64)>,
+    /// Range tombstones in the file.
+    pub range_tombstones: u32,
+    /// Bytes of the filter, which lies before the index.
+    pub filter_bytes: u32,
+    /// Bytes of the index, which lies before the end.
+    pub index_bytes: u32,
+    /// Bytes of directory, range tombstones, properties and footer, which end the file.
+    pub end_bytes: u32,
+    /// Seed of every checksum in the file.
+    pub seed: u64,
+    /// Identity of the content: the checksum of the file's end, which contains the checksum of the data.
     pub checksum: u64,
 }
 
@@ -41,6 +57,8 @@ pub struct FileRef {
 pub struct Checkpoint {
     /// L0 newest first, then the deeper levels in key order.
     pub files: Vec<FileRef>,
+    /// Which parts of the files were asked for most, in a form of the file cache's own. May be empty.
+    pub warm: Bytes,
 }
 
 impl Checkpoint {
@@ -49,17 +67,9 @@ impl Checkpoint {
         out.push(FORMAT_VERSION);
         put_varint(out, self.files.len() as u64);
         for file in &self.files {
-            put_bytes(out, file.path.as_bytes());
-            put_varint(out, file.size_bytes);
-            out.push(file.level);
-            put_bytes(out, &file.smallest);
-            put_bytes(out, &file.largest);
-            out.extend_from_slice(&file.clip.start.to_le_bytes());
-            out.extend_from_slice(&file.clip.end.to_le_bytes());
-            put_varint(out, file.entries);
-            put_varint(out, u64::from(file.tail_bytes));
-            out.extend_from_slice(&file.checksum.to_le_bytes());
+            encode_file(file, out);
         }
+        put_bytes(out, &self.warm);
     }
 
     /// Decodes what `encode` wrote; never panics, never allocates an unchecked length.
@@ -76,9 +86,37 @@ impl Checkpoint {
         for _ in 0..count {
             files.push(decode_file(&mut reader)?);
         }
+        let warm = Bytes::copy_from_slice(reader.bytes("warm parts")?);
         reader.finish()?;
-        Ok(Self { files })
+        Ok(Self { files, warm })
     }
+}
+
+fn encode_file(file: &FileRef, out: &mut Vec<u8>) {
+    put_bytes(out, file.path.as_bytes());
+    put_varint(out, file.size_bytes);
+    out.push(file.level);
+    put_bytes(out, &file.smallest);
+    put_bytes(out, &file.upper);
+    out.extend_from_slice(&file.clip.start.to_le_bytes());
+    out.extend_from_slice(&file.clip.end.to_le_bytes());
+    put_varint(out, file.entries);
+    put_varint(out, file.tombstones);
+    put_varint(out, file.untimed);
+    match file.times_ms {
+        None => out.push(0),
+        Some((oldest, newest)) => {
+            out.push(HAS_TIMES);
+            out.extend_from_slice(&oldest.to_le_bytes());
+            out.extend_from_slice(&newest.to_le_bytes());
+        }
+    }
+    put_varint(out, u64::from(file.range_tombstones));
+    put_varint(out, u64::from(file.filter_bytes));
+    put_varint(out, u64::from(file.index_bytes));
+    put_varint(out, u64::from(file.end_bytes));
+    out.extend_from_slice(&file.seed.to_le_bytes());
+    out.extend_from_slice(&file.checksum.to_le_bytes());
 }
 
 fn decode_file(reader: &mut Reader<'_>) -> Result<FileRef> {
@@ -94,7 +132,7 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileRef> {
     let size_bytes = reader.varint("size")?;
     let level = reader.u8("level")?;
     let smallest = Bytes::copy_from_slice(reader.bytes("smallest key")?);
-    let largest = Bytes::copy_from_slice(reader.bytes("largest key")?);
+    let upper = Bytes::copy_from_slice(reader.bytes("upper bound")?);
     let clip = KeyGroupRange {
         start: reader.u16("clip start")?,
         end: reader.u16("clip end")?,
@@ -105,24 +143,46 @@ fn decode_file(reader: &mut Reader<'_>) -> Result<FileRef> {
             clip.start, clip.end
         )));
     }
-    let entries = reader.varint("entry count")?;
-    let tail = reader.varint("tail length")?;
-    let tail_bytes = u32::try_from(tail).map_err(|_| {
-        Error::corrupt(format!(
-            "the tail of {path} has {tail} bytes, more than a tail can have"
-        ))
-    })?;
-    let checksum = reader.u64("checksum")?;
+    let entries = reader.varint("row count")?;
+    let tombstones = reader.varint("tombstone count")?;
+    let untimed = reader.varint("count of rows without time")?;
+    let times_ms = match reader.u8("flags")? {
+        0 => None,
+        HAS_TIMES => Some((
+            reader.u64("oldest time")? as i64,
+            reader.u64("newest time")? as i64,
+        )),
+        flags => {
+            return Err(Error::corrupt(format!(
+                "the entry of {path} has flags {flags}, which this program does not know"
+            )));
+        }
+    };
+    let mut short = |field: &str| {
+        let value = reader.varint(field)?;
+        u32::try_from(value).map_err(|_| {
+            Error::corrupt(format!(
+                "the {field} of {path} is {value}, more than there can be"
+            ))
+        })
+    };
     Ok(FileRef {
-        path,
         size_bytes,
         level,
         smallest,
-        largest,
+        upper,
         clip,
         entries,
-        tail_bytes,
-        checksum,
+        tombstones,
+        untimed,
+        times_ms,
+        range_tombstones: short("range tombstone count")?,
+        filter_bytes: short("filter length")?,
+        index_bytes: short("index length")?,
+        end_bytes: short("end length")?,
+        seed: reader.u64("seed")?,
+        checksum: reader.u64("checksum")?,
+        path,
     })
 }
 
@@ -136,17 +196,25 @@ mod tests {
             size_bytes: i * 1_000_003,
             level: (i % 3) as u8,
             smallest: Bytes::from(vec![0, i as u8, 0, 1]),
-            largest: Bytes::from(vec![9; 4 + i as usize]),
+            upper: Bytes::from(vec![9; 4 + i as usize]),
             clip: KeyGroupRange {
                 start: i as u16,
                 end: 128,
             },
             entries: i << 40,
-            tail_bytes: 1000 + i as u32,
+            tombstones: i,
+            untimed: i * 3,
+            times_ms: i.is_multiple_of(2).then_some((-(i as i64), i64::MAX)),
+            range_tombstones: i as u32,
+            filter_bytes: 1_000 * i as u32,
+            index_bytes: 70_000,
+            end_bytes: 1_000 + i as u32,
+            seed: i << 50,
             checksum: i.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
         Checkpoint {
             files: (0..files).map(file).collect(),
+            warm: Bytes::from(vec![3; files as usize]),
         }
     }
 
@@ -157,6 +225,9 @@ mod tests {
             sample(files).encode(&mut bytes);
             assert_eq!(Checkpoint::decode(&bytes).unwrap(), sample(files));
         }
+        let mut least = Vec::new();
+        encode_file(&FileRef::default(), &mut least);
+        assert_eq!(least.len(), FILE_BYTES_MIN);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::key;
 use crate::memtable::{Memtable, Row};
 use crate::merge::Merging;
 use crate::row::{Content, RowKind, RowRef};
-use crate::rules::Rules;
+use crate::rules::{Rules, TableRules};
 use crate::sst::writer::{NewFile, SstWriter};
 
 /// A frozen memtable of a table. In a list, newer ones of the same table come later.
@@ -132,7 +132,11 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<Ne
     // What was just written is likely to be read again; but it may take a quarter of the cache at most.
     let keep_bytes =
         usize::try_from(context.env.block_cache.capacity_bytes() / 4).unwrap_or(usize::MAX);
-    let mut writer = SstWriter::new(context, keep_bytes);
+    let mut tables = TableRules::default();
+    for frozen in sources {
+        tables.set(frozen.table, frozen.rules.clone());
+    }
+    let mut writer = SstWriter::new(context, keep_bytes).with_tables(tables);
     let mut heads = Heads::new(sources);
     let mut whole = Vec::new();
     let mut merging = Merging::default();

@@ -132,6 +132,16 @@ pub(crate) fn table(key: &[u8]) -> Option<TableId> {
     Some(TableId(u16::from_be_bytes([header[2], header[3]])))
 }
 
+/// The last key group that has keys below `upper`.
+pub(crate) fn last_group_below(upper: &[u8]) -> u16 {
+    match *upper {
+        [] => 0,
+        [high] => u16::from_be_bytes([high, 0]).saturating_sub(1),
+        [high, low] => u16::from_be_bytes([high, low]).saturating_sub(1),
+        [high, low, ..] => u16::from_be_bytes([high, low]),
+    }
+}
+
 /// The least byte string above every string that starts with `prefix`; `None` if there is none.
 pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&b| b != 0xff)?;
@@ -170,6 +180,14 @@ mod tests {
         assert_eq!(successor(&[1, 0xff, 0xff]), Some(vec![2]));
         assert_eq!(successor(&[0xff, 0xff]), None);
         assert_eq!(successor(b""), None);
+    }
+
+    #[test]
+    fn an_upper_bound_names_the_last_group_below_it() {
+        assert_eq!(last_group_below(&[0, 7, 0]), 7);
+        assert_eq!(last_group_below(&[0, 7]), 6);
+        assert_eq!(last_group_below(&[1]), 255);
+        assert_eq!(last_group_below(&[0, 0]), 0);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{BackgroundPool, BackgroundThreads, BlockCache, RateLimiter, RemoteCo
 pub struct TableId(pub u16);
 
 /// A contiguous range of key groups; both ends are included, as in Flink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyGroupRange {
     /// First key group of the range.
     pub start: u16,
@@ -93,6 +93,34 @@ pub enum KeyPart {
     Optional(Vec<KeyPart>),
 }
 
+/// How blocks of a file are compressed. A block that does not shrink is stored as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Fast to make and to read.
+    #[default]
+    Lz4,
+    /// Smaller and slower. Without the crate's feature `zstd`, lz4 is written instead, and such blocks cannot be read.
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Lz4 => 1,
+            Self::Zstd => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        [Self::None, Self::Lz4, Self::Zstd]
+            .into_iter()
+            .find(|known| known.code() == code)
+    }
+}
+
 /// Options of one store (one per worker).
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -114,6 +142,11 @@ pub struct StoreOptions {
     pub periodic_compaction_ms: Option<u64>,
     /// Bits per key of the filter; 10. 0 switches filters off.
     pub filter_bits_per_key: u32,
+    /// Compression of files by level, from level 0 on; the last one holds for all deeper levels. lz4 everywhere.
+    pub compression: Vec<Compression>,
+    /// Values longer than this lie aside of the rows, so that compactions copy them without looking inside, and rows near
+    /// them are read without them; 4 KiB, half a block. A cold read of such a value takes one more round trip.
+    pub value_aside_bytes: usize,
     /// Threads that may wait for the local disk on behalf of reads at the same time; 3. A fetch takes one, and more of
     /// them while they are free and it has enough to read.
     pub read_io_parallelism: usize,
@@ -122,6 +155,14 @@ pub struct StoreOptions {
     pub warm_bytes_per_second: u64,
     /// Patience with the object store.
     pub io: IoOptions,
+}
+
+impl StoreOptions {
+    /// How files of a level are compressed.
+    pub(crate) fn compression_of(&self, level: u8) -> Compression {
+        let own = self.compression.get(usize::from(level));
+        own.or(self.compression.last()).copied().unwrap_or_default()
+    }
 }
 
 impl Default for StoreOptions {
@@ -135,6 +176,8 @@ impl Default for StoreOptions {
             dynamic_levels: true,
             periodic_compaction_ms: Some(30 * 24 * 3_600_000),
             filter_bits_per_key: 10,
+            compression: vec![Compression::Lz4],
+            value_aside_bytes: 4 << 10,
             read_io_parallelism: 3,
             warm_bytes_per_second: 32 << 20,
             io: IoOptions::default(),

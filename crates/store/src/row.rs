@@ -8,7 +8,10 @@
 //! many milliseconds the first operand is older than the row's time), the value the operands begin with (varint length and
 //! bytes, if flagged), then the operands, oldest first, each a varint length and bytes.
 use crate::encoding::{put_bytes, put_varint, varint};
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
+use crate::sst::seal::unseal;
 
 /// The first operand is older than the row's time.
 const SPAN: u8 = 1;
@@ -36,8 +39,18 @@ pub(crate) struct RowRef<'a> {
     pub(crate) time_ms: Option<i64>,
     /// Empty for a tombstone.
     pub(crate) value: &'a [u8],
-    /// The value is a value block as it lies in a file: compactions hand it on as it is. Never set on rows of memtables.
-    pub(crate) sealed: bool,
+    /// The value is under seal, as it lies in a file: compactions hand it on as it is. Never set on rows of memtables.
+    pub(crate) sealed: Option<Seal>,
+}
+
+/// What it takes to open a value that is under seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal {
+    /// Seed of the file it comes from.
+    pub(crate) seed: u64,
+    /// Where it lies in that file.
+    pub(crate) offset: u64,
+    pub(crate) plain_bytes: u32,
 }
 
 /// What a row says, taken apart.
@@ -105,7 +118,24 @@ impl<'a> RowRef<'a> {
             kind,
             time_ms,
             value,
-            sealed: false,
+            sealed: None,
+        }
+    }
+
+    /// The value, with its seal broken if it has one. `what` names the row in errors.
+    pub(crate) fn plain_value(&self, what: &dyn Fn() -> String) -> Result<Cow<'a, [u8]>> {
+        match self.sealed {
+            None => Ok(Cow::Borrowed(self.value)),
+            Some(seal) => unseal(what, self.value, seal.seed, seal.offset).map(Cow::Owned),
+        }
+    }
+
+    /// Bytes of the value when it is not under seal.
+    #[inline]
+    pub(crate) fn value_bytes(&self) -> usize {
+        match self.sealed {
+            None => self.value.len(),
+            Some(seal) => seal.plain_bytes as usize,
         }
     }
 

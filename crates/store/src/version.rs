@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::key;
 use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
 use crate::{Checkpoint, FileRef};
@@ -35,26 +34,27 @@ impl VersionFile {
         if lower.as_ref() < clip.start.to_be_bytes().as_slice() {
             lower = Bytes::copy_from_slice(&clip.start.to_be_bytes());
         }
-        let mut upper = [&file.largest[..], &[0]].concat();
-        if let Some(end) = clip.end.checked_add(1) {
-            upper = upper.min(end.to_be_bytes().to_vec());
+        let mut upper = file.upper.clone();
+        if let Some(end) = clip.end.checked_add(1)
+            && end.to_be_bytes().as_slice() < upper.as_ref()
+        {
+            upper = Bytes::copy_from_slice(&end.to_be_bytes());
         }
-        (lower.as_ref() < upper.as_slice()).then(|| {
+        (lower < upper).then(|| {
             Arc::new(Self {
                 file,
                 level,
                 clip,
                 lower,
-                upper: upper.into(),
+                upper,
             })
         })
     }
 
     /// A file of which everything counts, clipped to the key groups it holds so that a later union never shows more.
     pub(crate) fn whole(file: Arc<SstFile>, level: u8) -> Option<Arc<Self>> {
-        let start = key::group(&file.smallest).unwrap_or(0);
-        let end = key::group(&file.largest).unwrap_or(u16::MAX);
-        Self::new(file, level, KeyGroupRange { start, end })
+        let clip = file.clip;
+        Self::new(file, level, clip)
     }
 
     #[inline]
@@ -69,21 +69,14 @@ impl VersionFile {
 
     /// Whether the clip hides rows of the file.
     pub(crate) fn is_clipped(&self) -> bool {
-        self.lower != self.file.smallest || self.upper.len() != self.file.largest.len() + 1
+        self.lower != self.file.smallest || self.upper != self.file.upper
     }
 
     pub(crate) fn describe(&self) -> FileRef {
-        let file = &self.file;
         FileRef {
-            path: file.path().to_string(),
-            size_bytes: file.size_bytes,
             level: self.level,
-            smallest: file.smallest.clone(),
-            largest: file.largest.clone(),
             clip: self.clip,
-            entries: file.entries,
-            tail_bytes: file.tail_bytes,
-            checksum: file.checksum,
+            ..FileRef::clone(&self.file)
         }
     }
 }
@@ -149,6 +142,7 @@ impl Version {
                 .files_behind(ahead)
                 .map(|file| file.describe())
                 .collect(),
+            warm: Bytes::new(),
         }
     }
 

@@ -102,14 +102,16 @@ fn metadata(attempt: u64, checkpoint_id: u64, files: &[String]) -> CheckpointMet
         size_bytes: 10,
         level: 0,
         smallest: Bytes::from_static(b"\0\0\0\x01a"),
-        largest: Bytes::from_static(b"\0\0\0\x01b"),
+        upper: Bytes::from_static(b"\0\0\0\x01b"),
         clip: KeyGroupRange { start: 0, end: 127 },
         entries: 2,
-        tail_bytes: 5,
+        end_bytes: 5,
         checksum: 1,
+        ..FileRef::default()
     };
     let files = Checkpoint {
         files: files.iter().map(file).collect(),
+        ..Checkpoint::default()
     };
     CheckpointMetadata {
         checkpoint_id,

@@ -178,7 +178,7 @@ fn write(
 fn form_a_level(checkpoint: &mut Checkpoint) {
     let mut sorted: Vec<_> = checkpoint.files.iter().collect();
     sorted.sort_by(|a, b| a.smallest.cmp(&b.smallest));
-    if sorted.is_sorted_by(|before, after| before.largest < after.smallest) {
+    if sorted.is_sorted_by(|before, after| before.upper <= after.smallest) {
         checkpoint.files = sorted.into_iter().cloned().collect();
         for file in &mut checkpoint.files {
             file.level = 1;

@@ -71,7 +71,11 @@ fn merge(
     while let Some(key) = stand_at_least(&runs, &mut at_key) {
         let rules = terms.rules.of(key::table(key).unwrap_or(TableId(u16::MAX)));
         if let Some(row) = merge_rows(&runs, &at_key, job, terms, rules, &mut merging)? {
-            let output = writer.get_or_insert_with(|| SstWriter::new(context, keep_bytes));
+            let output = writer.get_or_insert_with(|| {
+                SstWriter::new(context, keep_bytes)
+                    .at_level(job.output_level)
+                    .with_tables(terms.rules.clone())
+            });
             let hash = key::hash(key).unwrap_or_default();
             let hot = at_key.first().is_some_and(|&newest| runs[newest].is_hot());
             output.add(key, hash, row, hot)?;
@@ -119,8 +123,8 @@ fn merge_rows<'a>(
     rules: &Rules,
     merging: &'a mut Merging,
 ) -> Result<Option<RowRef<'a>>> {
-    let mut rows = at_key.iter().filter_map(|&i| runs[i].row());
-    let Some(newest) = rows.next() else {
+    let mut rows = at_key.iter().map(|&i| &runs[i]);
+    let Some(newest) = rows.next().and_then(RunInput::row) else {
         return Ok(None);
     };
     let adds_to_older = |row: &RowRef<'_>| row.kind == RowKind::Operands && !is_rooted(row.value);
@@ -134,7 +138,7 @@ fn merge_rows<'a>(
             while chain.last().is_some_and(adds_to_older)
                 && let Some(older) = rows.next()
             {
-                chain.push(older);
+                chain.extend(older.open_row()?);
             }
             merging.start(!job.drop_tombstones);
             for row in chain.iter().rev() {

@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, FileRef};
 use crate::context::Context;
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
-use crate::options::{StoreOptions, TableId, TableOptions};
+use crate::options::{Compression, StoreOptions, TableId, TableOptions};
 use crate::rules::{Rules, TableRules};
 use crate::sst::file::SstFile;
 use crate::version::{LEVELS, VersionFile};
@@ -30,6 +30,8 @@ pub(crate) struct CompactionTask {
     /// How new files are made.
     pub(crate) block_bytes: u64,
     pub(crate) filter_bits_per_key: u32,
+    pub(crate) compression: Compression,
+    pub(crate) value_aside_bytes: u64,
     /// Options of the tables whose rows the files may hold; folds are in them by name.
     pub(crate) tables: Vec<(TableId, TableOptions)>,
     /// The clock by which rows expire.
@@ -59,6 +61,8 @@ impl CompactionTask {
             file_bytes_target: job.file_bytes_target,
             block_bytes: context.options.block_bytes as u64,
             filter_bits_per_key: context.options.filter_bits_per_key,
+            compression: context.options.compression_of(job.output_level),
+            value_aside_bytes: context.options.value_aside_bytes as u64,
             tables,
             now_ms: terms.now_ms,
             operands_since_ms: terms.operands_since_ms,
@@ -89,6 +93,8 @@ impl CompactionTask {
                 .unwrap_or(usize::MAX)
                 .max(1),
             filter_bits_per_key: self.filter_bits_per_key,
+            compression: vec![self.compression],
+            value_aside_bytes: usize::try_from(self.value_aside_bytes).unwrap_or(usize::MAX),
             file_bytes_target: self.file_bytes_target,
             ..StoreOptions::default()
         }
@@ -98,7 +104,12 @@ impl CompactionTask {
         put_varint(out, self.runs.len() as u64);
         for run in &self.runs {
             let mut bytes = Vec::new();
-            Checkpoint { files: run.clone() }.encode(&mut bytes);
+            let files = run.clone();
+            Checkpoint {
+                files,
+                ..Checkpoint::default()
+            }
+            .encode(&mut bytes);
             put_bytes(out, &bytes);
         }
         out.push(self.output_level);
@@ -106,6 +117,8 @@ impl CompactionTask {
         put_varint(out, self.file_bytes_target);
         put_varint(out, self.block_bytes);
         put_varint(out, u64::from(self.filter_bits_per_key));
+        out.push(self.compression.code());
+        put_varint(out, self.value_aside_bytes);
         put_varint(out, self.tables.len() as u64);
         for (table, options) in &self.tables {
             out.extend_from_slice(&table.0.to_le_bytes());
@@ -153,6 +166,13 @@ impl CompactionTask {
                 "a compaction task asks for {bits} filter bits per key"
             ))
         })?;
+        let code = reader.u8("compression")?;
+        let compression = Compression::from_code(code).ok_or_else(|| {
+            Error::corrupt(format!(
+                "a compaction task asks for compression {code}, which this program does not know"
+            ))
+        })?;
+        let value_aside_bytes = reader.varint("size of values that lie aside")?;
         let count = reader.count(3, "number of tables")?;
         let mut tables = Vec::with_capacity(count.min(usize::from(u16::MAX)));
         for _ in 0..count {
@@ -169,6 +189,8 @@ impl CompactionTask {
             file_bytes_target,
             block_bytes,
             filter_bits_per_key,
+            compression,
+            value_aside_bytes,
             tables,
             now_ms: reader.u64("clock")?.cast_signed(),
             operands_since_ms: reader.u64("time of newer operands")?.cast_signed(),

@@ -218,7 +218,7 @@ impl FileCache {
 
     fn handle(&self, entry: &Entry) -> io::Result<Arc<File>> {
         self.handles
-            .get(entry.key.id.into(), || Ok(entry.data_path(&self.root)))
+            .get(entry.key.id, || Ok(entry.data_path(&self.root)))
     }
 
     /// Whether a chunk that an earlier process left is whole; drops it if not.
@@ -431,7 +431,7 @@ impl FileCache {
     }
 
     fn unlink(&self, entry: &Entry) {
-        self.handles.forget(entry.key.id.into());
+        self.handles.forget(entry.key.id);
         // The sidecar goes first: without it the rest counts as garbage.
         for path in [entry.sidecar_path(&self.root), entry.data_path(&self.root)] {
             match std::fs::remove_file(path) {

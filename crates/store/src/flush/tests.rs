@@ -3,6 +3,7 @@ use super::*;
 use crate::fold::Folds;
 use crate::row::List;
 use crate::sst::block::BlockCursor;
+use crate::sst::part::Part;
 use crate::{BlockCache, Environment, Merge, StoreOptions, TableOptions};
 
 const TABLE: TableId = TableId(1);
@@ -54,7 +55,9 @@ fn flushed(sources: &[Frozen]) -> Flushed {
     let mut files = flush(&context, sources).unwrap();
     let file = files.remove(0).warm(&context);
     assert!(files.is_empty());
-    let block = context.env.block_cache.block(file.id(), 0).unwrap();
+    let Some(Part::Block(block)) = context.env.block_cache.data(file.id(), 0) else {
+        panic!("the block is warm");
+    };
     let mut cursor = BlockCursor::default();
     let mut rows = Vec::new();
     while cursor.advance(&block) {

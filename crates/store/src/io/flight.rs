@@ -10,14 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::error::Result;
-use crate::sst::block::DataBlock;
 use crate::sst::file::FileId;
+use crate::sst::part::Part;
 
-/// A part of a file: the file and the part's number.
-pub(crate) type PartId = (FileId, u32);
+/// A part of a file: the file and the offset of the part.
+pub(crate) type PartId = (FileId, u64);
 
 /// What one request brought.
-pub(crate) type Arrived = Arc<[(u32, Arc<DataBlock>)]>;
+pub(crate) type Arrived = Arc<[(u64, Part)]>;
 pub(crate) type Waiting = watch::Receiver<Option<Result<Arrived>>>;
 type Parts = Arc<Mutex<HashMap<PartId, Waiting>>>;
 
@@ -30,34 +30,34 @@ pub(crate) struct Flights {
 /// A request under way whose leader is the holder. Dropping it without landing lets the next reader lead.
 pub(crate) struct Flight {
     file: FileId,
-    numbers: Vec<u32>,
+    offsets: Vec<u64>,
     flights: Parts,
     arrival: watch::Sender<Option<Result<Arrived>>>,
 }
 
 impl Flights {
     /// The request that will bring this part, if one is under way.
-    pub(crate) fn find(&self, file: FileId, number: u32) -> Option<Waiting> {
-        self.parts.lock().get(&(file, number)).cloned()
+    pub(crate) fn find(&self, file: FileId, offset: u64) -> Option<Waiting> {
+        self.parts.lock().get(&(file, offset)).cloned()
     }
 
     /// Starts a request for some parts of a file. Parts that someone else has begun to ask for meanwhile stay theirs, and
     /// are asked for twice.
-    pub(crate) fn lead(&self, file: FileId, numbers: impl Iterator<Item = u32>) -> Flight {
+    pub(crate) fn lead(&self, file: FileId, offsets: impl Iterator<Item = u64>) -> Flight {
         let (arrival, waiting) = watch::channel(None);
         let mut parts = self.parts.lock();
-        let numbers: Vec<u32> = numbers
-            .filter(|&number| {
-                let free = !parts.contains_key(&(file, number));
+        let offsets: Vec<u64> = offsets
+            .filter(|&offset| {
+                let free = !parts.contains_key(&(file, offset));
                 if free {
-                    parts.insert((file, number), waiting.clone());
+                    parts.insert((file, offset), waiting.clone());
                 }
                 free
             })
             .collect();
         Flight {
             file,
-            numbers,
+            offsets,
             flights: self.parts.clone(),
             arrival,
         }
@@ -74,8 +74,8 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let mut parts = self.flights.lock();
-        for &number in &self.numbers {
-            parts.remove(&(self.file, number));
+        for &offset in &self.offsets {
+            parts.remove(&(self.file, offset));
         }
     }
 }
@@ -89,8 +89,8 @@ pub(crate) async fn arrival(mut waiting: Waiting) -> Option<Result<Arrived>> {
 mod tests {
     use super::*;
 
-    fn block() -> Arc<DataBlock> {
-        Arc::new(DataBlock::from_plain(&|| "t".into(), vec![0; 4].into()).unwrap())
+    fn block() -> Part {
+        Part::Value(vec![0; 4].into())
     }
 
     #[tokio::test]
@@ -100,7 +100,7 @@ mod tests {
         assert!(flights.find(file, 3).is_none());
         let first = flights.lead(file, 3..5);
         let second = flights.lead(file, 4..6);
-        assert_eq!(second.numbers, [5]);
+        assert_eq!(second.offsets, [5]);
         let waiting = flights.find(file, 4).unwrap();
         drop(second);
         assert!(flights.find(file, 5).is_none());
@@ -116,6 +116,6 @@ mod tests {
         let waiting = flights.find(FileId(1), 0).unwrap();
         drop(flight);
         assert!(arrival(waiting).await.is_none());
-        assert_eq!(flights.lead(FileId(1), 0..1).numbers, [0]);
+        assert_eq!(flights.lead(FileId(1), 0..1).offsets, [0]);
     }
 }

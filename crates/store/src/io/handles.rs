@@ -10,7 +10,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 /// Names an open file; the same number always means the same content.
-pub(crate) type HandleId = u128;
+pub(crate) type HandleId = u64;
 
 pub(crate) struct Handles {
     open: Cache<HandleId, Arc<File>>,
@@ -115,7 +115,7 @@ mod tests {
             std::fs::write(path(i), [i; 16]).unwrap();
         }
         for i in (0..50).chain(0..50) {
-            let file = handles.get(u128::from(i), || Ok(path(i))).unwrap();
+            let file = handles.get(u64::from(i), || Ok(path(i))).unwrap();
             assert_eq!(read_at(&file, 4, 3).unwrap(), [i; 3]);
             assert!(handles.open.len() <= 4, "{} are open", handles.open.len());
         }

@@ -98,7 +98,7 @@ mod tests {
         {
             let path = Path::from(name);
             objects.put(&path, "0123456789".into()).await.unwrap();
-            let bytes = local.read(&path, id as u128, 3..7).unwrap();
+            let bytes = local.read(&path, id as u64, 3..7).unwrap();
             assert_eq!(&bytes[..], b"3456", "{path}");
         }
         let path = Path::from("a/b.sst");

@@ -206,7 +206,7 @@ impl Files {
 
 fn key(file: &SstFile) -> CacheKey {
     CacheKey {
-        id: file.id().0 as u64,
+        id: file.id().0,
         size_bytes: file.size_bytes,
         checksum: file.checksum,
     }

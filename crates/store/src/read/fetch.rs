@@ -3,7 +3,6 @@
 //! All reads go in rounds: search, note what is missing, load all of it at once, search again. A point read of a cold
 //! file takes two rounds: index and filter, then the block. What was loaded stays with the fetch until it ends, so a
 //! small cache cannot make it run in circles, and goes into the cache for others.
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,14 +13,14 @@ use hashbrown::HashMap;
 
 use super::answer::answer;
 use super::get::{Search, search_noting};
-use super::{Blocks, ColdRead, NeededBlocks, Needs, Value};
+use super::{Blocks, ColdRead, NeededParts, Needs, Value};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::io::{Arrived, ReadClass, Waiting, arrival};
 use crate::merge::open_all;
-use crate::sst::block::DataBlock;
-use crate::sst::file::{FileId, FileMeta, MetaRef, SstFile};
-use crate::sst::reader::{load_blocks, load_meta};
+use crate::sst::file::{FileId, SstFile};
+use crate::sst::part::{Part, PartPlace};
+use crate::sst::reader::load_parts;
 
 /// Range requests in flight for one fetch.
 const REQUESTS_MAX: usize = 1024;
@@ -33,107 +32,98 @@ const GAP_BYTES_MAX: u64 = 16 << 10;
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 /// Reads finished together; more are done one after the other, which bounds the blocks held.
 const READS_MAX: usize = 4096;
+/// Rounds after which a read is going in circles: each file takes four at most.
+const ROUNDS_MAX: usize = 10_000;
 
 /// What is in memory, and what this fetch has loaded.
 pub(crate) struct Fetched {
     context: Arc<Context>,
-    metas: HashMap<FileId, Arc<FileMeta>>,
-    blocks: HashMap<(FileId, u32), Arc<DataBlock>>,
+    parts: HashMap<(FileId, u64), Part>,
 }
 
 impl Blocks for Fetched {
-    fn meta<'a>(&self, file: &'a SstFile) -> Option<MetaRef<'a>> {
-        match self.metas.get(&file.id()) {
-            Some(meta) => Some(MetaRef::Cached(meta.clone())),
-            None => file.meta(),
+    fn part(&self, file: &SstFile, offset: u64) -> Option<Part> {
+        if let Some(part) = self.parts.get(&(file.id(), offset)) {
+            return Some(part.clone());
         }
-    }
-
-    fn block(&self, file: &SstFile, number: u32) -> Option<Arc<DataBlock>> {
-        match self.blocks.get(&(file.id(), number)) {
-            Some(block) => Some(block.clone()),
-            None => self.context.env.block_cache.block(file.id(), number),
+        let cache = &self.context.env.block_cache;
+        if offset < file.data_bytes() {
+            cache.data(file.id(), offset)
+        } else {
+            cache.page(file.id(), offset)
         }
     }
 }
 
 /// One request of a fetch.
 enum Request {
-    Meta(Arc<SstFile>),
-    Blocks(Arc<SstFile>, Vec<(u32, Range<u64>)>),
+    Parts(Arc<SstFile>, Vec<PartPlace>),
     /// Someone else has asked already.
-    Wait(Arc<SstFile>, Waiting),
-}
-
-enum Loaded {
-    Meta(FileId, Arc<FileMeta>),
-    Blocks(FileId, Arrived),
-    Nothing,
+    Wait(FileId, Waiting),
 }
 
 impl Request {
-    async fn run(self, context: Arc<Context>) -> Result<Loaded> {
+    async fn run(self, context: Arc<Context>) -> Result<Option<(FileId, Arrived)>> {
         match self {
-            Self::Meta(file) => Ok(Loaded::Meta(
-                file.id(),
-                load_meta(&context, &file, ReadClass::Fetch).await?,
-            )),
-            Self::Blocks(file, run) => {
+            Self::Parts(file, run) => {
                 // On local disk two reads cost less than waiting for one another.
                 let flight = (!context.files.are_local()).then(|| {
-                    let numbers = run.iter().map(|(number, _)| *number);
-                    context.files.flights.lead(file.id(), numbers)
+                    let offsets = run.iter().map(|part| part.place.offset);
+                    context.files.flights.lead(file.id(), offsets)
                 });
-                let blocks = load_run(&context, &file, &run).await;
+                let parts = load_run(&context, &file, &run).await;
                 if let Some(flight) = flight {
-                    flight.land(blocks.clone());
+                    flight.land(parts.clone());
                 }
-                Ok(Loaded::Blocks(file.id(), blocks?))
+                Ok(Some((file.id(), parts?)))
             }
-            Self::Wait(file, waiting) => Ok(match arrival(waiting).await {
-                Some(blocks) => Loaded::Blocks(file.id(), blocks?),
+            Self::Wait(file, waiting) => match arrival(waiting).await {
+                Some(parts) => Ok(Some((file, parts?))),
                 // The next round asks again.
-                None => Loaded::Nothing,
-            }),
+                None => Ok(None),
+            },
         }
     }
 }
 
-/// Loads neighbouring blocks and puts them into the cache.
-async fn load_run(context: &Context, file: &SstFile, run: &[(u32, Range<u64>)]) -> Result<Arrived> {
-    let blocks = load_blocks(context, file, run, ReadClass::Fetch).await?;
-    let loaded = blocks.len() as u64;
-    context.blocks_loaded.fetch_add(loaded, Ordering::Relaxed);
-    for (number, block) in &blocks {
-        let cache = &context.env.block_cache;
-        cache.insert_block(file.id(), *number, block.clone());
-    }
-    Ok(blocks.into())
+/// Loads neighbouring parts and puts them into the cache.
+async fn load_run(
+    context: &Arc<Context>,
+    file: &Arc<SstFile>,
+    run: &[PartPlace],
+) -> Result<Arrived> {
+    let parts = load_parts(context, file, run, ReadClass::Fetch).await?;
+    let blocks = parts
+        .iter()
+        .filter(|(_, part)| matches!(part, Part::Block(_) | Part::Value(_)));
+    context
+        .blocks_loaded
+        .fetch_add(blocks.count() as u64, Ordering::Relaxed);
+    Ok(parts.into())
 }
 
 impl Fetched {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         Self {
             context,
-            metas: HashMap::new(),
-            blocks: HashMap::new(),
+            parts: HashMap::new(),
         }
     }
 
     /// Loads everything in `needs`: over the network all requests at once, from local disk on as many threads as are free.
     pub(crate) async fn load(&mut self, needs: Needs) -> Result<()> {
-        let mut requests: Vec<Request> = needs.metas.into_values().map(Request::Meta).collect();
+        let mut requests = Vec::new();
         let flights = &self.context.files.flights;
-        for NeededBlocks { file, places } in needs.blocks.into_values() {
-            let mut ours = Vec::with_capacity(places.len());
-            for (number, place) in places {
-                match flights.find(file.id(), number) {
-                    Some(waiting) => requests.push(Request::Wait(file.clone(), waiting)),
-                    None => ours.push((number, place)),
+        for NeededParts { file, parts } in needs.0.into_values() {
+            let mut ours = Vec::with_capacity(parts.len());
+            for (offset, part) in parts {
+                match flights.find(file.id(), offset) {
+                    Some(waiting) => requests.push(Request::Wait(file.id(), waiting)),
+                    None => ours.push(part),
                 }
             }
             let runs = coalesce(ours.into_iter()).into_iter();
-            requests.extend(runs.map(|run| Request::Blocks(file.clone(), run)));
+            requests.extend(runs.map(|run| Request::Parts(file.clone(), run)));
         }
         let loaded = if self.context.files.are_local() {
             load_on_threads(&self.context, requests).await?
@@ -146,20 +136,17 @@ impl Fetched {
                 .try_collect()
                 .await?
         };
-        for part in loaded {
-            match part {
-                Loaded::Meta(id, meta) => drop(self.metas.insert(id, meta)),
-                Loaded::Blocks(id, blocks) => {
-                    let blocks = blocks.iter().cloned();
-                    self.blocks
-                        .extend(blocks.map(|(n, block)| ((id, n), block)));
-                }
-                Loaded::Nothing => {}
-            }
+        for (file, parts) in loaded.into_iter().flatten() {
+            let parts = parts.iter().cloned();
+            self.parts
+                .extend(parts.map(|(offset, part)| ((file, offset), part)));
         }
         Ok(())
     }
 }
+
+/// What a request brought: parts of a file, or nothing if it has to be made again.
+type Loaded = Option<(FileId, Arrived)>;
 
 /// Runs requests that the local disk answers: a share of them here, the others on read threads that are free.
 async fn load_on_threads(context: &Arc<Context>, requests: Vec<Request>) -> Result<Vec<Loaded>> {
@@ -199,19 +186,19 @@ fn stopped(error: tokio::task::JoinError) -> Error {
     Error::retry(format!("a read was stopped: {error}"))
 }
 
-/// Groups blocks in ascending order into requests.
-fn coalesce(places: impl Iterator<Item = (u32, Range<u64>)>) -> Vec<Vec<(u32, Range<u64>)>> {
-    let mut runs: Vec<Vec<(u32, Range<u64>)>> = Vec::new();
-    for (number, place) in places {
+/// Groups parts in ascending order into requests.
+fn coalesce(parts: impl Iterator<Item = PartPlace>) -> Vec<Vec<PartPlace>> {
+    let mut runs: Vec<Vec<PartPlace>> = Vec::new();
+    for part in parts {
         if let Some(run) = runs.last_mut()
-            && let (Some((_, first)), Some((_, last))) = (run.first(), run.last())
-            && place.start.saturating_sub(last.end) <= GAP_BYTES_MAX
-            && place.end.saturating_sub(first.start) <= REQUEST_BYTES_MAX
+            && let (Some(first), Some(last)) = (run.first(), run.last())
+            && part.place.offset.saturating_sub(last.place.end()) <= GAP_BYTES_MAX
+            && part.place.end().saturating_sub(first.place.offset) <= REQUEST_BYTES_MAX
         {
-            run.push((number, place));
+            run.push(part);
             continue;
         }
-        runs.push(vec![(number, place)]);
+        runs.push(vec![part]);
     }
     runs
 }
@@ -251,7 +238,12 @@ pub(crate) async fn fetch(
     for together in order.chunks(READS_MAX) {
         let mut fetched = Fetched::new(context.clone());
         let mut open = together.to_vec();
-        loop {
+        for round in 0.. {
+            if round == ROUNDS_MAX {
+                return Err(Error::corrupt(format!(
+                    "a read did not end after {ROUNDS_MAX} rounds of requests: a file refers to itself"
+                )));
+            }
             let mut needs = Needs::default();
             let mut still_open = Vec::new();
             for i in open {
@@ -289,29 +281,29 @@ pub(crate) async fn fetch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sst::index::Place;
 
     #[test]
     fn neighbours_are_read_together() {
-        let place = |n: u32, at: u64, len: u64| (n, at..at + len);
+        let block = |offset: u64, bytes: u32| PartPlace::block(Place { offset, bytes });
+        let offsets = |runs: &[Vec<PartPlace>]| -> Vec<Vec<u64>> {
+            let of = |run: &Vec<PartPlace>| run.iter().map(|part| part.place.offset).collect();
+            runs.iter().map(of).collect()
+        };
         let runs = coalesce(
             [
-                place(0, 0, 8_000),
-                place(1, 8_000, 8_000),
-                place(3, 24_000, 8_000),
-                place(9, 500_000, 8_000),
+                block(0, 8_000),
+                block(8_000, 8_000),
+                block(24_000, 8_000),
+                block(500_000, 8_000),
             ]
             .into_iter(),
         );
-        let numbers: Vec<Vec<u32>> = runs
-            .iter()
-            .map(|r| r.iter().map(|(n, _)| *n).collect())
-            .collect();
-        assert_eq!(numbers, [vec![0, 1, 3], vec![9]]);
-        let long = coalesce((0..1_000).map(|n| place(n, u64::from(n) * 8_000, 8_000)));
-        assert!(
-            long.iter()
-                .all(|r| r[r.len() - 1].1.end - r[0].1.start <= REQUEST_BYTES_MAX)
-        );
+        assert_eq!(offsets(&runs), [vec![0, 8_000, 24_000], vec![500_000]]);
+        let long = coalesce((0..1_000).map(|n| block(n * 8_000, 8_000)));
+        assert!(long.iter().all(|run| {
+            run[run.len() - 1].place.end() - run[0].place.offset <= REQUEST_BYTES_MAX
+        }));
         assert_eq!(long.iter().map(Vec::len).sum::<usize>(), 1_000);
     }
 }

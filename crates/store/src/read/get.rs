@@ -1,12 +1,11 @@
 //! One key in the files of a version: L0 from new to old, then one file of each deeper level. Filters are asked before
 //! blocks. The first file that has a value or a tombstone for the key decides; operands are collected on the way there.
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Blocks, Needs, Value};
 use crate::merge::HeldOperands;
 use crate::row::RowKind;
-use crate::sst::block::{BlockRow, DataBlock};
+use crate::sst::lookup::FileRow;
 use crate::version::{Version, VersionFile};
 
 /// How far a search came.
@@ -16,14 +15,6 @@ pub(crate) enum Search {
     Gone,
     /// A part of a file is missing.
     Cold,
-}
-
-/// What one file says about a key.
-enum Step {
-    Row(Arc<DataBlock>, BlockRow),
-    Unknown,
-    NoMeta,
-    NoBlock(u32, Range<u64>),
 }
 
 /// Files that may hold `key`, newest first.
@@ -36,48 +27,16 @@ fn candidates<'a>(
     newest.chain((1..version.levels.len()).filter_map(move |level| version.file_for(level, key)))
 }
 
-#[inline]
-fn step(file: &VersionFile, hash: u64, key: &[u8], blocks: &impl Blocks) -> Step {
-    let Some(meta) = blocks.meta(&file.file) else {
-        return Step::NoMeta;
-    };
-    if !meta.filter.may_contain(hash) {
-        return Step::Unknown;
-    }
-    let Some(number) = meta.index.find(key) else {
-        return Step::Unknown;
-    };
-    let Some(place) = meta.index.range(number) else {
-        return Step::Unknown;
-    };
-    let number = number as u32;
-    match blocks.block(&file.file, number) {
-        None => Step::NoBlock(number, place),
-        Some(block) => match block.get(key) {
-            Some(row) => Step::Row(block, row),
-            None => Step::Unknown,
-        },
-    }
-}
-
 /// Ends a search at a row, unless it is one of operands that older rows may lie under.
 #[inline]
-pub(super) fn found(
-    block: Arc<DataBlock>,
-    row: BlockRow,
-    operands: &mut Vec<HeldOperands>,
-) -> Option<Search> {
+pub(super) fn found(row: FileRow, operands: &mut Vec<HeldOperands>) -> Option<Search> {
     match row.kind {
-        RowKind::Value => Some(Search::Found(Value::in_block(
-            block,
-            row.value,
-            row.time_ms,
-        ))),
+        RowKind::Value => Some(Search::Found(Value::stored(row.value, row.time_ms))),
         RowKind::Tombstone => Some(Search::Gone),
         RowKind::Operands => {
             let held = HeldOperands {
                 time_ms: row.time_ms,
-                bytes: block.data().slice(row.value),
+                bytes: row.value.to_bytes(),
             };
             let is_rooted = held.is_rooted();
             operands.push(held);
@@ -96,14 +55,14 @@ pub(crate) fn search(
     operands: &mut Vec<HeldOperands>,
 ) -> Search {
     for file in candidates(version, key) {
-        match step(file, hash, key, blocks) {
-            Step::Row(block, row) => {
-                if let Some(end) = found(block, row, operands) {
+        match file.file.look(hash, key, blocks) {
+            Ok(None) => {}
+            Ok(Some(row)) => {
+                if let Some(end) = found(row, operands) {
                     return end;
                 }
             }
-            Step::Unknown => {}
-            Step::NoMeta | Step::NoBlock(..) => return Search::Cold,
+            Err(_) => return Search::Cold,
         }
     }
     Search::Gone
@@ -122,25 +81,21 @@ pub(crate) fn search_noting(
 ) -> Search {
     let mut cold = false;
     for file in candidates(version, key) {
-        match step(file, hash, key, blocks) {
-            Step::NoMeta => {
-                needs.meta(&file.file);
-                cold = true;
-            }
+        match file.file.look(hash, key, blocks) {
+            Ok(None) => {}
             // Whether this row counts may depend on newer files that are not known yet; older ones do not matter.
-            Step::Row(block, row) => {
-                if let Some(end) = found(block, row, operands) {
+            Ok(Some(row)) => {
+                if let Some(end) = found(row, operands) {
                     return if cold { Search::Cold } else { end };
                 }
             }
-            Step::NoBlock(number, place) => {
-                needs.block(&file.file, number, place);
+            Err(missing) => {
+                needs.missing(&file.file, missing);
                 cold = true;
-                if !merges {
+                if missing.decides() && !merges {
                     return Search::Cold;
                 }
             }
-            Step::Unknown => {}
         }
     }
     if cold { Search::Cold } else { Search::Gone }

@@ -10,7 +10,7 @@ pub(crate) mod scan;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +20,10 @@ use crate::cache::BlockCache;
 use crate::merge::HeldOperands;
 use crate::rules::Rules;
 use crate::sst::block::DataBlock;
-use crate::sst::file::{FileId, MetaRef, SstFile};
+use crate::sst::file::{FileId, SstFile};
+use crate::sst::index::Place;
+use crate::sst::lookup::{Missing, StoredValue};
+use crate::sst::part::{Part, PartPlace};
 use crate::version::Version;
 
 /// The answer of a synchronous read.
@@ -42,7 +45,7 @@ pub struct Value<'a> {
 
 enum Repr<'a> {
     Borrowed(&'a [u8]),
-    Block(Arc<DataBlock>, Range<usize>),
+    Stored(StoredValue),
     Owned(Bytes),
 }
 
@@ -56,13 +59,9 @@ impl<'a> Value<'a> {
     }
 
     #[inline]
-    pub(crate) fn in_block(
-        block: Arc<DataBlock>,
-        range: Range<usize>,
-        time_ms: Option<i64>,
-    ) -> Self {
+    pub(crate) fn stored(value: StoredValue, time_ms: Option<i64>) -> Self {
         Self {
-            bytes: Repr::Block(block, range),
+            bytes: Repr::Stored(value),
             time_ms,
         }
     }
@@ -83,7 +82,7 @@ impl<'a> Value<'a> {
     pub fn to_bytes(&self) -> Bytes {
         match &self.bytes {
             Repr::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Repr::Block(block, range) => block.data().slice(range.clone()),
+            Repr::Stored(value) => value.to_bytes(),
             Repr::Owned(bytes) => bytes.clone(),
         }
     }
@@ -95,7 +94,7 @@ impl Deref for Value<'_> {
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Repr::Borrowed(bytes) => bytes,
-            Repr::Block(block, range) => block.data().get(range.clone()).unwrap_or_default(),
+            Repr::Stored(value) => value,
             Repr::Owned(bytes) => bytes,
         }
     }
@@ -160,8 +159,25 @@ impl std::fmt::Debug for ColdRead {
 
 /// Where a search finds parts of files.
 pub(crate) trait Blocks {
-    fn meta<'a>(&self, file: &'a SstFile) -> Option<MetaRef<'a>>;
-    fn block(&self, file: &SstFile, number: u32) -> Option<Arc<DataBlock>>;
+    /// The part that lies at an offset of a file.
+    fn part(&self, file: &SstFile, offset: u64) -> Option<Part>;
+
+    /// The data block at a place.
+    #[inline]
+    fn block(&self, file: &SstFile, place: Place) -> Option<Arc<DataBlock>> {
+        match self.part(file, place.offset)? {
+            Part::Block(block) => Some(block),
+            _ => None,
+        }
+    }
+
+    /// The value that lies aside at a place.
+    fn value(&self, file: &SstFile, place: Place) -> Option<Bytes> {
+        match self.part(file, place.offset)? {
+            Part::Value(value) => Some(value),
+            _ => None,
+        }
+    }
 }
 
 /// What is in memory; counts the blocks it finds.
@@ -172,46 +188,40 @@ pub(crate) struct Cached<'c> {
 
 impl Blocks for Cached<'_> {
     #[inline]
-    fn meta<'a>(&self, file: &'a SstFile) -> Option<MetaRef<'a>> {
-        file.meta()
-    }
-
-    #[inline]
-    fn block(&self, file: &SstFile, number: u32) -> Option<Arc<DataBlock>> {
-        let block = self.cache.block(file.id(), number)?;
+    fn part(&self, file: &SstFile, offset: u64) -> Option<Part> {
+        if offset >= file.data_bytes() {
+            return self.cache.page(file.id(), offset);
+        }
+        let part = self.cache.data(file.id(), offset)?;
         self.hits.set(self.hits.get() + 1);
-        Some(block)
+        Some(part)
     }
 }
 
 /// Parts of files that a search wants and memory does not have. Asking twice is asking once.
 #[derive(Default)]
-pub(crate) struct Needs {
-    pub(crate) metas: BTreeMap<FileId, Arc<SstFile>>,
-    pub(crate) blocks: BTreeMap<FileId, NeededBlocks>,
-}
+pub(crate) struct Needs(pub(crate) BTreeMap<FileId, NeededParts>);
 
-/// Blocks of one file, with their places in it.
-pub(crate) struct NeededBlocks {
+/// Parts of one file, by where they lie.
+pub(crate) struct NeededParts {
     pub(crate) file: Arc<SstFile>,
-    pub(crate) places: BTreeMap<u32, Range<u64>>,
+    pub(crate) parts: BTreeMap<u64, PartPlace>,
 }
 
 impl Needs {
     pub(crate) fn is_empty(&self) -> bool {
-        self.metas.is_empty() && self.blocks.is_empty()
+        self.0.is_empty()
     }
 
-    pub(crate) fn meta(&mut self, file: &Arc<SstFile>) {
-        self.metas.entry(file.id()).or_insert_with(|| file.clone());
-    }
-
-    pub(crate) fn block(&mut self, file: &Arc<SstFile>, number: u32, place: Range<u64>) {
-        let needed = self.blocks.entry(file.id());
-        let needed = needed.or_insert_with(|| NeededBlocks {
+    pub(crate) fn part(&mut self, file: &Arc<SstFile>, part: PartPlace) {
+        let needed = self.0.entry(file.id()).or_insert_with(|| NeededParts {
             file: file.clone(),
-            places: BTreeMap::new(),
+            parts: BTreeMap::new(),
         });
-        needed.places.insert(number, place);
+        needed.parts.insert(part.place.offset, part);
+    }
+
+    pub(crate) fn missing(&mut self, file: &Arc<SstFile>, missing: Missing) {
+        missing.parts().for_each(|part| self.part(file, part));
     }
 }

@@ -9,6 +9,10 @@ use crate::merge::HeldOperands;
 use crate::row::SourceRow;
 use crate::rules::Rules;
 use crate::sst::block::DataBlock;
+use crate::sst::file::SstFile;
+use crate::sst::index::Place;
+use crate::sst::lookup::{FileRow, Missing};
+use crate::sst::part::PartPlace;
 use crate::version::{Version, VersionFile};
 
 /// What all keys of one call have in common.
@@ -153,42 +157,47 @@ impl<B: Blocks> Visit<'_, B> {
         if !keys.iter().any(|k| k.open) {
             return Ok(());
         }
-        let Some(meta) = self.blocks.meta(&file.file) else {
-            keys.iter_mut()
-                .filter(|k| k.open)
-                .for_each(|k| self.cold(k));
-            return Ok(());
-        };
-        let mut current: Option<(u32, Option<Arc<DataBlock>>)> = None;
-        for pending in keys
-            .iter_mut()
-            .filter(|k| k.open && meta.filter.may_contain(k.hash))
-        {
-            let Some(number) = meta.index.find(self.key(pending)) else {
-                break;
-            };
-            let number = number as u32;
-            let block = match &current {
-                Some((known, block)) if *known == number => block.clone(),
-                _ => {
-                    let block = self.blocks.block(&file.file, number);
-                    current = Some((number, block.clone()));
-                    block
+        let mut current: Option<(Place, Option<Arc<DataBlock>>)> = None;
+        for pending in keys.iter_mut().filter(|k| k.open) {
+            let row = match self.row(&file.file, pending, &mut current) {
+                Ok(None) => continue,
+                Ok(Some(row)) => row,
+                Err(_) => {
+                    self.cold(pending);
+                    continue;
                 }
             };
-            let Some(block) = block else {
-                self.cold(pending);
-                continue;
-            };
-            let Some(row) = block.get(self.key(pending)) else {
-                continue;
-            };
-            match found(block, row, &mut pending.files) {
+            match found(row, &mut pending.files) {
                 Some(Search::Found(value)) => self.end(pending, Some(value))?,
                 Some(Search::Gone) => self.end(pending, None)?,
                 Some(Search::Cold) | None => {}
             }
         }
         Ok(())
+    }
+
+    /// What a file says of a key; `current` is the block that was looked at last.
+    fn row(
+        &self,
+        file: &SstFile,
+        pending: &Pending<'_>,
+        current: &mut Option<(Place, Option<Arc<DataBlock>>)>,
+    ) -> std::result::Result<Option<FileRow>, Missing> {
+        let key = self.key(pending);
+        let Some(place) = file.locate(pending.hash, key, self.blocks)? else {
+            return Ok(None);
+        };
+        let block = match current {
+            Some((known, block)) if *known == place => block.clone(),
+            _ => {
+                let block = self.blocks.block(file, place);
+                *current = Some((place, block.clone()));
+                block
+            }
+        };
+        match block {
+            Some(block) => file.row_in(block, pending.hash, key, self.blocks),
+            None => Err(PartPlace::block(place).into()),
+        }
     }
 }

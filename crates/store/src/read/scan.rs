@@ -19,6 +19,9 @@ use crate::merge::Merging;
 use crate::row::{Content, RowKind, RowRef, SourceRow};
 use crate::rules::Rules;
 use crate::sst::block::{BlockCursor, DataBlock};
+use crate::sst::file::SstFile;
+use crate::sst::lookup::BlockAt;
+use crate::sst::part::PartPlace;
 use crate::version::{Version, VersionFile};
 
 /// Blocks that are asked for together when a scan runs into a cold one.
@@ -189,17 +192,19 @@ impl MemoryRows {
 /// A sorted run of files: one file of L0, or a whole deeper level.
 struct FileRun<'a> {
     files: &'a [Arc<VersionFile>],
-    at: Place,
+    at: At,
     cursor: BlockCursor,
+    /// The value of the row at the cursor, if it lies aside.
+    aside: Option<Bytes>,
     read_ahead: usize,
 }
 
-enum Place {
+enum At {
     /// Before the first row of the window in the first of `files`.
     Start,
-    /// At the start of a block that is yet to be read.
-    Block(usize),
-    Row(usize, Arc<DataBlock>),
+    /// After the last row of a block.
+    After(BlockAt),
+    Row(BlockAt, Arc<DataBlock>),
     End,
 }
 
@@ -207,94 +212,131 @@ impl<'a> FileRun<'a> {
     fn new(files: &'a [Arc<VersionFile>]) -> Self {
         Self {
             files,
-            at: Place::Start,
+            at: At::Start,
             cursor: BlockCursor::default(),
+            aside: None,
             read_ahead: READ_AHEAD_BLOCKS_MIN,
         }
     }
 
-    /// Makes the run stand at a row or at its end; notes what is missing for that and returns false.
+    /// Makes the run stand at a row whose value is in memory, or at its end; notes what is missing for that and returns false.
     fn settle(&mut self, blocks: &impl Blocks, window: &Window, needs: &mut Needs) -> bool {
         loop {
-            let number = match &self.at {
-                Place::Row(..) | Place::End => return true,
-                Place::Start => None,
-                Place::Block(number) => Some(*number),
-            };
             let files = self.files;
             let Some(file) = files.first() else {
-                self.at = Place::End;
+                self.at = At::End;
                 return true;
             };
-            let Some(meta) = blocks.meta(&file.file) else {
-                needs.meta(&file.file);
-                return false;
+            let next = match &self.at {
+                At::End => return true,
+                At::Row(..) => return self.settle_value(&file.file, blocks, needs),
+                At::Start => {
+                    let lower = window.lower.as_slice().max(file.lower.as_ref());
+                    file.file.seek(lower, blocks)
+                }
+                At::After(at) => file.file.block_after(*at, blocks),
             };
-            let lower = window.lower.as_slice().max(file.lower.as_ref());
-            let number = match number.or_else(|| meta.index.find(lower)) {
-                Some(number) if number < meta.index.len() => number,
-                _ => {
-                    self.files = self.files.get(1..).unwrap_or_default();
-                    self.at = Place::Start;
+            let at = match next {
+                Ok(Some(at)) => at,
+                Ok(None) => {
+                    self.leave_file();
                     continue;
                 }
+                Err(part) => {
+                    needs.part(&file.file, part);
+                    return false;
+                }
             };
-            let Some(block) = blocks.block(&file.file, number as u32) else {
+            let Some(block) = blocks.block(&file.file, at.place) else {
+                // The block in hand is asked for without a second look: another thread may have brought it in just now, and a
+                // scan that stops must say what for.
+                needs.part(&file.file, PartPlace::block(at.place));
+                let mut ahead = at;
                 let read_ahead = self.read_ahead;
                 self.read_ahead = (2 * read_ahead).min(READ_AHEAD_BLOCKS_MAX);
-                for ahead in number..number + read_ahead {
-                    // The block in hand is asked for without a second look: another thread may have brought it in just now, and a
-                    // scan that stops must say what for.
-                    if let Some(place) = meta.index.range(ahead)
-                        && (ahead == number || blocks.block(&file.file, ahead as u32).is_none())
-                    {
-                        needs.block(&file.file, ahead as u32, place);
+                for _ in 1..read_ahead {
+                    let Ok(Some(next)) = file.file.block_after(ahead, blocks) else {
+                        break;
+                    };
+                    if blocks.block(&file.file, next.place).is_none() {
+                        needs.part(&file.file, PartPlace::block(next.place));
                     }
+                    ahead = next;
                 }
                 return false;
             };
             self.cursor.reset();
             let found = match self.at {
-                Place::Start => self.cursor.seek(&block, lower),
+                At::Start => {
+                    let lower = window.lower.as_slice().max(file.lower.as_ref());
+                    self.cursor.seek(&block, lower)
+                }
                 _ => self.cursor.advance(&block),
             };
             self.at = if found {
-                Place::Row(number, block)
+                At::Row(at, block)
             } else {
-                Place::Block(number + 1)
+                At::After(at)
             };
+            self.aside = None;
             self.check_end(window);
         }
     }
 
+    /// Brings the value of the row at the cursor into hand, if it lies aside.
+    fn settle_value(
+        &mut self,
+        file: &Arc<SstFile>,
+        blocks: &impl Blocks,
+        needs: &mut Needs,
+    ) -> bool {
+        if self.aside.is_none()
+            && let Some(aside) = self.cursor.aside()
+        {
+            self.aside = blocks.value(file, aside.place);
+            if self.aside.is_none() {
+                needs.missing(file, file.value_part(aside));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn leave_file(&mut self) {
+        self.files = self.files.get(1..).unwrap_or_default();
+        self.at = At::Start;
+    }
+
     /// Leaves the file when the row is past what counts of it.
     fn check_end(&mut self, window: &Window) {
-        let (Place::Row(..), Some(file)) = (&self.at, self.files.first()) else {
+        let (At::Row(..), Some(file)) = (&self.at, self.files.first()) else {
             return;
         };
         if !window.is_below_upper(self.cursor.key()) {
-            self.at = Place::End;
+            self.at = At::End;
         } else if self.cursor.key() >= file.upper.as_ref() {
-            self.files = self.files.get(1..).unwrap_or_default();
-            self.at = Place::Start;
+            self.leave_file();
         }
     }
 
     fn key(&self) -> Option<&[u8]> {
-        matches!(self.at, Place::Row(..)).then(|| self.cursor.key())
+        matches!(self.at, At::Row(..)).then(|| self.cursor.key())
     }
 
     fn row(&self) -> Option<RowRef<'_>> {
-        match &self.at {
-            Place::Row(_, block) => self.cursor.row(block),
-            _ => None,
-        }
+        let At::Row(_, block) = &self.at else {
+            return None;
+        };
+        let row = self.cursor.row(block)?;
+        let value = self.aside.as_deref().unwrap_or(row.value);
+        Some(RowRef { value, ..row })
     }
 
     fn advance(&mut self, window: &Window) {
-        if let Place::Row(number, block) = &self.at {
+        if let At::Row(at, block) = &self.at {
+            self.aside = None;
             if !self.cursor.advance(block) {
-                self.at = Place::Block(number + 1);
+                self.at = At::After(*at);
             }
             self.check_end(window);
         }

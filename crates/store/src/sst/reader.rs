@@ -8,7 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::DataBlock;
-use super::file::{FileMeta, SstFile};
+use super::file::SstFile;
+use super::filter::Filter;
+use super::footer::FileEnd;
+use super::index::{IndexBlock, Place};
+use super::part::{Part, PartKind, PartPlace};
+use super::seal::{checked, unseal};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::ReadClass;
@@ -16,56 +21,228 @@ use crate::io::ReadClass;
 /// Answers that did not pass their check, after which a read is given up.
 const DAMAGES_MAX: u32 = 1;
 
-/// Loads index and filter and keeps them in memory.
-pub(crate) async fn load_meta(
-    context: &Context,
-    file: &SstFile,
-    class: ReadClass,
-) -> Result<Arc<FileMeta>> {
-    let start = file.size_bytes.saturating_sub(u64::from(file.tail_bytes));
-    let meta = read_checked(context, file, start..file.size_bytes, class, |tail| {
-        let (meta, footer, checksum) = FileMeta::decode(file.path().as_ref(), &tail, file.size_bytes)?;
-        if checksum != file.checksum || footer.entries != file.entries {
-            return Err(Error::corrupt(format!(
-                "{} is not the file the checkpoint names: its checksum is {checksum:016x}, expected {:016x}",
-                file.path(),
-                file.checksum
-            )));
-        }
-        Ok(Arc::new(meta))
-    })
-    .await?;
-    file.keep_meta(meta.clone());
-    Ok(meta)
-}
+/// Parts of a file with the offsets they lie at.
+pub(crate) type LoadedParts = Vec<(u64, Part)>;
 
-/// Loads blocks that lie in one piece of the file; `blocks` are their numbers and places in ascending order, with gaps
-/// allowed.
-pub(crate) async fn load_blocks(
-    context: &Context,
-    file: &SstFile,
-    blocks: &[(u32, Range<u64>)],
+/// Loads parts that lie in one piece of the file, in ascending order, with gaps allowed. What is pinned stays with the file;
+/// the rest goes into the cache and is returned.
+pub(crate) async fn load_parts(
+    context: &Arc<Context>,
+    file: &Arc<SstFile>,
+    parts: &[PartPlace],
     class: ReadClass,
-) -> Result<Vec<(u32, Arc<DataBlock>)>> {
-    let (Some((_, first)), Some((_, last))) = (blocks.first(), blocks.last()) else {
+) -> Result<LoadedParts> {
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
         return Ok(Vec::new());
     };
-    let base = first.start;
-    read_checked(context, file, base..last.end, class, |bytes| {
-        blocks
-            .iter()
-            .map(|(number, range)| {
-                let what = || format!("block {number} of {}", file.path());
-                let sealed = (range.start - base) as usize..(range.end - base) as usize;
-                let sealed = bytes.get(sealed).unwrap_or_default();
-                Ok((*number, Arc::new(DataBlock::decode(&what, sealed)?)))
-            })
-            .collect()
+    let base = first.place.offset;
+    for part in parts {
+        if part.kind == PartKind::Value && part.place.end() > file.data_bytes() {
+            return Err(Error::corrupt(format!(
+                "{} is damaged: a row says that its value ends at offset {}, but the data ends at {}",
+                file.path(),
+                part.place.end(),
+                file.data_bytes()
+            )));
+        }
+    }
+    let loaded = read_checked(context, file, base..last.place.end(), class, |bytes| {
+        let mut loaded = Vec::with_capacity(parts.len());
+        for part in parts {
+            let piece = slice(&bytes, base, part.place);
+            decode(file, *part, piece, &mut loaded)?;
+        }
+        Ok(loaded)
     })
-    .await
+    .await?;
+    for (offset, part) in &loaded {
+        context.env.block_cache.insert(file, *offset, part.clone());
+    }
+    let paged = |part: &&PartPlace| matches!(part.kind, PartKind::FilterPage | PartKind::Partition);
+    let paged = parts.iter().filter(paged).count() as u32;
+    if paged > 0 && file.should_pin(paged) {
+        pin_in_background(context, file);
+    }
+    Ok(loaded)
 }
 
-async fn read_checked<T>(
+fn slice(bytes: &Bytes, base: u64, place: Place) -> &[u8] {
+    let range = (place.offset - base) as usize..(place.end() - base) as usize;
+    bytes.get(range).unwrap_or_default()
+}
+
+fn decode(file: &SstFile, part: PartPlace, piece: &[u8], loaded: &mut LoadedParts) -> Result<()> {
+    let offset = part.place.offset;
+    let seed = file.seed;
+    let what = || name(file, part);
+    match part.kind {
+        PartKind::Block => {
+            let block = DataBlock::decode(&what, piece, seed, offset)?;
+            loaded.push((offset, Part::Block(Arc::new(block))));
+        }
+        PartKind::Value => {
+            let value = unseal(&what, piece, seed, offset)?;
+            loaded.push((offset, Part::Value(value.into())));
+        }
+        PartKind::FilterPage => {
+            let page = file.filter_shape.decode_page(&what, piece, seed, offset)?;
+            loaded.push((offset, Part::Filter(Arc::new(page))));
+        }
+        PartKind::Filter => {
+            let filter = file.filter_shape.decode(&what, piece, seed, offset)?;
+            loaded.extend(file.keep_filter(filter));
+        }
+        PartKind::Partition => {
+            let partition = decode_partition(file, part.place, piece)?;
+            loaded.push((offset, Part::Partition(Arc::new(partition))));
+        }
+        PartKind::End => {
+            let before = piece.len() - (file.end_bytes as usize).min(piece.len());
+            let (index, end) = piece.split_at(before);
+            let end = decode_end(file, end)?;
+            let partitions = if index.is_empty() {
+                Vec::new()
+            } else {
+                decode_partitions(file, &end, index)?
+            };
+            file.keep_end(end);
+            if !partitions.is_empty() || file.index_bytes == 0 {
+                loaded.extend(file.keep_index(partitions));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a part is called in errors.
+fn name(file: &SstFile, part: PartPlace) -> String {
+    let kind = match part.kind {
+        PartKind::Block => "block",
+        PartKind::Value => "value block",
+        PartKind::Filter => "filter",
+        PartKind::FilterPage => "filter page",
+        PartKind::Partition => "index partition",
+        PartKind::End => "end",
+    };
+    format!(
+        "the {kind} at offset {} of {}",
+        part.place.offset,
+        file.path()
+    )
+}
+
+fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
+    let path = file.path().as_ref();
+    let end = FileEnd::decode(path, end, file.size_bytes)?;
+    let footer = &end.footer;
+    if end.checksum != file.checksum
+        || footer.seed != file.seed
+        || footer.entries != file.entries
+        || footer.filter_bytes != file.filter_bytes
+        || footer.index_bytes != file.index_bytes
+        || end.ranges.len() as u64 != u64::from(file.range_tombstones)
+    {
+        return Err(Error::corrupt(format!(
+            "{path} is not the file the checkpoint names: its checksum is {:016x}, expected {:016x}",
+            end.checksum, file.checksum
+        )));
+    }
+    Ok(end)
+}
+
+fn decode_partition(file: &SstFile, place: Place, piece: &[u8]) -> Result<IndexBlock> {
+    let kind = PartKind::Partition;
+    let what = || name(file, PartPlace { place, kind });
+    let bytes = checked(&what, piece, file.seed, place.offset)?;
+    IndexBlock::decode(&what, bytes, 0..file.data_bytes())
+}
+
+fn decode_partitions(file: &SstFile, end: &FileEnd, index: &[u8]) -> Result<Vec<IndexBlock>> {
+    let base = file.index_start();
+    let partition = |place: Place| {
+        let range = (place.offset - base) as usize..(place.end() - base) as usize;
+        decode_partition(file, place, index.get(range).unwrap_or_default())
+    };
+    end.directory.places().map(partition).collect()
+}
+
+/// Filter, index and end of a file.
+pub(super) struct Metadata {
+    filter: Filter,
+    index: Vec<IndexBlock>,
+    end: FileEnd,
+}
+
+/// Decodes everything that follows the data.
+pub(super) fn decode_tail(file: &SstFile, tail: &[u8]) -> Result<Metadata> {
+    let whole = file.whole_filter_part();
+    let (filter, rest) = tail.split_at(tail.len().min(whole.place.bytes as usize));
+    let before = rest.len() - rest.len().min(file.end_bytes as usize);
+    let (index, end) = rest.split_at(before);
+    let what = || name(file, whole);
+    let end = decode_end(file, end)?;
+    Ok(Metadata {
+        filter: file
+            .filter_shape
+            .decode(&what, filter, file.seed, whole.place.offset)?,
+        index: decode_partitions(file, &end, index)?,
+        end,
+    })
+}
+
+/// Keeps metadata with the file; returns what is not pinned.
+pub(super) fn keep_tail(file: &SstFile, metadata: Metadata) -> LoadedParts {
+    file.keep_end(metadata.end);
+    let mut parts = file.keep_filter(metadata.filter);
+    parts.extend(file.keep_index(metadata.index));
+    parts
+}
+
+/// Loads the whole filter and index of a file that is asked often, and pins both. Nobody waits for it.
+fn pin_in_background(context: &Arc<Context>, file: &Arc<SstFile>) {
+    let (context, file) = (context.clone(), file.clone());
+    context.env.runtime.clone().spawn(async move {
+        let class = ReadClass::Background;
+        let filter = [file.whole_filter_part()];
+        let result = async {
+            if !file.filter_shape.is_empty() && file.filter.get().is_none() {
+                load_parts(&context, &file, &filter, class).await?;
+            }
+            let index = load_index(&context, &file, class).await?;
+            file.pin_index(index);
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = result.await {
+            tracing::debug!(%error, "a filter and an index stay paged");
+            file.pinning_failed();
+        }
+    });
+}
+
+/// All partitions of the index, from memory if they are pinned. The end of the file is in memory afterwards.
+pub(crate) async fn load_index(
+    context: &Arc<Context>,
+    file: &Arc<SstFile>,
+    class: ReadClass,
+) -> Result<Arc<[IndexBlock]>> {
+    if let Some((index, _)) = file.index.get() {
+        return Ok(index.clone());
+    }
+    let range = file.index_start()..file.size_bytes;
+    let (end, partitions) = read_checked(context, file, range, class, |bytes| {
+        let before = bytes.len() - (file.end_bytes as usize).min(bytes.len());
+        let (index, end) = bytes.split_at(before);
+        let end = decode_end(file, end)?;
+        let partitions = decode_partitions(file, &end, index)?;
+        Ok((end, partitions))
+    })
+    .await?;
+    file.keep_end(end);
+    Ok(partitions.into())
+}
+
+/// Reads a piece of a file and makes of it what `check` does, which may refuse it.
+pub(crate) async fn read_checked<T>(
     context: &Context,
     file: &SstFile,
     range: Range<u64>,

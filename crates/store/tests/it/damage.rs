@@ -60,7 +60,8 @@ fn flipped_bits_are_noticed() {
     for flip in 0..flips {
         let mut bad = good.clone();
         // The tail is small beside the data; hit it as often.
-        let tail = checkpoint.files[0].tail_bytes as u64;
+        let file = &checkpoint.files[0];
+        let tail = u64::from(file.filter_bytes + file.index_bytes + file.end_bytes);
         let at = if flip % 2 == 0 {
             good.len() as u64 - 1 - random.below(tail)
         } else {

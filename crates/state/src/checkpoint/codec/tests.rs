@@ -12,11 +12,12 @@ pub(crate) fn file(path: &str, size_bytes: u64) -> FileRef {
         size_bytes,
         level: 0,
         smallest: Bytes::from_static(b"\0\0a"),
-        largest: Bytes::from_static(b"\0\x7fz"),
+        upper: Bytes::from_static(b"\0\x7fz"),
         clip: KeyGroupRange { start: 0, end: 127 },
         entries: 3,
-        tail_bytes: 100,
+        end_bytes: 100,
         checksum: 0x1234,
+        ..FileRef::default()
     }
 }
 
@@ -41,7 +42,10 @@ fn sample() -> CheckpointMetadata {
         (
             KeyGroupRange { start, end },
             KeyedSnapshot {
-                files: Checkpoint { files },
+                files: Checkpoint {
+                    files,
+                    ..Checkpoint::default()
+                },
             },
         )
     };

@@ -39,13 +39,14 @@ fn version(files: &[(u8, u16, u16, u64)]) -> Version {
             size_bytes: size,
             level,
             smallest: crate::key::encode(start, crate::TableId(0), b"a").into(),
-            largest: crate::key::encode(end, crate::TableId(0), b"z").into(),
+            upper: crate::key::encode(end, crate::TableId(0), b"z\0").into(),
             clip: KeyGroupRange { start, end },
             entries: 1,
-            tail_bytes: 64,
+            end_bytes: 96,
             checksum: i as u64,
+            ..FileRef::default()
         };
-        let file = SstFile::written(&context, described.path.as_str().into(), &described);
+        let file = SstFile::written(&context, described.path.as_str().into(), described);
         file.name();
         version.levels[usize::from(level)].extend(VersionFile::whole(file, level));
     }

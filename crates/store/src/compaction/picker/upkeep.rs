@@ -51,7 +51,7 @@ impl Tree<'_> {
 /// Whether the clip leaves less than half of the key groups between the file's first and last key.
 fn is_mostly_clipped(file: &VersionFile) -> bool {
     let start = key::group(&file.file.smallest).unwrap_or(0);
-    let end = key::group(&file.file.largest).unwrap_or(u16::MAX);
+    let end = key::last_group_below(&file.file.upper);
     let all = u32::from(end.saturating_sub(start)) + 1;
     let seen = u32::from(
         end.min(file.clip.end)

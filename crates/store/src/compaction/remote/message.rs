@@ -127,7 +127,11 @@ impl ResultMessage {
                     out.push(0);
                     let mut bytes = Vec::new();
                     let files = files.clone();
-                    Checkpoint { files }.encode(&mut bytes);
+                    Checkpoint {
+                        files,
+                        ..Checkpoint::default()
+                    }
+                    .encode(&mut bytes);
                     put_bytes(out, &bytes);
                 }
                 Outcome::Failed(why) => {

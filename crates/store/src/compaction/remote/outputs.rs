@@ -76,7 +76,7 @@ pub(crate) async fn adopt(
                     found.size, file.size_bytes
                 )));
             }
-            Ok(NewFile::adopted(SstFile::written(context, path, &file)))
+            SstFile::adopted(context, &file).map(NewFile::adopted)
         })
         .buffered(CHECKS_AT_ONCE)
         .try_collect()

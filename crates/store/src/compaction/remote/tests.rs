@@ -1,7 +1,7 @@
 //! Messages: they come back as they were, and hostile bytes are errors.
 use super::message::{JobMessage, Outcome, ResultMessage, Sign};
 use crate::compaction::task::CompactionTask;
-use crate::{FileRef, KeyGroupRange, Merge, TableId, TableOptions};
+use crate::{Compression, FileRef, KeyGroupRange, Merge, TableId, TableOptions};
 
 fn file(number: u8) -> FileRef {
     FileRef {
@@ -9,14 +9,15 @@ fn file(number: u8) -> FileRef {
         size_bytes: 1_000_003 * u64::from(number),
         level: number % 7,
         smallest: vec![0, number, 0, 1].into(),
-        largest: vec![9; 4 + usize::from(number)].into(),
+        upper: vec![9; 4 + usize::from(number)].into(),
         clip: KeyGroupRange {
             start: u16::from(number),
             end: 900,
         },
         entries: 17,
-        tail_bytes: 4000,
+        end_bytes: 4000,
         checksum: 0x9e37_79b9_7f4a_7c15,
+        ..FileRef::default()
     }
 }
 
@@ -28,6 +29,8 @@ fn task() -> CompactionTask {
         file_bytes_target: 64 << 20,
         block_bytes: 8192,
         filter_bits_per_key: 10,
+        compression: Compression::Zstd,
+        value_aside_bytes: 4096,
         tables: vec![
             (TableId(0), TableOptions::default()),
             (
