@@ -106,6 +106,40 @@ impl Arena {
         &mut self.chunks[(place.0 >> OFFSET_BITS) as usize][offset..]
     }
 
+    /// Copies `len` bytes that start `from.1` bytes into one area to `to.1` bytes into another.
+    pub(super) fn copy(&mut self, from: (Place, usize), to: (Place, usize), len: usize) {
+        let (source, start) = self.position(from);
+        let (target, at) = self.position(to);
+        if source == target {
+            self.chunks[source].copy_within(start..start + len, at);
+        } else if let Ok([source, target]) = self.chunks.get_disjoint_mut([source, target]) {
+            target[at..at + len].copy_from_slice(&source[start..start + len]);
+        }
+    }
+
+    /// Adds bytes of an area to a long value, which gets room for `room` in all.
+    pub(super) fn copy_to_long(
+        &mut self,
+        from: (Place, usize),
+        len: usize,
+        number: u32,
+        room: usize,
+    ) {
+        let (chunk, start) = self.position(from);
+        let value = &mut self.long[number as usize];
+        let before = value.capacity();
+        value.reserve(room);
+        value.extend_from_slice(&self.chunks[chunk][start..start + len]);
+        self.bytes = self.bytes - before + value.capacity();
+    }
+
+    /// The chunk of a byte of an area, and where in it.
+    #[inline]
+    fn position(&self, (place, at): (Place, usize)) -> (usize, usize) {
+        let offset = (place.0 & ((1 << OFFSET_BITS) - 1)) as usize * UNIT_BYTES;
+        ((place.0 >> OFFSET_BITS) as usize, offset + at)
+    }
+
     /// A long value by its number.
     pub(super) fn long(&self, number: u32) -> &[u8] {
         &self.long[number as usize]

@@ -52,6 +52,25 @@ impl HashIndex {
         }
     }
 
+    /// Has a look at the slots where searches for some hashes start, all at once, so that their cache lines are fetched
+    /// together; then the same with whatever the caller looks at in the rows that have the right tag.
+    pub(super) fn look_ahead(&self, hashes: &[u64], look_at: impl Fn(Place) -> u8) {
+        let Some(mask) = self.slots.len().checked_sub(1) else {
+            return;
+        };
+        let home = |hash: u64| (tag(hash) >> self.shift) as usize & mask;
+        let slots = hashes.iter().map(|&hash| self.slots[home(hash)]);
+        std::hint::black_box(slots.fold(0, |all, slot| all ^ slot));
+        let tagged = |&hash: &u64| {
+            let near = (home(hash)..).map(|at| self.slots[at & mask]);
+            let mut near = near.take_while(|&slot| slot != 0);
+            near.find(|slot| (slot >> 32) as u32 == tag(hash))
+        };
+        let rows = hashes.iter().filter_map(tagged);
+        let lines = rows.map(|slot| look_at(Place(slot as u32)));
+        std::hint::black_box(lines.fold(0, |all, line| all ^ line));
+    }
+
     /// Adds a row that is not there yet.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, place: Place) {

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 use self::arena::{Arena, Place};
 use self::index::HashIndex;
 pub(crate) use self::iterate::Row;
-use self::layout::{Head, Kind, compare, row_is, said};
+use self::layout::{HEAD_BYTES, Head, Kind, TIMES_BYTES, compare, first_lines, row_is, said};
 use self::ordered::{OrderedIndex, Prefix};
 use self::ranges::RangeSet;
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ use crate::row::SourceRow;
 const LONG_VALUE_BYTES: usize = 4 << 10;
 /// Values that have grown do so already when they are longer than this.
 const GROWN_VALUE_BYTES: usize = 256;
+/// Memtables of fewer bytes are looked into without looking ahead.
+const LOOK_AHEAD_BYTES_MIN: usize = 1 << 20;
 const LONG_NUMBER_BYTES: u32 = 4;
 
 /// The rows of one table since it was last frozen.
@@ -101,6 +103,15 @@ impl Memtable {
             .index
             .find(hash, |place| row_is(arena, place, group, key))?;
         Some(said(arena, place))
+    }
+
+    /// Fetches the cache lines that looking up some hashes will need, together instead of one after the other.
+    pub(crate) fn look_ahead(&self, hashes: &[u64]) {
+        // What is small is in a cache anyway.
+        if self.bytes() > LOOK_AHEAD_BYTES_MIN {
+            self.index
+                .look_ahead(hashes, |place| first_lines(self.arena.at(place)));
+        }
     }
 
     /// Ranges of whole keys that are deleted in older sources.
@@ -205,17 +216,18 @@ impl Memtable {
     /// Gives a row another content.
     fn set(
         &mut self,
-        found: Found,
+        mut found: Found,
         kind: Kind,
         times: Option<(i64, i64)>,
         value: &[u8],
     ) -> Result<()> {
-        let row = self.arena.at_mut(found.place);
-        let mut head = Head::read(row);
+        let head = Head::read(self.arena.at(found.place));
         let fits = head.is_long() || value.len() <= head.room as usize;
         if !fits || (times.is_some() && !head.has_times()) {
-            return self.relocate(found, kind, times, value.len(), &[value]);
+            found = self.make_room(found, value.len(), times.is_some(), false)?;
         }
+        let row = self.arena.at_mut(found.place);
+        let mut head = Head::read(row);
         if let Some((first, _)) = times {
             self.oldest_ms = self.oldest_ms.min(first);
         }
@@ -242,26 +254,23 @@ impl Memtable {
     /// Adds bytes to the end of a row's content.
     fn extend(
         &mut self,
-        found: Found,
+        mut found: Found,
         kind: Kind,
         times: Option<(i64, i64)>,
         parts: &[&[u8]],
     ) -> Result<()> {
         let added: usize = parts.iter().map(|part| part.len()).sum();
-        let row = self.arena.at_mut(found.place);
-        let mut head = Head::read(row);
+        let head = Head::read(self.arena.at(found.place));
         let len = head.value_len as usize + added;
         if len > VALUE_BYTES_MAX {
             return Err(too_long(len));
         }
-        if times.is_some() && !head.has_times() || !head.is_long() && len > head.room as usize {
-            let arena_row = self.arena.at(found.place);
-            let before = head.value(&self.arena, arena_row).to_vec();
-            let parts: Vec<&[u8]> = std::iter::once(&before[..])
-                .chain(parts.iter().copied())
-                .collect();
-            return self.relocate(found, kind, times, len, &parts);
+        let fits = head.is_long() || len <= head.room as usize;
+        if !fits || (times.is_some() && !head.has_times()) {
+            found = self.make_room(found, len, times.is_some(), true)?;
         }
+        let row = self.arena.at_mut(found.place);
+        let mut head = Head::read(row);
         if let Some((first, _)) = times {
             self.oldest_ms = self.oldest_ms.min(first);
         }
@@ -284,23 +293,18 @@ impl Memtable {
         Ok(())
     }
 
-    /// Moves a row to where it has twice the room it needs, or gives it a long value.
+    /// Moves a row to where its value may take `len` bytes and more, and where there is room for times, if asked for. Keeps
+    /// the value only if asked to.
     #[cold]
-    fn relocate(
-        &mut self,
-        found: Found,
-        kind: Kind,
-        times: Option<(i64, i64)>,
-        len: usize,
-        parts: &[&[u8]],
-    ) -> Result<()> {
-        let row = self.arena.at(found.place);
-        let old = Head::read(row);
-        let (group, key) = (old.group, old.key(row).to_vec());
-        let value = parts.concat();
-        let long = len > GROWN_VALUE_BYTES;
-        let times_kept = old.has_times() || times.is_some();
-        let mut head = Head::new(group, &key, LONG_NUMBER_BYTES, times_kept, long);
+    fn make_room(&mut self, found: Found, len: usize, times: bool, keep: bool) -> Result<Found> {
+        let mut old = Head::read(self.arena.at(found.place));
+        let (from, old_row_bytes, was_long) = (found.place, old.row_bytes(), old.is_long());
+        let long = was_long || len > GROWN_VALUE_BYTES;
+        let times = old.has_times() || times;
+        if !keep && !was_long {
+            old.value_len = 0;
+        }
+        let mut head = old.moved(LONG_NUMBER_BYTES, times, long);
         let place = if long {
             self.arena.allocate(head.row_bytes()).ok_or_else(full)?
         } else {
@@ -310,21 +314,36 @@ impl Memtable {
             head.room = (size - head.value_at()) as u32;
             place
         };
-        self.fill(place, head, &key, kind, times, &value);
+        if old.has_times() {
+            self.arena
+                .copy((from, HEAD_BYTES), (place, HEAD_BYTES), TIMES_BYTES);
+        }
+        let (key_len, value_len) = (usize::from(old.key_len), old.value_len as usize);
+        self.arena
+            .copy((from, old.key_at()), (place, head.key_at()), key_len);
+        let (value, value_to) = ((from, old.value_at()), (place, head.value_at()));
+        match (was_long, long) {
+            (true, _) => self.arena.copy(value, value_to, LONG_NUMBER_BYTES as usize),
+            (false, false) => self.arena.copy(value, value_to, value_len),
+            (false, true) => {
+                let number = self.arena.add_long();
+                self.arena.copy_to_long(value, value_len, number, len);
+                let at = head.value_at();
+                self.arena.at_mut(place)[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            }
+        }
+        head.write(self.arena.at_mut(place));
         self.index.moved(found.slot, place);
         if let Some(ordered) = &mut self.ordered {
-            let arena = &self.arena;
             // The old row still lies there, so comparisons find it.
-            ordered.moved(Prefix::new(group, &key), place, |p| {
-                compare(arena, p, group, &key)
+            let arena = &self.arena;
+            let (group, key) = (head.group, head.key(arena.at(place)));
+            ordered.moved(Prefix::new(group, key), place, |p| {
+                compare(arena, p, group, key)
             });
         }
-        if old.is_long() {
-            let number = old.long(self.arena.at(found.place));
-            self.arena.change_long(number, |long| *long = Vec::new());
-        }
-        self.arena.release(found.place, old.row_bytes());
-        Ok(())
+        self.arena.release(from, old_row_bytes);
+        Ok(Found { place, ..found })
     }
 
     /// Deletes every row whose user key starts with `prefix`, of one group and table. With `older`, older sources may hold

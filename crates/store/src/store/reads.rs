@@ -19,6 +19,9 @@ use crate::read::{self, Cached, ColdRead, Lookup, Value};
 use crate::row::SourceRow;
 use crate::rules::Rules;
 
+/// Keys of a multi-get that memtables are prepared for together.
+const KEYS_AHEAD: usize = 16;
+
 impl Store {
     #[inline]
     fn cached(&self) -> Cached<'_> {
@@ -106,9 +109,18 @@ impl Store {
         let rules = &found.rules;
         let now_ms = self.now_ms(rules);
         let mut pending = PendingKeys::default();
+        let mut hashes = [0; KEYS_AHEAD];
         for (i, &(group, key)) in keys.iter().enumerate() {
             let header = key::header(group, table);
-            let hash = key::hash_parts(header, key);
+            let at = i % KEYS_AHEAD;
+            if at == 0 {
+                let ahead = keys.get(i..).unwrap_or_default().iter();
+                for (hash, &(group, key)) in hashes.iter_mut().zip(ahead.clone()) {
+                    *hash = key::hash_parts(key::header(group, table), key);
+                }
+                found.look_ahead(&hashes[..ahead.len().min(KEYS_AHEAD)]);
+            }
+            let hash = hashes[at];
             let mut memory = Vec::new();
             let below = match found.look(hash, header, key, &mut memory) {
                 Seen::Value(value, time_ms) => Some(Value::borrowed(value, time_ms)),

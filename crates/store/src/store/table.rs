@@ -55,6 +55,12 @@ impl Table {
         Seen::Unknown
     }
 
+    /// Prepares all memtables for looking up some hashes.
+    pub(super) fn look_ahead(&self, hashes: &[u64]) {
+        self.newest_first()
+            .for_each(|memtable| memtable.look_ahead(hashes));
+    }
+
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Memtable> {
         std::iter::once(&self.active)
             .chain(self.frozen.iter().rev().map(|frozen| &*frozen.memtable))
