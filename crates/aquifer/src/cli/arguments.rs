@@ -24,6 +24,65 @@ pub enum Command {
     ///
     /// Exit status: 0 finished, 1 the job failed, 2 the text or the configuration is wrong.
     Sql(SqlArguments),
+
+    /// Do compactions that jobs leave on the object store, so that their workers need not.
+    ///
+    /// Jobs leave them when state.backend.forst.compaction.remote.enabled is set. Any number of compactors may run, on any machine; one that
+    /// is killed does no harm. Ctrl-C ends it when the compactions under way are done.
+    ///
+    /// Exit status: 0 ended, 1 the object store failed, 2 the arguments or the configuration are wrong.
+    Compactor(CompactorArguments),
+}
+
+/// Arguments of `aquifer compactor`.
+#[derive(Debug, Args)]
+pub struct CompactorArguments {
+    /// The checkpoint directory of the jobs, or the directory of one job or run: a path, or a URI such as s3://bucket/path.
+    #[arg(long, value_name = "URI")]
+    pub dir: String,
+
+    /// Compactions done at the same time.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+
+    /// Bytes that may be written a second, in MiB; 0 is no limit.
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    pub megabytes_per_second: u64,
+
+    /// End when there is nothing to do.
+    #[arg(long)]
+    pub once: bool,
+
+    /// A configuration file with Flink's keys, of which those of object stores count.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Set a configuration key; wins over the file. May be given several times.
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub define: Vec<String>,
+}
+
+impl CompactorArguments {
+    /// Puts `-D` into its layer of the configuration.
+    pub fn define_in(&self, configuration: &mut Configuration) -> Result<(), ConfigError> {
+        define(&self.define, configuration)
+    }
+}
+
+/// Puts what `-D` says into its layer of the configuration.
+fn define(definitions: &[String], configuration: &mut Configuration) -> Result<(), ConfigError> {
+    for definition in definitions {
+        let (key, value) = definition.split_once('=').ok_or_else(|| {
+            ConfigError::new(format!(
+                "-D: expected key=value, found '{}'",
+                key_only(definition)
+            ))
+        })?;
+        configuration
+            .put(Layer::CommandLine, key.trim(), value)
+            .map_err(|error| ConfigError::new(format!("-D {}", error.message)))?;
+    }
+    Ok(())
 }
 
 /// Arguments of `aquifer sql`.
@@ -71,17 +130,7 @@ const EXAMPLES: &str = "Examples:
 impl SqlArguments {
     /// Puts `-D` and its short forms into their layer of the configuration.
     pub fn define_in(&self, configuration: &mut Configuration) -> Result<(), ConfigError> {
-        for definition in &self.define {
-            let (key, value) = definition.split_once('=').ok_or_else(|| {
-                ConfigError::new(format!(
-                    "-D: expected key=value, found '{}'",
-                    key_only(definition)
-                ))
-            })?;
-            configuration
-                .put(Layer::CommandLine, key.trim(), value)
-                .map_err(|error| ConfigError::new(format!("-D {}", error.message)))?;
-        }
+        define(&self.define, configuration)?;
         for (name, key, value) in [
             ("-p", options::PARALLELISM.key, &self.parallelism),
             ("--from", options::RESTORE_PATH.key, &self.from),
@@ -114,8 +163,10 @@ mod tests {
 
     fn sql(arguments: &[&str]) -> SqlArguments {
         let all = ["aquifer", "sql"].iter().chain(arguments);
-        let Command::Sql(sql) = Arguments::try_parse_from(all).unwrap().command;
-        sql
+        match Arguments::try_parse_from(all).unwrap().command {
+            Command::Sql(sql) => sql,
+            other => panic!("{other:?} is not sql"),
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod clock;
+mod compactor;
 mod directories;
 mod progress;
 mod prompt;
@@ -25,11 +26,13 @@ const SCRIPT_BYTES_MAX: u64 = 16 << 20;
 
 /// Runs the command and says how it ended. Wrong arguments end the process with status 2 before that.
 pub fn main() -> ExitCode {
-    let Arguments {
-        command: Command::Sql(arguments),
-    } = Arguments::parse();
+    let arguments = Arguments::parse();
     let screen = Screen::default();
-    match sql(&arguments, &screen) {
+    let ended = match &arguments.command {
+        Command::Sql(arguments) => sql(arguments, &screen),
+        Command::Compactor(arguments) => compactor::run(arguments, &screen),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             screen.tell(&error.to_string());

@@ -1,6 +1,7 @@
 //! Tests of the real binary: what it prints where, how it ends, and that a killed job goes on where its last checkpoint was.
 
 mod command;
+mod compactor;
 mod configuration;
 mod kill;
 mod output;

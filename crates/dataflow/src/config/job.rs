@@ -105,6 +105,7 @@ impl Configuration {
             background: self.background_threads(),
             compaction_bytes_per_second: self.get(&options::COMPACTION_RATE).0,
             retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,
+            remote_compaction: self.remote_compaction(),
             object_store: self.object_store_keys(),
             store: self.store_options(&memory),
             plan: surroundings.plan,
@@ -112,6 +113,17 @@ impl Configuration {
             counters: surroundings.counters,
             observer: surroundings.observer,
         })
+    }
+
+    /// `state.backend.forst.compaction.remote.*`, or `None` when it is off.
+    fn remote_compaction(&self) -> Option<aquifer_store::RemoteCompaction> {
+        self.get(&options::REMOTE_COMPACTION)
+            .then(|| aquifer_store::RemoteCompaction {
+                claim_wait: self.get(&options::REMOTE_COMPACTION_WAIT),
+                lease: self.get(&options::REMOTE_COMPACTION_LEASE),
+                bytes_min: self.get(&options::REMOTE_COMPACTION_SIZE).0,
+                ..aquifer_store::RemoteCompaction::new(object_store::path::Path::default())
+            })
     }
 
     /// `table.exec.mini-batch.*`, or `None` when it is off.

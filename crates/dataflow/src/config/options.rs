@@ -112,6 +112,14 @@ options! {
         "Whether new state files have filters. Flink's default is false.";
     TARGET_FILE_SIZE: MemorySize = "state.backend.forst.compaction.level.target-file-size-base", MemorySize(64 << 20), target_file_size,
         "Size of the files that compaction writes.";
+    REMOTE_COMPACTION: bool = "state.backend.forst.compaction.remote.enabled", false, value::boolean,
+        "Ours: leave large compactions to processes of `aquifer compactor`; workers do what nobody takes.";
+    REMOTE_COMPACTION_WAIT: Duration = "state.backend.forst.compaction.remote.claim-timeout", Duration::from_secs(10), value::duration,
+        "Ours: a compaction that no compactor has taken after this is done by the worker.";
+    REMOTE_COMPACTION_LEASE: Duration = "state.backend.forst.compaction.remote.lease", Duration::from_secs(30), lease,
+        "Ours: a compactor that has shown no life for this long has lost its compaction.";
+    REMOTE_COMPACTION_SIZE: MemorySize = "state.backend.forst.compaction.remote.min-size", MemorySize(64 << 20), value::memory_size,
+        "Ours: compactions that read less are done by the worker.";
     PRIMARY_DIR: PrimaryDir = "state.backend.forst.primary-dir", PrimaryDir::CheckpointDir, primary_dir,
         "Where workers keep state files: checkpoint-dir (a checkpoint then copies nothing), local-dir, or a directory or URI; from elsewhere new files are copied at each checkpoint.";
     LOCAL_DIR: Option<String> = "state.backend.forst.local-dir", None, some_text,
@@ -193,6 +201,14 @@ fn checkpoint_timeout(text: &str) -> Result<Duration, String> {
         return Err("at least 10 ms".to_owned());
     }
     Ok(timeout)
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = value::duration(text)?;
+    if lease < Duration::from_millis(100) || lease > Duration::from_secs(3600) {
+        return Err("from 100 ms to 1 h".to_owned());
+    }
+    Ok(lease)
 }
 
 fn checkpoint_mode(text: &str) -> Result<(), String> {

@@ -49,6 +49,9 @@ pub struct JobOptions {
     pub background: BackgroundThreads,
     /// Bytes a second that compactions of the process may write; 0 is no limit.
     pub compaction_bytes_per_second: u64,
+    /// `state.backend.forst.compaction.remote.*`: large compactions are left to `aquifer compactor`. The directory is that of the run,
+    /// whatever is said here.
+    pub remote_compaction: Option<aquifer_store::RemoteCompaction>,
     /// Keep the last checkpoint of a finished job (`execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION`).
     pub retain_when_finished: bool,
     /// Store options.
@@ -96,6 +99,7 @@ impl JobOptions {
             object_store: BTreeMap::new(),
             checkpoint_min_pause_ms: 0,
             checkpoint_timeout_ms: 600_000,
+            remote_compaction: None,
             async_in_flight_max: 6000,
             now_ms,
             counters: Arc::default(),

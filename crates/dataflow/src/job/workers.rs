@@ -9,7 +9,9 @@ use std::time::Duration;
 use aquifer_state::access::StateAccess;
 use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use aquifer_state::{BackendKind, KeyedSnapshot, key_group, open_backend};
-use aquifer_store::{BackgroundPool, BlockCache, Environment, KeyGroupRange, RateLimiter};
+use aquifer_store::{
+    BackgroundPool, BlockCache, Environment, KeyGroupRange, RateLimiter, RemoteCompaction,
+};
 use object_store::path::Path;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
@@ -170,7 +172,7 @@ impl Workers {
             .filter(|_| self.options.backend == BackendKind::Forst);
         let mut environment = Environment::new(
             Arc::clone(&self.storage.objects),
-            primary.unwrap_or_else(|| self.storage.shared()),
+            primary.clone().unwrap_or_else(|| self.storage.shared()),
             self.handle.clone(),
             Arc::clone(&process.cache),
             CheckpointStorage::file_prefix(self.attempt_number, index),
@@ -178,6 +180,15 @@ impl Workers {
         environment.clock = Arc::clone(&self.options.now_ms);
         environment.executor = Arc::clone(&self.pool) as _;
         environment.compaction_rate = Arc::clone(&process.rate);
+        // A compactor sees the checkpoint directory and nothing else.
+        let remote = self.options.remote_compaction.clone();
+        environment.remote_compaction = remote.filter(|_| primary.is_none()).map(|remote| {
+            let directory = self.storage.run.clone().join(RemoteCompaction::DIRECTORY);
+            RemoteCompaction {
+                directory,
+                ..remote
+            }
+        });
         environment.waker = Arc::new(move || {
             if let Some(wake) = wake.get() {
                 // Fails only when the worker is gone, and then there is nothing to wake.

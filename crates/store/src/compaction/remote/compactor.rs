@@ -31,8 +31,8 @@ use crate::{
 
 /// Directories above a queue that are looked through: `<job>/<run>/compactions`.
 const DEPTH_MAX: usize = 3;
-/// Looks into known queues between two searches for new ones.
-const LOOKS_PER_SEARCH: u32 = 10;
+/// Looks into known queues between two searches for new ones, which must be found before a worker has waited for a claim in vain.
+const LOOKS_PER_SEARCH: u32 = 5;
 /// Directories looked into by one search.
 const DIRECTORIES_MAX: usize = 10_000;
 /// A lease that a job asks for is kept within these.
@@ -149,7 +149,7 @@ impl Compactor {
         let mut working = FuturesUnordered::new();
         let mut looks = 0;
         loop {
-            if looks >= LOOKS_PER_SEARCH {
+            if looks >= LOOKS_PER_SEARCH || queues.is_empty() {
                 looks = 0;
                 match self.find_queues().await {
                     Ok(found) => queues = found,
