@@ -193,7 +193,10 @@ pub struct Environment {
     /// The local directory that `objects` is a view of, if it is one: an object's path is its file's path below. Files
     /// are then read where they lie, which costs a fraction of asking `objects`.
     pub local_root: Option<PathBuf>,
-    /// Keeps files of `objects` on the local disk; shared by all stores of the process. Not used with `local_root`.
+    /// Which files are local, where `objects` is put together from several stores ([`crate::objects::Mounted`]). Then `local_root`
+    /// does not count.
+    pub local_paths: Option<LocalPaths>,
+    /// Keeps files of `objects` on the local disk; shared by all stores of the process. Not used for files that are local.
     pub file_cache: Option<Arc<FileCache>>,
     /// Where new SST files are written, e.g. `<job>/shared`. `FileRef.path` is relative to `objects`' root (a full
     /// object path), so files of other directories can be restored too.
@@ -222,6 +225,33 @@ pub struct Environment {
     pub random: Random,
 }
 
+/// Which objects are files of the local disk.
+#[derive(Clone)]
+pub struct LocalPaths {
+    /// The file of an object, if it is local. Asked when the file is opened for reading.
+    pub locate: Locate,
+    /// All are.
+    pub all: bool,
+}
+
+/// The file that an object is, if it is local.
+pub type Locate = Arc<dyn Fn(&object_store::path::Path) -> Option<PathBuf> + Send + Sync>;
+
+impl LocalPaths {
+    /// All objects are files below a directory.
+    pub fn below(root: PathBuf) -> Self {
+        let locate = move |path: &object_store::path::Path| {
+            let mut file = root.clone();
+            file.extend(path.parts().map(|part| part.as_ref().to_owned()));
+            Some(file)
+        };
+        Self {
+            locate: Arc::new(locate),
+            all: true,
+        }
+    }
+}
+
 /// Any number, each time another.
 pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -242,6 +272,7 @@ impl Environment {
             random: spread(xxh3_64(file_prefix.as_bytes())),
             objects,
             local_root: None,
+            local_paths: None,
             file_cache: None,
             directory,
             executor: BackgroundPool::new(BackgroundThreads::default(), runtime.clone()),

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use aquifer_store::objects;
+
+use super::ConfigError;
 use super::keys::{self, Key};
-use super::option::{AnyOption, ConfigOption};
-use super::{ConfigError, options};
+use super::option::ConfigOption;
 
 /// Where a value was given. A later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,12 +89,11 @@ impl Configuration {
             .map(|given| given.value.as_str())
     }
 
-    /// The s3.* keys that were given. Holds credentials.
+    /// The settings of object stores (`s3.…`, `fs.gs.…`, `fs.azure.…`, `dfs.…`) that were given. Holds credentials.
     pub fn object_store_keys(&self) -> BTreeMap<String, String> {
-        let given = |option: &&dyn AnyOption| {
-            Some((option.key().to_owned(), self.text(option.key())?.to_owned()))
-        };
-        options::S3.iter().filter_map(given).collect()
+        let mut keys = self.effective();
+        keys.retain(|key, _| objects::setting(key).is_some());
+        keys
     }
 
     /// Every key with the value that holds, in order. Holds credentials.
@@ -158,6 +159,19 @@ impl Configuration {
                     },
                 )
             }
+            Key::ObjectStore if value.is_empty() => {
+                return Err(ConfigError::new(format!(
+                    "{key}: expected a text that is not empty"
+                )));
+            }
+            Key::ObjectStore => (
+                key.to_owned(),
+                Given {
+                    value,
+                    written: None,
+                    meaningful: true,
+                },
+            ),
             Key::Foreign => (
                 key.to_owned(),
                 Given {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_state::BackendKind;
-use aquifer_store::BackgroundThreads;
+use aquifer_store::{BackgroundThreads, FileCacheOptions};
 
 use super::options::{self, PrimaryDir, Retention};
 use super::value::MemorySize;
@@ -102,6 +102,7 @@ impl Configuration {
             primary_dir,
             allow_unsafe_commits: self.get(&options::ALLOW_UNSAFE_COMMITS),
             block_cache_bytes: memory.block_cache,
+            file_cache: self.file_cache(local_dir.as_deref()),
             background: self.background_threads(),
             compaction_bytes_per_second: self.get(&options::COMPACTION_RATE).0,
             retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,
@@ -179,6 +180,23 @@ impl Configuration {
         }
     }
 
+    /// The cache on the local disk, which Flink has, too, unless both limits are 0.
+    fn file_cache(&self, local_dir: Option<&str>) -> Option<FileCacheOptions> {
+        let is_forst = self.get(&options::STATE_BACKEND) == BackendKind::Forst;
+        let size_limit_bytes = self.get(&options::CACHE_LIMIT).0;
+        let reserve_bytes = self.get(&options::CACHE_RESERVE).0;
+        let below = |local_dir: &str| format!("{}/cache", local_dir.trim_end_matches('/'));
+        let directory = self.get(&options::CACHE_DIR).or(local_dir.map(below))?;
+        let wanted = is_forst && (size_limit_bytes > 0 || reserve_bytes > 0);
+        wanted.then(|| FileCacheOptions {
+            directory: directory.into(),
+            job: String::new(),
+            size_limit_bytes,
+            reserve_bytes,
+            access_before_promote: self.get(&options::CACHE_PROMOTE),
+        })
+    }
+
     /// Who builds files and who merges them.
     fn background_threads(&self) -> BackgroundThreads {
         let compaction = self.get(&options::BACKGROUND_THREADS);
@@ -217,6 +235,10 @@ impl Configuration {
         }
     }
 
+    #[allow(
+        clippy::needless_update,
+        reason = "options without a key keep their defaults"
+    )]
     fn store_options(&self, memory: &Memory) -> aquifer_store::StoreOptions {
         let bytes = |size: MemorySize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let filters = self.get(&options::BLOOM_FILTER);
@@ -230,6 +252,12 @@ impl Configuration {
                 age => Some(whole_ms(age)),
             },
             read_io_parallelism: self.get(&options::READ_IO_PARALLELISM),
+            warm_bytes_per_second: self.get(&options::CACHE_WARM_RATE).0,
+            io: aquifer_store::IoOptions {
+                request_timeout: self.get(&options::REQUEST_TIMEOUT),
+                hedge: self.get(&options::HEDGED_READS),
+                ..Default::default()
+            },
             l0_files_max: 4,
             file_bytes_target: self.get(&options::TARGET_FILE_SIZE).0,
             filter_bits_per_key: if filters {

@@ -1,5 +1,7 @@
 //! Which keys there are: ours, Flink's, and the nearest one to a key that is neither.
 
+use aquifer_store::objects;
+
 use super::ConfigError;
 use super::option::AnyOption;
 use super::options;
@@ -49,6 +51,8 @@ const FOREIGN_FAMILIES: &[&str] = &[
 pub(super) enum Key {
     /// It means something here.
     Ours(&'static dyn AnyOption),
+    /// A setting of an object store, which checks its value when the store is opened.
+    ObjectStore,
     /// An older name of Flink's for one that means something here.
     Deprecated(&'static dyn AnyOption),
     /// Flink has it and it means nothing here.
@@ -64,6 +68,9 @@ pub(super) fn find(key: &str) -> Result<Key, ConfigError> {
         if option.deprecated().contains(&key) {
             return Ok(Key::Deprecated(*option));
         }
+    }
+    if objects::setting(key).is_some() {
+        return Ok(Key::ObjectStore);
     }
     if in_flink(key) {
         return Ok(Key::Foreign);

@@ -1,5 +1,7 @@
 //! One configuration key with its type.
 
+use aquifer_store::objects;
+
 use super::ConfigError;
 
 /// A key that means something here: its names, its default and how its text is read.
@@ -58,6 +60,9 @@ impl<T: Sync> AnyOption for ConfigOption<T> {
 
 /// Whether the value of a key must not be shown.
 pub(super) fn secret(key: &str) -> bool {
+    if objects::setting(key) == Some(objects::Setting::Secret) {
+        return true;
+    }
     let key = key.to_ascii_lowercase();
     [
         "secret",

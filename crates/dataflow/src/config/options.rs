@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aquifer_state::BackendKind;
 use aquifer_state::checkpoint::ClaimMode;
+use aquifer_store::Hedge;
 
 use super::ConfigOption;
 use super::option::AnyOption;
@@ -144,6 +145,20 @@ options! {
         "Writes to memtables always happen on the worker's thread. True: files are built from memtables by thread.num threads; false: by write-io-parallelism threads.";
     WRITE_IO_PARALLELISM: usize = "state.backend.forst.executor.write-io-parallelism", 1, threads,
         "With inline-write = false: threads of the process that build files from memtables.";
+    CACHE_DIR: Option<String> = "state.backend.forst.cache.dir", None, some_text,
+        "Where files of a remote store are kept on the local disk; by default the directory cache in local-dir.";
+    CACHE_LIMIT: MemorySize = "state.backend.forst.cache.size-based-limit", MemorySize(0), value::memory_size,
+        "Bytes that the file cache of the process takes at most; 0 is no limit of its own. In Flink the limit is per operator.";
+    CACHE_RESERVE: MemorySize = "state.backend.forst.cache.reserve-size", MemorySize(256 << 20), value::memory_size,
+        "Bytes of the disk that the file cache leaves free. With both limits 0 there is no file cache.";
+    CACHE_PROMOTE: u32 = "state.backend.forst.cache.lru.access-before-promote", 6, small_count,
+        "Reads of a piece (1 MiB) that is not in the file cache before it is fetched whole, and reads of a file before it counts as young again.";
+    CACHE_WARM_RATE: MemorySize = "state.backend.forst.cache.warm-up-rate", MemorySize(32 << 20), value::memory_size,
+        "Ours: bytes a second that are fetched into the file cache after a restore, of what was read most before; 0 switches it off.";
+    REQUEST_TIMEOUT: Duration = "state.backend.forst.io.request-timeout", Duration::from_secs(30), request_timeout,
+        "Ours: a request to the object store that is not answered for so long is given up and made again; its outcome counts as unknown.";
+    HEDGED_READS: Hedge = "state.backend.forst.io.hedged-reads", Hedge::Off, hedged_reads,
+        "Ours: off, auto, or a duration after which a read that has no answer is asked a second time; the first answer counts. auto waits as long as 99 of 100 recent reads took.";
     MANAGED_MEMORY: bool = "state.backend.forst.memory.managed", true, value::boolean,
         "Divide taskmanager.memory.managed.size, if that is given, over memtables and block cache.";
     MANAGED_SIZE: Option<MemorySize> = "taskmanager.memory.managed.size", None, memory_budget,
@@ -165,15 +180,6 @@ options! {
     S3_PATH_STYLE: Option<bool> = "s3.path.style.access" | "s3.path-style-access", None, |text| value::boolean(text).map(Some),
         "Address buckets as paths of the endpoint; the default is true with an endpoint and false without.";
 }
-
-/// The s3.* keys, for whoever opens the object store.
-pub(super) static S3: &[&dyn AnyOption] = &[
-    &S3_ENDPOINT,
-    &S3_ACCESS_KEY,
-    &S3_SECRET_KEY,
-    &S3_REGION,
-    &S3_PATH_STYLE,
-];
 
 /// Key and meaning of every option, for help texts.
 pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -319,6 +325,28 @@ fn target_file_size(text: &str) -> Result<MemorySize, String> {
         MemorySize(64 << 30),
         "from 64 kb to 64 gb",
     )
+}
+
+fn small_count(text: &str) -> Result<u32, String> {
+    bounded(text, 1, 1_000_000).map(|n| n as u32)
+}
+
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    match value::duration(text)? {
+        timeout if timeout >= Duration::from_millis(100) => Ok(timeout),
+        _ => Err("at least 100 ms".to_owned()),
+    }
+}
+
+fn hedged_reads(text: &str) -> Result<Hedge, String> {
+    match enumerated(text).as_str() {
+        "off" | "false" => Ok(Hedge::Off),
+        "auto" | "true" => Ok(Hedge::AfterSlowest(Duration::from_millis(5))),
+        _ => match value::duration(text) {
+            Ok(after) if !after.is_zero() => Ok(Hedge::After(after)),
+            _ => Err("off, auto, or a duration such as '50 ms'".to_owned()),
+        },
+    }
 }
 
 fn level_base(text: &str) -> Result<MemorySize, String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_state::BackendKind;
+use aquifer_store::Hedge;
 
 use super::value::{MemorySize, boolean, duration, list, memory_size};
 use super::{ConfigError, Configuration, JobSurroundings, Layer, options};
@@ -302,6 +303,81 @@ fn memory_comes_from_one_budget_where_one_is_given() {
     let per_tm = ("state.backend.forst.memory.fixed-per-tm", "1950 mb");
     assert_eq!(memory(&[managed, off]), (64, 256));
     assert_eq!(memory(&[managed, off, per_tm]), (200, 1300));
+}
+
+#[test]
+fn settings_of_every_object_store_are_handed_on() {
+    let account = "fs.azure.account.key.me.dfs.core.windows.net";
+    let configuration = configured(&[
+        (Layer::File, account, "c2VjcmV0"),
+        (
+            Layer::File,
+            "fs.gs.auth.service.account.json.keyfile",
+            "/key.json",
+        ),
+        (Layer::File, "s3.connection.request.timeout", "5 s"),
+        (Layer::File, "fs.hdfs.hadoopconf", "/etc/hadoop"),
+    ]);
+    let keys = configuration.object_store_keys();
+    assert_eq!(keys.len(), 3, "{:?}", keys.keys());
+    assert_eq!(keys[account], "c2VjcmV0");
+    assert_eq!(
+        configuration.notes(),
+        ["fs.hdfs.hadoopconf means something in Flink and nothing here; it is ignored"]
+    );
+    assert!(refusal(account, " ").contains("not empty"));
+}
+
+#[test]
+fn the_file_cache_has_flinks_keys() {
+    let cache = |entries: &[(&str, &str)]| {
+        let entries: Vec<_> = entries.iter().map(|(k, v)| (Layer::File, *k, *v)).collect();
+        let found = job(&entries).unwrap().file_cache;
+        found.map(|c| {
+            (
+                c.directory,
+                c.size_limit_bytes,
+                c.reserve_bytes,
+                c.access_before_promote,
+            )
+        })
+    };
+    const MB: u64 = 1 << 20;
+    let here = ("state.backend.forst.cache.dir", "/fast");
+    let limit = ("state.backend.forst.cache.size-based-limit", "1 gb");
+    let no_reserve = ("state.backend.forst.cache.reserve-size", "0");
+    let local = ("state.backend.forst.local-dir", "/disk/");
+    let often = ("state.backend.forst.cache.lru.access-before-promote", "2");
+    assert_eq!(
+        cache(&[]),
+        Some(("/data/local/cache".into(), 0, 256 * MB, 6))
+    );
+    assert_eq!(
+        cache(&[local]),
+        Some(("/disk/cache".into(), 0, 256 * MB, 6))
+    );
+    assert_eq!(
+        cache(&[here, limit, often]),
+        Some(("/fast".into(), 1024 * MB, 256 * MB, 2))
+    );
+    assert_eq!(cache(&[no_reserve]), None);
+    assert_eq!(cache(&[("state.backend.type", "hashmap")]), None);
+}
+
+#[test]
+fn hedging_is_off_or_on_or_after_a_time() {
+    let hedge = |text: &str| {
+        let key = "state.backend.forst.io.hedged-reads";
+        job(&[(Layer::File, key, text)]).map(|options| options.store.io.hedge)
+    };
+    assert_eq!(job(&[]).unwrap().store.io.hedge, Hedge::Off);
+    assert_eq!(hedge("off").unwrap(), Hedge::Off);
+    assert_eq!(
+        hedge("50 ms").unwrap(),
+        Hedge::After(Duration::from_millis(50))
+    );
+    assert!(matches!(hedge("auto").unwrap(), Hedge::AfterSlowest(_)));
+    assert!(Configuration::check("state.backend.forst.io.hedged-reads", "0").is_err());
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct JobOptions {
     pub allow_unsafe_commits: bool,
     /// Block cache of the process.
     pub block_cache_bytes: u64,
+    /// Keep files of a remote store on the local disk; the name of the job in it is the run's. `None`: do not.
+    pub file_cache: Option<aquifer_store::FileCacheOptions>,
     /// Threads of the process that write and merge files (`state.backend.forst.thread.num`).
     pub background: BackgroundThreads,
     /// Bytes a second that compactions of the process may write; 0 is no limit.
@@ -92,6 +94,7 @@ impl JobOptions {
             primary_dir: None,
             allow_unsafe_commits: false,
             block_cache_bytes: 64 << 20,
+            file_cache: None,
             background: BackgroundThreads::default(),
             compaction_bytes_per_second: 0,
             retain_when_finished: false,

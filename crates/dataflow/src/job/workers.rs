@@ -10,7 +10,8 @@ use aquifer_state::access::StateAccess;
 use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage};
 use aquifer_state::{BackendKind, KeyedSnapshot, key_group, open_backend};
 use aquifer_store::{
-    BackgroundPool, BlockCache, Environment, KeyGroupRange, RateLimiter, RemoteCompaction,
+    BackgroundPool, BlockCache, Environment, FileCache, FileCacheOptions, KeyGroupRange, LocalDisk,
+    RateLimiter, RemoteCompaction,
 };
 use object_store::path::Path;
 use timely::scheduling::SyncActivator;
@@ -53,6 +54,7 @@ pub(super) struct Workers {
 struct Process {
     cache: Arc<BlockCache>,
     rate: Arc<RateLimiter>,
+    file_cache: Option<Arc<FileCache>>,
 }
 
 /// Wakes a worker's reporter; filled when the control dataflow is built.
@@ -67,7 +69,11 @@ impl Workers {
             self.options.compaction_bytes_per_second,
             Arc::clone(&self.options.now_ms),
         );
-        let process = Process { cache, rate };
+        let process = Process {
+            cache,
+            rate,
+            file_cache: self.file_cache(),
+        };
         let config = timely::Config::process(usize::from(self.options.parallelism));
         let joined = catch_unwind(AssertUnwindSafe(|| {
             let guards = timely::execute(config, move |worker| {
@@ -91,6 +97,28 @@ impl Workers {
                 "a worker ended unexpectedly: {message}"
             ))),
             Err(_) => Err(JobError::failed("a worker ended unexpectedly")),
+        }
+    }
+
+    /// The cache on the local disk, if there is to be one. One that cannot be opened is told of and done without.
+    fn file_cache(&self) -> Option<Arc<FileCache>> {
+        let options = self.options.file_cache.as_ref()?;
+        let all_local = self.storage.mounted.as_ref()?.local_paths();
+        if all_local.is_some_and(|paths| paths.all) {
+            return None;
+        }
+        let options = FileCacheOptions {
+            job: self.run_id.clone(),
+            ..options.clone()
+        };
+        match FileCache::open(options, Arc::new(LocalDisk)) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                self.options
+                    .observer
+                    .note(&format!("the job goes on without a file cache: {error}"));
+                None
+            }
         }
     }
 
@@ -178,6 +206,12 @@ impl Workers {
             CheckpointStorage::file_prefix(self.attempt_number, index),
         );
         environment.clock = Arc::clone(&self.options.now_ms);
+        environment.local_paths = self
+            .storage
+            .mounted
+            .as_ref()
+            .and_then(|mounted| mounted.local_paths());
+        environment.file_cache = process.file_cache.clone();
         environment.executor = Arc::clone(&self.pool) as _;
         environment.compaction_rate = Arc::clone(&process.rate);
         // A compactor sees the checkpoint directory and nothing else.

@@ -38,6 +38,11 @@ impl Handles {
         Ok(file)
     }
 
+    /// Whether the file is open.
+    pub(crate) fn has(&self, id: HandleId) -> bool {
+        self.open.peek(&id).is_some()
+    }
+
     pub(crate) fn forget(&self, id: HandleId) {
         self.open.remove(&id);
     }

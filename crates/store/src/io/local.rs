@@ -1,9 +1,9 @@
 //! Files of the store that are files of the local disk: read where they lie, without the object store's client.
 //!
-//! An object's path below the root is its file's path. Reads are positioned, so threads share one handle.
+//! Where a file lies is said by [`LocalPaths`], once, when it is opened: its content is known by a name of its own and never changes,
+//! so a handle stays good when the file is moved. Reads are positioned, so threads share one handle.
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,29 +12,41 @@ use object_store::path::Path;
 use super::handles::{HandleId, Handles, read_at};
 use super::meter::Meter;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::LocalPaths;
 
 const HANDLES_MAX: usize = 512;
 
 pub(crate) struct LocalFiles {
-    root: PathBuf,
+    paths: LocalPaths,
     handles: Handles,
     meter: Arc<Meter>,
 }
 
 impl LocalFiles {
-    pub(crate) fn new(root: PathBuf, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(paths: LocalPaths, meter: Arc<Meter>) -> Self {
         Self {
-            root,
+            paths,
             meter,
             handles: Handles::new(HANDLES_MAX),
         }
+    }
+
+    /// Whether all files are local.
+    pub(crate) fn all(&self) -> bool {
+        self.paths.all
+    }
+
+    /// Whether a file is local.
+    pub(crate) fn has(&self, path: &Path, id: HandleId) -> bool {
+        self.paths.all || self.handles.has(id) || (self.paths.locate)(path).is_some()
     }
 
     /// Blocks until the bytes are there.
     pub(crate) fn read(&self, path: &Path, id: HandleId, range: Range<u64>) -> Result<Bytes> {
         let length = range.end.saturating_sub(range.start);
         let read = || {
-            let file = self.handles.get(id, || Ok(self.locate(path)))?;
+            let locate = || (self.paths.locate)(path).ok_or(io::ErrorKind::NotFound.into());
+            let file = self.handles.get(id, locate)?;
             let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
             read_at(&file, range.start, length)
         };
@@ -48,12 +60,6 @@ impl LocalFiles {
                 Err(failed(path, &range, error))
             }
         }
-    }
-
-    fn locate(&self, path: &Path) -> PathBuf {
-        let mut file = self.root.clone();
-        file.extend(path.parts().map(|part| part.as_ref().to_owned()));
-        file
     }
 
     pub(crate) fn forget(&self, id: HandleId) {
@@ -91,7 +97,7 @@ mod tests {
     async fn finds_what_the_object_store_wrote_and_says_what_is_wrong() {
         let dir = tempfile::tempdir().unwrap();
         let objects = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
-        let local = LocalFiles::new(dir.path().into(), Arc::default());
+        let local = LocalFiles::new(LocalPaths::below(dir.path().into()), Arc::default());
         for (id, name) in ["a/b.sst", "a b/c+d/%25 e/ä.sst", "job#1/x"]
             .into_iter()
             .enumerate()

@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file_cache::{CacheKey, FileCacheStats};
-use crate::options::{Environment, StoreOptions};
+use crate::options::{Environment, LocalPaths, StoreOptions};
 use crate::sst::file::SstFile;
 use cached::Cached;
 use flight::Flights;
@@ -73,8 +73,9 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn new(env: &Environment, options: &StoreOptions) -> Self {
         let meter = Arc::new(Meter::default());
-        let local = env.local_root.clone();
-        let local = local.map(|root| Arc::new(LocalFiles::new(root, meter.clone())));
+        let below_root = || env.local_root.clone().map(LocalPaths::below);
+        let local = env.local_paths.clone().or_else(below_root);
+        let local = local.map(|paths| Arc::new(LocalFiles::new(paths, meter.clone())));
         let remote = Arc::new(Remote::new(
             env.objects.clone(),
             options.io.clone(),
@@ -83,7 +84,8 @@ impl Files {
             meter.clone(),
         ));
         // Files that are local need no copies.
-        let cache = env.file_cache.clone().filter(|_| local.is_none());
+        let all_local = local.as_ref().is_some_and(|local| local.all());
+        let cache = env.file_cache.clone().filter(|_| !all_local);
         Self {
             cached: cache.map(|cache| Cached::new(cache, remote.clone(), env.runtime.clone())),
             remote,
@@ -109,7 +111,13 @@ impl Files {
 
     /// Whether every read is answered by the local disk, so that a fetch had better run on a read thread as a whole.
     pub(crate) fn are_local(&self) -> bool {
-        self.local.is_some()
+        self.local.as_ref().is_some_and(|local| local.all())
+    }
+
+    /// The local disk, if it has the file.
+    fn local(&self, file: &SstFile) -> Option<&Arc<LocalFiles>> {
+        let local = self.local.as_ref()?;
+        local.has(file.path(), file.id().0).then_some(local)
     }
 
     /// Waits until one more thread may read from disk.
@@ -128,7 +136,8 @@ impl Files {
     /// Whether reading a range would wait for the local disk and for nothing else.
     pub(crate) fn is_here(&self, file: &SstFile, range: &Range<u64>) -> bool {
         let cached = self.cached.as_ref();
-        self.are_local() || cached.is_some_and(|cached| cached.cache.holds(&key(file), range))
+        self.local(file).is_some()
+            || cached.is_some_and(|cached| cached.cache.holds(&key(file), range))
     }
 
     /// Reads a piece of a file; exactly as many bytes come as were asked for.
@@ -138,7 +147,13 @@ impl Files {
         range: Range<u64>,
         class: ReadClass,
     ) -> Result<Bytes> {
-        if let Some(local) = &self.local {
+        if let Some(local) = self.local(file) {
+            // Only if all files are local is this a thread that may wait for the disk.
+            let class = if local.all() {
+                class
+            } else {
+                ReadClass::Background
+            };
             return read_local(local, file, range, class).await;
         }
         if class == ReadClass::Fetch {

@@ -23,6 +23,8 @@ use object_store::{
 };
 use parking_lot::RwLock;
 
+use crate::LocalPaths;
+
 /// First part of every path that leads to another store.
 const MOUNTS: &str = "_at";
 /// Deletions handed to a store together.
@@ -108,6 +110,20 @@ impl Mounted {
         let mut moved = self.moved.write();
         moved.extend(copies);
         self.any_moved.store(!moved.is_empty(), Ordering::Release);
+    }
+
+    /// Which objects are local files, for `Environment::local_paths`; `None` if no store is a local directory.
+    pub fn local_paths(self: &Arc<Self>) -> Option<LocalPaths> {
+        let local = self
+            .stores
+            .iter()
+            .filter(|store| store.local_root.is_some())
+            .count();
+        let this = Arc::clone(self);
+        (local > 0).then(|| LocalPaths {
+            locate: Arc::new(move |path| this.local_path(path)),
+            all: local == self.stores.len(),
+        })
     }
 
     /// The local file that an object is, if it lies in a local directory.
