@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::io::heat;
 use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
 use crate::{Checkpoint, FileRef};
@@ -94,7 +95,13 @@ impl Version {
         restored: &[(Checkpoint, KeyGroupRange)],
     ) -> Result<Self> {
         let mut version = Self::default();
+        let mut warm = Vec::new();
         for (checkpoint, range) in restored {
+            let chunks = heat::decode(&checkpoint.warm).unwrap_or_else(|error| {
+                tracing::warn!(%error, "nothing is read ahead of time");
+                Vec::new()
+            });
+            let mut files = Vec::with_capacity(checkpoint.files.len());
             for described in &checkpoint.files {
                 let Some(level) = version.levels.get_mut(described.level as usize) else {
                     return Err(Error::corrupt(format!(
@@ -103,10 +110,17 @@ impl Version {
                     )));
                 };
                 let file = SstFile::restored(context, described)?;
-                if let Some(clip) = described.clip.intersection(*range) {
+                let clip = described.clip.intersection(*range);
+                files.push(clip.map(|_| file.clone()));
+                if let Some(clip) = clip {
                     level.extend(VersionFile::new(file, described.level, clip));
                 }
             }
+            let chunks = chunks.into_iter().enumerate();
+            warm.extend(chunks.filter_map(|(rank, warm)| {
+                let file = files.get(warm.file as usize)?.clone()?;
+                Some((rank, file, warm.chunk))
+            }));
         }
         for level in &mut version.levels[1..] {
             sort_level(level);
@@ -119,6 +133,10 @@ impl Version {
                 )));
             }
         }
+        // What was hottest for any of them comes first.
+        warm.sort_by_key(|(rank, _, _)| *rank);
+        let warm = warm.iter().map(|(_, file, chunk)| (file.as_ref(), *chunk));
+        context.files.warm(warm);
         Ok(version)
     }
 

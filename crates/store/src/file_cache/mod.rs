@@ -308,7 +308,6 @@ impl FileCache {
         miss
     }
 
-    #[allow(dead_code)] // until checkpoints record heat
     /// Whether a chunk is neither here nor on its way.
     pub(crate) fn lacks(&self, key: &CacheKey, chunk: u64) -> bool {
         if self.is_off() {

@@ -105,7 +105,6 @@ impl Cached {
         });
     }
 
-    #[allow(dead_code)] // until checkpoints record heat
     /// Fetches chunks one after the other, so many bytes in a second, until done or the cache is off.
     pub(super) fn warm(&self, chunks: Vec<(Path, CacheKey, u64)>, bytes_per_second: u64) {
         let (remote, cache) = (Arc::downgrade(&self.remote), self.cache.clone());

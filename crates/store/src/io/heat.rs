@@ -2,6 +2,8 @@
 //!
 //! Reads that memory answers are not counted; what stays in memory was read once. The hottest chunks go with each checkpoint,
 //! so that a process that restores it can fetch them before they are asked for.
+use std::cmp::Reverse;
+
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
@@ -72,9 +74,12 @@ impl Heat {
             );
         }
         drop(counts);
-        chunks
-            .sort_unstable_by_key(|&(count, file, chunk)| (std::cmp::Reverse(count), file, chunk));
-        chunks.truncate(most);
+        let rank = |&(count, file, chunk): &(u32, u32, u32)| (Reverse(count), file, chunk);
+        if chunks.len() > most {
+            chunks.select_nth_unstable_by_key(most, rank);
+            chunks.truncate(most);
+        }
+        chunks.sort_unstable_by_key(rank);
         let warm = |(_, file, chunk)| WarmChunk { file, chunk };
         chunks.into_iter().map(warm).collect()
     }
@@ -148,6 +153,8 @@ mod tests {
         let warm = |file, chunk| WarmChunk { file, chunk };
         let hottest = heat.hottest([b, a].into_iter(), 10);
         assert_eq!(hottest, [warm(1, 5), warm(1, 2), warm(1, 1)]);
+        let two = heat.hottest([b, a].into_iter(), 2);
+        assert_eq!(two, [warm(1, 5), warm(1, 2)]);
         for _ in 0..10 * HALF_LIFE_READS {
             heat.read(b, &at(0));
         }

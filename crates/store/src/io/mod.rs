@@ -10,7 +10,6 @@
 mod cached;
 mod flight;
 pub(crate) mod handles;
-#[allow(dead_code)] // until checkpoints record heat
 pub(crate) mod heat;
 mod local;
 mod meter;
@@ -43,7 +42,6 @@ pub(crate) use flight::{Arrived, Waiting, arrival};
 pub(crate) use handles::HandleId;
 pub(crate) use upload::{PART_BYTES, Part, QUEUE_PARTS};
 
-#[allow(dead_code)] // until checkpoints record heat
 /// Chunks whose heat a checkpoint records.
 const WARM_CHUNKS_MAX: usize = 4096;
 
@@ -65,7 +63,6 @@ pub(crate) struct Files {
     read_threads: Arc<Semaphore>,
     meter: Arc<Meter>,
     prices: Prices,
-    #[allow(dead_code)] // until checkpoints record heat
     warm_bytes_per_second: u64,
     pub(crate) flights: Flights,
 }
@@ -132,7 +129,6 @@ impl Files {
             .collect()
     }
 
-    #[allow(dead_code)] // until checkpoints record heat
     /// Whether reading a range would wait for the local disk and for nothing else.
     pub(crate) fn is_here(&self, file: &SstFile, range: &Range<u64>) -> bool {
         let cached = self.cached.as_ref();
@@ -156,13 +152,13 @@ impl Files {
             };
             return read_local(local, file, range, class).await;
         }
+        let Some(cached) = &self.cached else {
+            return self.remote.get(file.path(), range).await;
+        };
         if class == ReadClass::Fetch {
             self.heat.read(file.id(), &range);
         }
-        match &self.cached {
-            Some(cached) => cached.read(file.path(), key(file), range, class).await,
-            None => self.remote.get(file.path(), range).await,
-        }
+        cached.read(file.path(), key(file), range, class).await
     }
 
     /// A range that was read did not pass its check: if it came from the file cache, the next read asks the object store.
@@ -193,13 +189,11 @@ impl Files {
         }
     }
 
-    #[allow(dead_code)] // until checkpoints record heat
-    /// The chunks that are read most, for a checkpoint that lists these files.
+    /// The chunks that are read most, for a checkpoint that lists these files; none without a file cache.
     pub(crate) fn hottest<'a>(&self, files: impl Iterator<Item = &'a SstFile>) -> Bytes {
         heat::encode(&self.heat.hottest(files.map(SstFile::id), WARM_CHUNKS_MAX)).into()
     }
 
-    #[allow(dead_code)] // until checkpoints record heat
     /// Fetches chunks in the background, hottest first, while the store is open. Nothing happens without a file cache.
     pub(crate) fn warm<'a>(&self, chunks: impl Iterator<Item = (&'a SstFile, u32)>) {
         let Some(cached) = &self.cached else { return };

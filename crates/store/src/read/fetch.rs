@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join};
 use futures_util::stream::{self, StreamExt};
 use hashbrown::HashMap;
 
@@ -26,8 +26,9 @@ use crate::sst::reader::load_parts;
 const REQUESTS_MAX: usize = 1024;
 /// Reads from local disk that are worth another thread.
 const REQUESTS_PER_THREAD_MIN: usize = 8;
-/// Neighbouring blocks are read together across gaps up to this.
+/// Neighbouring parts are read together across gaps up to this: over the network, and from local disk.
 const GAP_BYTES_MAX: u64 = 16 << 10;
+const LOCAL_GAP_BYTES_MAX: u64 = 2 << 10;
 /// Longest request that is put together from neighbours.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 /// Reads finished together; more are done one after the other, which bounds the blocks held.
@@ -112,29 +113,20 @@ impl Fetched {
 
     /// Loads everything in `needs`: over the network all requests at once, from local disk on as many threads as are free.
     pub(crate) async fn load(&mut self, needs: Needs) -> Result<()> {
-        let mut requests = Vec::new();
-        let flights = &self.context.files.flights;
-        for NeededParts { file, parts } in needs.0.into_values() {
-            let mut ours = Vec::with_capacity(parts.len());
-            for (offset, part) in parts {
-                match flights.find(file.id(), offset) {
-                    Some(waiting) => requests.push(Request::Wait(file.id(), waiting)),
-                    None => ours.push(part),
-                }
-            }
-            let runs = coalesce(ours.into_iter()).into_iter();
-            requests.extend(runs.map(|run| Request::Parts(file.clone(), run)));
-        }
         let loaded = if self.context.files.are_local() {
+            let mut requests = Vec::new();
+            for NeededParts { file, parts } in needs.0.into_values() {
+                let runs = coalesce(parts.into_values(), LOCAL_GAP_BYTES_MAX).into_iter();
+                requests.extend(runs.map(|run| Request::Parts(file.clone(), run)));
+            }
             load_on_threads(&self.context, requests).await?
         } else {
-            let requests = requests
-                .into_iter()
-                .map(|request| request.run(self.context.clone()));
-            stream::iter(requests)
-                .buffer_unordered(REQUESTS_MAX)
-                .try_collect()
-                .await?
+            let (here, away) = self.requests(needs);
+            let away = stream::iter(away).map(|request| request.run(self.context.clone()));
+            let away = away.buffer_unordered(REQUESTS_MAX).try_collect::<Vec<_>>();
+            let (mut loaded, others) = try_join(away, self.load_from_disk(here)).await?;
+            loaded.extend(others);
+            loaded
         };
         for (file, parts) in loaded.into_iter().flatten() {
             let parts = parts.iter().cloned();
@@ -142,6 +134,47 @@ impl Fetched {
                 .extend(parts.map(|(offset, part)| ((file, offset), part)));
         }
         Ok(())
+    }
+
+    /// What to ask of the local disk, and what of the object store.
+    fn requests(&self, needs: Needs) -> (Vec<Request>, Vec<Request>) {
+        let (mut here, mut away) = (Vec::new(), Vec::new());
+        let files = &self.context.files;
+        let flights = &files.flights;
+        for NeededParts { file, parts } in needs.0.into_values() {
+            let mut ours = Vec::with_capacity(parts.len());
+            for (offset, part) in parts {
+                match flights.find(file.id(), offset) {
+                    Some(waiting) => away.push(Request::Wait(file.id(), waiting)),
+                    None => ours.push(part),
+                }
+            }
+            for run in coalesce(ours.into_iter(), GAP_BYTES_MAX) {
+                let (Some(first), Some(last)) = (run.first(), run.last()) else {
+                    continue;
+                };
+                let range = first.place.offset..last.place.end();
+                let is_here = files.is_here(&file, &range);
+                let requests = if is_here { &mut here } else { &mut away };
+                requests.push(Request::Parts(file.clone(), run));
+            }
+        }
+        (here, away)
+    }
+
+    /// Runs requests that the local disk answers on read threads.
+    async fn load_from_disk(&self, requests: Vec<Request>) -> Result<Vec<Loaded>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let thread = self.context.files.read_thread().await;
+        let (context, handle) = (self.context.clone(), self.context.env.runtime.clone());
+        let loaded = self.context.env.runtime.spawn_blocking(move || {
+            let loaded = handle.block_on(load_on_threads(&context, requests));
+            drop(thread);
+            loaded
+        });
+        loaded.await.map_err(stopped)?
     }
 }
 
@@ -186,13 +219,13 @@ fn stopped(error: tokio::task::JoinError) -> Error {
     Error::retry(format!("a read was stopped: {error}"))
 }
 
-/// Groups parts in ascending order into requests.
-fn coalesce(parts: impl Iterator<Item = PartPlace>) -> Vec<Vec<PartPlace>> {
+/// Groups parts in ascending order into requests, across small gaps.
+fn coalesce(parts: impl Iterator<Item = PartPlace>, gap_bytes_max: u64) -> Vec<Vec<PartPlace>> {
     let mut runs: Vec<Vec<PartPlace>> = Vec::new();
     for part in parts {
         if let Some(run) = runs.last_mut()
             && let (Some(first), Some(last)) = (run.first(), run.last())
-            && part.place.offset.saturating_sub(last.place.end()) <= GAP_BYTES_MAX
+            && part.place.offset.saturating_sub(last.place.end()) <= gap_bytes_max
             && part.place.end().saturating_sub(first.place.offset) <= REQUEST_BYTES_MAX
         {
             run.push(part);
@@ -298,9 +331,10 @@ mod tests {
                 block(500_000, 8_000),
             ]
             .into_iter(),
+            GAP_BYTES_MAX,
         );
         assert_eq!(offsets(&runs), [vec![0, 8_000, 24_000], vec![500_000]]);
-        let long = coalesce((0..1_000).map(|n| block(n * 8_000, 8_000)));
+        let long = coalesce((0..1_000).map(|n| block(n * 8_000, 8_000)), GAP_BYTES_MAX);
         assert!(long.iter().all(|run| {
             run[run.len() - 1].place.end() - run[0].place.offset <= REQUEST_BYTES_MAX
         }));

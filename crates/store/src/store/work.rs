@@ -187,8 +187,10 @@ impl Store {
         if kind == FlushKind::Checkpoint {
             let named = self.version.files_behind(self.ahead);
             named.for_each(|file| file.file.name());
-            self.checkpoints
-                .push_back(self.version.describe(self.ahead));
+            let mut checkpoint = self.version.describe(self.ahead);
+            let files = self.version.files_behind(self.ahead);
+            checkpoint.warm = self.context.files.hottest(files.map(|file| &*file.file));
+            self.checkpoints.push_back(checkpoint);
             self.ahead = 0;
             self.tidy_at = u64::MAX;
         }

@@ -132,3 +132,37 @@ fn a_cache_that_lies_or_is_gone_changes_no_answer() {
     world.forget_cache();
     read_some(&world, &checkpoint, 97);
 }
+
+#[test]
+fn what_was_hot_is_fetched_after_a_restore_before_anyone_asks() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut world = World::new(64 << 10);
+    world.file_cache = Some(open_cache(here.path(), 1_000));
+    let mut checkpoint = filled(&world);
+    world.forget_cache();
+    let hot = || (9_000..10_000u32).step_by(7);
+    {
+        let mut worker = world.open(small(), vec![(checkpoint, ALL)]);
+        for i in hot() {
+            assert_eq!(worker.get(POINTS, 0, &i.to_be_bytes()), Some(value(i)));
+        }
+        checkpoint = worker.checkpoint();
+    }
+    assert!(!checkpoint.warm.is_empty());
+    // Another machine.
+    world.forget_cache();
+    let cache = open_cache(there.path(), 1_000);
+    world.file_cache = Some(cache.clone());
+    let worker = world.open(small(), vec![(checkpoint.clone(), ALL)]);
+    world.until(|_| cache.stats().refilled >= 2);
+    let until_quiet = |world: &World| world.objects.take_counts().total() == 0;
+    world.until(until_quiet);
+    for i in hot() {
+        assert_eq!(worker.get(POINTS, 0, &i.to_be_bytes()), Some(value(i)));
+    }
+    assert_eq!(world.objects.take_counts().requests(RequestKind::Get), 0);
+    // A list that is no list is no reason to refuse a checkpoint.
+    checkpoint.warm = vec![9; 9].into();
+    let worker = world.open(small(), vec![(checkpoint, ALL)]);
+    assert_eq!(worker.get(POINTS, 0, &1u32.to_be_bytes()), Some(value(1)));
+}
