@@ -1,0 +1,3 @@
+//! The store in a simulated world: seeds become operations and faults, one thread runs them, a model says what is right.
+mod seeds;
+mod simulation;

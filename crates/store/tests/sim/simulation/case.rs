@@ -1,0 +1,89 @@
+//! One run of the simulation, as data: everything that it does follows from this.
+use std::fmt;
+
+use aquifer_store::StoreOptions;
+use aquifer_testkit::{Rng, Storm};
+
+use super::op::{Op, ops};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub seed: u64,
+    pub shape: Shape,
+    pub storm: Storm,
+    pub ops: Vec<Op>,
+}
+
+/// Sizes that make small data go through every part of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub workers: u8,
+    pub retained: usize,
+    pub cache_bytes: u64,
+    pub block_bytes: usize,
+    pub memtable_bytes: usize,
+    pub l0_files: usize,
+    pub file_bytes: u64,
+    pub level_bytes: u64,
+    pub dynamic_levels: bool,
+    pub filter_bits: u32,
+    pub threads: usize,
+}
+
+impl Shape {
+    fn of(random: &mut Rng) -> Self {
+        let mut pick = |values: &[u64]| values[random.below(values.len() as u64) as usize];
+        Self {
+            workers: pick(&[1, 1, 2, 3]) as u8,
+            retained: pick(&[1, 1, 2, 3]) as usize,
+            cache_bytes: pick(&[4 << 10, 64 << 10, 1 << 20]),
+            block_bytes: pick(&[64, 256, 1024, 8192]) as usize,
+            memtable_bytes: pick(&[32 << 10, 64 << 10, 256 << 10]) as usize,
+            l0_files: pick(&[1, 2, 3, 4]) as usize,
+            file_bytes: pick(&[1 << 10, 4 << 10, 16 << 10, 1 << 20]),
+            level_bytes: pick(&[2 << 10, 8 << 10, 64 << 10]),
+            dynamic_levels: pick(&[0, 1, 1]) == 1,
+            filter_bits: pick(&[0, 4, 10, 10, 10]) as u32,
+            threads: pick(&[1, 2, 3]) as usize,
+        }
+    }
+
+    pub fn options(&self) -> StoreOptions {
+        StoreOptions {
+            block_bytes: self.block_bytes,
+            memtable_bytes_max: self.memtable_bytes,
+            l0_files_max: self.l0_files,
+            file_bytes_target: self.file_bytes,
+            level_bytes_base: self.level_bytes,
+            dynamic_levels: self.dynamic_levels,
+            filter_bits_per_key: self.filter_bits,
+            ..StoreOptions::default()
+        }
+    }
+}
+
+impl Case {
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Rng::new(seed ^ 0xA9_u64 << 32);
+        let shape = Shape::of(&mut random);
+        Self {
+            seed,
+            shape,
+            storm: Storm::from_seed(seed),
+            ops: ops(&mut random),
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {}: {} operations, {:?}, {}",
+            self.seed,
+            self.ops.len(),
+            self.shape,
+            self.storm
+        )
+    }
+}

@@ -1,0 +1,112 @@
+//! One thread for everything, and time that is not real.
+//!
+//! Jobs that the store starts wait in a list until the simulation runs one, to its end, on the only thread there is. While a job
+//! waits for a future, the runtime's tasks run, and when nothing can run, time jumps to the next timer. So the same case is the
+//! same run, request by request.
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_store::{BackgroundThreads, Executor, Job};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+
+/// Nothing takes this long, even with hanging requests that are tried again.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Jobs that wait; when there are more, the oldest is run.
+const WAITING_MAX: usize = 3;
+
+pub struct SimExecutor {
+    threads: usize,
+    pub runtime: Runtime,
+    waiting: Mutex<VecDeque<(&'static str, Job)>>,
+}
+
+impl SimExecutor {
+    /// Pretends to have so many threads for each kind of job.
+    pub fn new(threads: usize) -> Arc<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        Arc::new(Self {
+            threads,
+            runtime: runtime.expect("a runtime"),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Runs a future to its end; panics if it would wait for ever.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            match tokio::time::timeout(FOREVER, future).await {
+                Ok(output) => output,
+                Err(_) => panic!("something is waited for that never comes"),
+            }
+        })
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// Runs one of the jobs that wait.
+    pub fn run(&self, which: usize) -> bool {
+        let mut waiting = self.waiting.lock();
+        let count = waiting.len();
+        if count == 0 {
+            return false;
+        }
+        let job = waiting.remove(which % count);
+        drop(waiting);
+        if let Some((_, job)) = job {
+            job();
+        }
+        true
+    }
+
+    /// Lets tasks of the runtime, such as deletions, come to their end.
+    pub fn drain(&self) {
+        self.wait(async {
+            while self.runtime.metrics().num_alive_tasks() > 0 {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+        });
+    }
+
+    /// The process dies: jobs that were not run never will be.
+    pub fn forget(&self) {
+        let dropped = std::mem::take(&mut *self.waiting.lock());
+        drop(dropped);
+    }
+}
+
+impl Executor for SimExecutor {
+    fn start(&self, name: &'static str, job: Job) {
+        self.waiting.lock().push_back((name, job));
+        while self.waiting() > WAITING_MAX {
+            self.run(0);
+        }
+    }
+
+    fn block_on(&self, future: BoxFuture<'_, ()>) {
+        self.wait(future);
+    }
+
+    fn before_wait(&self) {
+        // Which of the jobs is waited for is not known; other stores may have started some of them.
+        while self.run(0) {}
+    }
+
+    fn threads(&self) -> BackgroundThreads {
+        BackgroundThreads {
+            flush: self.threads,
+            compaction: self.threads,
+        }
+    }
+
+    fn skips_pauses(&self) -> bool {
+        true
+    }
+}
