@@ -122,6 +122,17 @@ impl<'a> RowRef<'a> {
         }
     }
 
+    /// The oldest time in the row: of a row of operands, that of the first.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        match self.kind {
+            RowKind::Operands => match self.open().ok()?.content {
+                Content::Operands(operands) => operands.first_ms,
+                _ => self.time_ms,
+            },
+            _ => self.time_ms,
+        }
+    }
+
     /// The value, with its seal broken if it has one. `what` names the row in errors.
     pub(crate) fn plain_value(&self, what: &dyn Fn() -> String) -> Result<Cow<'a, [u8]>> {
         match self.sealed {

@@ -13,5 +13,8 @@ pub(crate) mod part;
 pub(crate) mod properties;
 pub(crate) mod ranges;
 pub(crate) mod reader;
+pub(crate) mod scrub;
 pub(crate) mod seal;
+#[cfg(test)]
+mod tests;
 pub(crate) mod writer;

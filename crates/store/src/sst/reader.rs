@@ -32,7 +32,9 @@ pub(crate) async fn load_parts(
     parts: &[PartPlace],
     class: ReadClass,
 ) -> Result<LoadedParts> {
-    let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+    // The end of a file may contain partitions that are asked for too, so the last part need not end last.
+    let last = parts.iter().map(|part| part.place.end()).max();
+    let (Some(first), Some(last)) = (parts.first(), last) else {
         return Ok(Vec::new());
     };
     let base = first.place.offset;
@@ -46,7 +48,7 @@ pub(crate) async fn load_parts(
             )));
         }
     }
-    let loaded = read_checked(context, file, base..last.place.end(), class, |bytes| {
+    let loaded = read_checked(context, file, base..last, class, |bytes| {
         let mut loaded = Vec::with_capacity(parts.len());
         for part in parts {
             let piece = slice(&bytes, base, part.place);
@@ -89,7 +91,7 @@ fn decode(file: &SstFile, part: PartPlace, piece: &[u8], loaded: &mut LoadedPart
             loaded.push((offset, Part::Filter(Arc::new(page))));
         }
         PartKind::Filter => {
-            let filter = file.filter_shape.decode(&what, piece, seed, offset)?;
+            let filter = decode_filter(file, piece)?;
             loaded.extend(file.keep_filter(filter));
         }
         PartKind::Partition => {
@@ -131,7 +133,7 @@ fn name(file: &SstFile, part: PartPlace) -> String {
     )
 }
 
-fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
+pub(super) fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
     let path = file.path().as_ref();
     let end = FileEnd::decode(path, end, file.size_bytes)?;
     let footer = &end.footer;
@@ -150,7 +152,7 @@ fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
     Ok(end)
 }
 
-fn decode_partition(file: &SstFile, place: Place, piece: &[u8]) -> Result<IndexBlock> {
+pub(super) fn decode_partition(file: &SstFile, place: Place, piece: &[u8]) -> Result<IndexBlock> {
     let kind = PartKind::Partition;
     let what = || name(file, PartPlace { place, kind });
     let bytes = checked(&what, piece, file.seed, place.offset)?;
@@ -179,15 +181,20 @@ pub(super) fn decode_tail(file: &SstFile, tail: &[u8]) -> Result<Metadata> {
     let (filter, rest) = tail.split_at(tail.len().min(whole.place.bytes as usize));
     let before = rest.len() - rest.len().min(file.end_bytes as usize);
     let (index, end) = rest.split_at(before);
-    let what = || name(file, whole);
     let end = decode_end(file, end)?;
     Ok(Metadata {
-        filter: file
-            .filter_shape
-            .decode(&what, filter, file.seed, whole.place.offset)?,
+        filter: decode_filter(file, filter)?,
         index: decode_partitions(file, &end, index)?,
         end,
     })
+}
+
+/// Decodes the whole filter.
+pub(super) fn decode_filter(file: &SstFile, bytes: &[u8]) -> Result<Filter> {
+    let whole = file.whole_filter_part();
+    let what = || name(file, whole);
+    file.filter_shape
+        .decode(&what, bytes, file.seed, whole.place.offset)
 }
 
 /// Keeps metadata with the file; returns what is not pinned.

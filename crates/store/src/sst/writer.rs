@@ -194,8 +194,9 @@ impl SstWriter {
         self.tombstones += u64::from(row.kind == RowKind::Tombstone);
         match row.time_ms {
             Some(time) => {
-                let (oldest, newest) = self.times_ms.unwrap_or((time, time));
-                self.times_ms = Some((oldest.min(time), newest.max(time)));
+                let first = row.oldest_ms().unwrap_or(time);
+                let (oldest, newest) = self.times_ms.unwrap_or((first, time));
+                self.times_ms = Some((oldest.min(first), newest.max(time)));
             }
             None => self.untimed += u64::from(row.kind != RowKind::Tombstone),
         }

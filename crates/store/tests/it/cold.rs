@@ -49,6 +49,47 @@ fn opening_reads_nothing_and_the_first_get_takes_two_requests() {
     assert_eq!(world.objects.take_counts().total(), 0);
 }
 
+/// An index that is too long to be read at once costs a third round, whatever its length.
+#[test]
+fn a_large_index_is_read_in_parts() {
+    let mut world = World::new(8 << 20);
+    let options = StoreOptions {
+        memtable_bytes_max: 1 << 30,
+        // A block for every row.
+        block_bytes: 20,
+        ..small()
+    };
+    let mut writer = world.open(options.clone(), vec![]);
+    let rows = 60_000;
+    for i in 0..rows {
+        writer.put(SORTED, (i % 8) as u16, &key(i), &i.to_le_bytes().repeat(4));
+    }
+    let checkpoint = writer.checkpoint();
+    drop(writer);
+    assert!(
+        checkpoint.files[0].index_bytes > 256 << 10,
+        "{checkpoint:?}"
+    );
+    world.forget_cache();
+    world.objects.take_counts();
+    let store = world.open(options, vec![(checkpoint, ALL)]);
+    assert_eq!(store.get(SORTED, 0, &key(rows)), None);
+    // A page of the filter, and the end of the file.
+    assert_eq!(world.objects.take_counts().total(), 2);
+    assert_eq!(
+        store.get(SORTED, 3, &key(3)),
+        Some(3u32.to_le_bytes().repeat(4))
+    );
+    // Another page, a partition of the index, and the block.
+    let total = world.objects.take_counts().total();
+    assert!((2..=3).contains(&total), "{total}");
+    let bytes = world.cache.used_bytes();
+    assert!(
+        bytes < 100 << 10,
+        "{bytes} bytes are in memory after two reads"
+    );
+}
+
 #[test]
 fn absent_keys_are_answered_by_the_filter() {
     let (world, checkpoint) = cold_world(5_000, 8 << 20);
