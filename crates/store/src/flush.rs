@@ -6,6 +6,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::TableId;
 use crate::context::Context;
 use crate::error::Result;
@@ -14,6 +16,7 @@ use crate::memtable::{Memtable, Row};
 use crate::merge::Merging;
 use crate::row::{Content, RowKind, RowRef};
 use crate::rules::{Rules, TableRules};
+use crate::sst::ranges::RangeTombstones;
 use crate::sst::writer::{NewFile, SstWriter};
 
 /// A frozen memtable of a table. In a list, newer ones of the same table come later.
@@ -182,6 +185,13 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<Ne
         };
         let hash = key::hash_parts(header, head.row.key);
         writer.add(&whole, hash, row, true)?;
+    }
+    let ranges = sources.iter().flat_map(|frozen| {
+        let owned = |(start, end)| (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
+        frozen.memtable.ranges().iter().map(owned)
+    });
+    for (start, end) in RangeTombstones::union(ranges).iter() {
+        writer.add_range_tombstone(start.clone(), end.clone());
     }
     Ok(writer.finish()?.into_iter().collect())
 }

@@ -79,7 +79,6 @@ pub(crate) fn hash(key: &[u8]) -> Option<u64> {
     Some(hash_parts(*header, user))
 }
 
-#[allow(dead_code, reason = "filled by the layers that follow")]
 /// The hash of the part of a key that scans are asked by. It has a seed of its own: a key that is its own prefix hashes
 /// differently as either.
 #[inline]
@@ -88,7 +87,6 @@ pub(crate) fn hash_prefix(header: [u8; KEY_HEADER_BYTES], prefix: &[u8]) -> u64 
     xxh3_64_with_seed(prefix, PREFIX_SEED ^ u64::from(u32::from_be_bytes(header)))
 }
 
-#[allow(dead_code, reason = "filled by the layers that follow")]
 /// How many bytes the parts take at the start of a user key; `None` if the key ends before they do, or has another shape.
 pub(crate) fn prefix_len(parts: &[KeyPart], key: &[u8]) -> Option<usize> {
     let mut at = 0usize;

@@ -25,8 +25,9 @@ pub(crate) struct Rules {
     pub(crate) merges: bool,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) show_expired: bool,
-    #[allow(dead_code, reason = "filled by the layers that follow")]
     pub(crate) prefix: Vec<KeyPart>,
+    /// Identity of the prefix's shape: files say which shape their filters were made with.
+    pub(crate) prefix_shape: u64,
 }
 
 impl Rules {
@@ -37,6 +38,7 @@ impl Rules {
         ttl_ms: None,
         show_expired: true,
         prefix: Vec::new(),
+        prefix_shape: 0,
     };
 
     pub(crate) fn new(options: &TableOptions, folds: &Folds) -> Self {
@@ -51,6 +53,7 @@ impl Rules {
             ttl_ms: options.ttl_ms,
             show_expired: options.show_expired,
             prefix: options.prefix.clone(),
+            prefix_shape: options.prefix_shape(),
         }
     }
 

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::io::heat;
 use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
+use crate::sst::part::PartPlace;
+use crate::sst::ranges::RangeTombstones;
 use crate::{Checkpoint, FileRef};
 
 /// Levels of the tree.
@@ -66,6 +68,28 @@ impl VersionFile {
     /// Whether any key in `lower..upper` may count (`None`: no upper end).
     pub(crate) fn overlaps(&self, lower: &[u8], upper: Option<&[u8]>) -> bool {
         lower < self.upper.as_ref() && upper.is_none_or(|upper| self.lower.as_ref() < upper)
+    }
+
+    /// Up to where a range tombstone of the file hides what older files hold from `key` on; `None` if it does not hide `key`. An
+    /// error names the part that has to be in memory to know.
+    #[inline]
+    pub(crate) fn hides_older(&self, key: &[u8]) -> std::result::Result<Option<&[u8]>, PartPlace> {
+        if self.file.range_tombstones == 0 || !self.may_hold(key) {
+            return Ok(None);
+        }
+        match self.file.range_tombstones() {
+            Some(ranges) => {
+                let covering = ranges.covering(key);
+                Ok(covering.map(|(_, end)| end.as_ref().min(self.upper.as_ref())))
+            }
+            None => Err(self.file.end_part()),
+        }
+    }
+
+    /// The range tombstones that count, if they are in memory.
+    pub(crate) fn range_tombstones(&self) -> Option<RangeTombstones> {
+        let ranges = self.file.range_tombstones()?;
+        Some(ranges.clip(&self.lower, Some(&self.upper)))
     }
 
     /// Whether the clip hides rows of the file.

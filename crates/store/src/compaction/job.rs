@@ -12,11 +12,15 @@ use super::picker::CompactionJob;
 use crate::TableId;
 use crate::context::Context;
 use crate::error::Result;
+use crate::io::ReadClass;
 use crate::key;
 use crate::merge::Merging;
 use crate::row::{RowKind, RowRef, is_rooted};
 use crate::rules::{Rules, TableRules};
+use crate::sst::ranges::RangeTombstones;
+use crate::sst::reader::load_parts;
 use crate::sst::writer::{NewFile, SstWriter};
+use crate::version::VersionFile;
 
 /// What a compaction may take for granted.
 pub(crate) struct Terms {
@@ -58,41 +62,154 @@ fn merge(
     outputs: &mut Vec<NewFile>,
 ) -> Result<()> {
     let mut runs = Vec::with_capacity(job.runs.len());
+    let mut ranges = Vec::with_capacity(job.runs.len());
     for files in &job.runs {
+        ranges.push(ranges_of(context, files)?);
         runs.push(RunInput::new(context, files.clone())?);
     }
-    let mut keep_bytes =
-        usize::try_from(context.env.block_cache.capacity_bytes() / 2).unwrap_or(usize::MAX);
-    let mut writer: Option<SstWriter> = None;
+    let mut outputs = Outputs::new(context, job, terms, &ranges, outputs);
     let mut at_key = Vec::with_capacity(runs.len());
     let mut merging = Merging::default();
     let mut pace = Pace::new(context);
-    let mut finished_bytes = 0;
     while let Some(key) = stand_at_least(&runs, &mut at_key) {
         let rules = terms.rules.of(key::table(key).unwrap_or(TableId(u16::MAX)));
-        if let Some(row) = merge_rows(&runs, &at_key, job, terms, rules, &mut merging)? {
-            let output = writer.get_or_insert_with(|| {
-                SstWriter::new(context, keep_bytes)
-                    .at_level(job.output_level)
-                    .with_tables(terms.rules.clone())
-            });
-            let hash = key::hash(key).unwrap_or_default();
+        // What a range tombstone of a newer run covers does not count.
+        let hidden_from = (ranges.iter())
+            .position(|ranges| !ranges.is_empty() && ranges.covers(key))
+            .map_or(runs.len(), |by| by + 1);
+        let counting = at_key.partition_point(|&i| i < hidden_from);
+        let is_open = !job.drop_tombstones && hidden_from == runs.len();
+        let at_key_counting = at_key.get(..counting).unwrap_or_default();
+        if let Some(row) = merge_rows(&runs, at_key_counting, is_open, terms, rules, &mut merging)?
+            && (is_open || row.kind != RowKind::Tombstone)
+        {
             let hot = at_key.first().is_some_and(|&newest| runs[newest].is_hot());
-            output.add(key, hash, row, hot)?;
+            outputs.add(key, row, hot)?;
         }
         for &i in &at_key {
             runs[i].advance()?;
         }
-        pace.written(finished_bytes + writer.as_ref().map_or(0, SstWriter::bytes))?;
-        if let Some(full) = writer.take_if(|output| output.bytes() >= job.file_bytes_target) {
-            finished_bytes += full.bytes();
-            finish(full, &mut keep_bytes, outputs)?;
+        pace.written(outputs.bytes())?;
+        outputs.close_if_full()?;
+    }
+    outputs.finish()
+}
+
+/// The range tombstones of a run that count.
+fn ranges_of(context: &Arc<Context>, files: &[Arc<VersionFile>]) -> Result<RangeTombstones> {
+    let mut all = Vec::new();
+    for file in files.iter().filter(|f| f.file.range_tombstones > 0) {
+        if file.file.range_tombstones().is_none() {
+            let end = [file.file.end_part()];
+            let load = load_parts(context, &file.file, &end, ReadClass::Background);
+            context.block_on(load)??;
+        }
+        all.extend(
+            file.range_tombstones()
+                .iter()
+                .flat_map(|r| r.iter().cloned()),
+        );
+    }
+    Ok(RangeTombstones::union(all))
+}
+
+/// The files that a job writes, one after the other.
+struct Outputs<'a> {
+    context: &'a Arc<Context>,
+    job: &'a CompactionJob,
+    terms: &'a Terms,
+    /// Range tombstones that older files still need.
+    ranges: RangeTombstones,
+    writer: Option<SstWriter>,
+    /// First key that the file being written may hold.
+    start: Vec<u8>,
+    last_key: Vec<u8>,
+    keep_bytes: usize,
+    finished_bytes: u64,
+    done: &'a mut Vec<NewFile>,
+}
+
+impl<'a> Outputs<'a> {
+    fn new(
+        context: &'a Arc<Context>,
+        job: &'a CompactionJob,
+        terms: &'a Terms,
+        ranges: &[RangeTombstones],
+        done: &'a mut Vec<NewFile>,
+    ) -> Self {
+        let ranges = match job.drop_tombstones {
+            true => RangeTombstones::new(),
+            false => RangeTombstones::union(ranges.iter().flat_map(|r| r.iter().cloned())),
+        };
+        let capacity = context.env.block_cache.capacity_bytes();
+        Self {
+            context,
+            job,
+            terms,
+            ranges,
+            writer: None,
+            start: Vec::new(),
+            last_key: Vec::new(),
+            keep_bytes: usize::try_from(capacity / 2).unwrap_or(usize::MAX),
+            finished_bytes: 0,
+            done,
         }
     }
-    if let Some(last) = writer {
-        finish(last, &mut keep_bytes, outputs)?;
+
+    fn writer(&mut self) -> &mut SstWriter {
+        self.writer.get_or_insert_with(|| {
+            SstWriter::new(self.context, self.keep_bytes)
+                .at_level(self.job.output_level)
+                .with_tables(self.terms.rules.clone())
+        })
     }
-    Ok(())
+
+    fn add(&mut self, key: &[u8], row: RowRef<'_>, hot: bool) -> Result<()> {
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        let hash = key::hash(key).unwrap_or_default();
+        self.writer().add(key, hash, row, hot)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.finished_bytes + self.writer.as_ref().map_or(0, SstWriter::bytes)
+    }
+
+    fn close_if_full(&mut self) -> Result<()> {
+        let full = |writer: &mut SstWriter| writer.bytes() >= self.job.file_bytes_target;
+        let Some(writer) = self.writer.take_if(full) else {
+            return Ok(());
+        };
+        // The next file starts with the least key above the last row: range tombstones are cut there.
+        self.last_key.push(0);
+        let end = std::mem::take(&mut self.last_key);
+        let ranges = self.ranges.clip(&self.start, Some(&end));
+        self.start = end;
+        self.close(writer, &ranges)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let ranges = self.ranges.clip(&self.start, None);
+        if !ranges.is_empty() {
+            self.writer();
+        }
+        match self.writer.take() {
+            Some(writer) => self.close(writer, &ranges),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self, mut writer: SstWriter, ranges: &RangeTombstones) -> Result<()> {
+        for (start, end) in ranges.iter() {
+            writer.add_range_tombstone(start.clone(), end.clone());
+        }
+        self.finished_bytes += writer.bytes();
+        if let Some(output) = writer.finish()? {
+            self.keep_bytes = self.keep_bytes.saturating_sub(output.kept_bytes());
+            self.done.push(output);
+        }
+        Ok(())
+    }
 }
 
 /// The least key that any run stands at; `at_key` gets all runs that do, newest first.
@@ -114,11 +231,11 @@ fn stand_at_least<'a>(runs: &'a [RunInput], at_key: &mut Vec<usize>) -> Option<&
     least
 }
 
-/// What is kept of one key's rows.
+/// What is kept of one key's rows; `is_open` if there may be older ones elsewhere.
 fn merge_rows<'a>(
     runs: &'a [RunInput],
     at_key: &[usize],
-    job: &CompactionJob,
+    is_open: bool,
     terms: &Terms,
     rules: &Rules,
     merging: &'a mut Merging,
@@ -140,25 +257,13 @@ fn merge_rows<'a>(
             {
                 chain.extend(older.open_row()?);
             }
-            merging.start(!job.drop_tombstones);
+            merging.start(is_open);
             for row in chain.iter().rev() {
                 merging.add(&row.open()?, rules);
             }
             merging.expire(rules, expired_by);
-            match merging.row() {
-                Some(row) => row,
-                None => return Ok(None),
-            }
+            return Ok(merging.row());
         }
     };
-    let falls_out = kept.kind == RowKind::Tombstone && job.drop_tombstones;
-    Ok((!falls_out).then_some(kept))
-}
-
-fn finish(writer: SstWriter, keep_bytes: &mut usize, outputs: &mut Vec<NewFile>) -> Result<()> {
-    if let Some(output) = writer.finish()? {
-        *keep_bytes = keep_bytes.saturating_sub(output.kept_bytes());
-        outputs.push(output);
-    }
-    Ok(())
+    Ok(Some(kept))
 }

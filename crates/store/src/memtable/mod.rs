@@ -90,7 +90,6 @@ impl Memtable {
     }
 
     /// The least time of any row that was ever written to it; `i64::MAX` if none had a time.
-    #[allow(dead_code, reason = "filled by the layers that follow")]
     pub(crate) fn oldest_ms(&self) -> i64 {
         self.oldest_ms
     }
@@ -348,7 +347,6 @@ impl Memtable {
 
     /// Deletes every row whose user key starts with `prefix`, of one group and table. With `older`, older sources may hold
     /// such rows: then a range tombstone hides them.
-    #[allow(dead_code, reason = "filled by the layers that follow")]
     pub(crate) fn delete_prefix(
         &mut self,
         header: [u8; KEY_HEADER_BYTES],

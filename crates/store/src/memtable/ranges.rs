@@ -78,7 +78,6 @@ impl RangeSet {
     }
 
     /// All ranges in order.
-    #[allow(dead_code, reason = "filled by the layers that follow")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.ends.iter().map(|(start, end)| (&**start, &**end))
     }

@@ -4,6 +4,8 @@
 //! milliseconds (varint, if flagged), the merge (u8: 0 none, 1 append, 2 fold with its name as varint length and bytes), and
 //! the number of key parts (varint) with each part: 0 and a length (u16), 1, or 2 and the optional parts in the same form.
 //! The decoder takes hostile bytes: every length, the nesting and the number of parts are bounded.
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{KeyPart, Merge, TableOptions};
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
@@ -46,6 +48,13 @@ impl TableOptions {
             }
         }
         encode_parts(&self.prefix, out);
+    }
+
+    /// An identity of the shape of the key's prefix.
+    pub(crate) fn prefix_shape(&self) -> u64 {
+        let mut bytes = Vec::new();
+        encode_parts(&self.prefix, &mut bytes);
+        xxh3_64(&bytes)
     }
 
     /// Decodes what `encode` wrote; never panics, never allocates an unchecked length.

@@ -1,5 +1,6 @@
 //! One key in the files of a version: L0 from new to old, then one file of each deeper level. Filters are asked before
-//! blocks. The first file that has a value or a tombstone for the key decides; operands are collected on the way there.
+//! blocks. The first file that has a value or a tombstone for the key, or a range tombstone over it, decides; operands are
+//! collected on the way there.
 use std::sync::Arc;
 
 use super::{Blocks, Needs, Value};
@@ -64,6 +65,11 @@ pub(crate) fn search(
             }
             Err(_) => return Search::Cold,
         }
+        match file.hides_older(key) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Search::Gone,
+            Err(_) => return Search::Cold,
+        }
     }
     Search::Gone
 }
@@ -95,6 +101,14 @@ pub(crate) fn search_noting(
                 if missing.decides() && !merges {
                     return Search::Cold;
                 }
+            }
+        }
+        match file.hides_older(key) {
+            Ok(None) => {}
+            Ok(Some(_)) => break,
+            Err(part) => {
+                needs.part(&file.file, part);
+                cold = true;
             }
         }
     }

@@ -173,6 +173,16 @@ impl<B: Blocks> Visit<'_, B> {
                 Some(Search::Cold) | None => {}
             }
         }
+        if file.file.range_tombstones == 0 {
+            return Ok(());
+        }
+        for pending in keys.iter_mut().filter(|k| k.open) {
+            match file.hides_older(self.key(pending)) {
+                Ok(None) => {}
+                Ok(Some(_)) => self.end(pending, None)?,
+                Err(_) => self.cold(pending),
+            }
+        }
         Ok(())
     }
 

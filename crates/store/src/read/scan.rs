@@ -10,9 +10,10 @@ use bytes::Bytes;
 
 use super::fetch::Fetched;
 use super::{Blocks, Needs};
+use crate::TableId;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::key::KEY_HEADER_BYTES;
+use crate::key::{self, KEY_HEADER_BYTES};
 use crate::memtable::Memtable;
 use crate::memtable::ranges::RangeSet;
 use crate::merge::Merging;
@@ -71,6 +72,8 @@ pub(crate) struct Window {
     pub(crate) rows_max: usize,
     pub(crate) rules: Arc<Rules>,
     pub(crate) now_ms: i64,
+    /// The hash of the prefix that all rows have, if the table's files have such hashes in their filters.
+    pub(crate) prefix_hash: Option<u64>,
 }
 
 impl Window {
@@ -191,7 +194,13 @@ impl MemoryRows {
 
 /// A sorted run of files: one file of L0, or a whole deeper level.
 struct FileRun<'a> {
+    all: &'a [Arc<VersionFile>],
+    /// Those that are not behind.
     files: &'a [Arc<VersionFile>],
+    /// Rows below this are not wanted any more.
+    from: Option<&'a [u8]>,
+    /// Some of the files have range tombstones.
+    ranged: bool,
     at: At,
     cursor: BlockCursor,
     /// The value of the row at the cursor, if it lies aside.
@@ -211,7 +220,10 @@ enum At {
 impl<'a> FileRun<'a> {
     fn new(files: &'a [Arc<VersionFile>]) -> Self {
         Self {
+            all: files,
             files,
+            from: None,
+            ranged: files.iter().any(|file| file.file.range_tombstones > 0),
             at: At::Start,
             cursor: BlockCursor::default(),
             aside: None,
@@ -227,13 +239,17 @@ impl<'a> FileRun<'a> {
                 self.at = At::End;
                 return true;
             };
+            let lower = self.from.unwrap_or(&window.lower).max(file.lower.as_ref());
+            if matches!(self.at, At::Start)
+                && (lower >= file.upper.as_ref() || !may_hold_prefix(file, blocks, window, needs))
+            {
+                self.leave_file();
+                continue;
+            }
             let next = match &self.at {
                 At::End => return true,
                 At::Row(..) => return self.settle_value(&file.file, blocks, needs),
-                At::Start => {
-                    let lower = window.lower.as_slice().max(file.lower.as_ref());
-                    file.file.seek(lower, blocks)
-                }
+                At::Start => file.file.seek(lower, blocks),
                 At::After(at) => file.file.block_after(*at, blocks),
             };
             let at = match next {
@@ -267,10 +283,7 @@ impl<'a> FileRun<'a> {
             };
             self.cursor.reset();
             let found = match self.at {
-                At::Start => {
-                    let lower = window.lower.as_slice().max(file.lower.as_ref());
-                    self.cursor.seek(&block, lower)
-                }
+                At::Start => self.cursor.seek(&block, lower),
                 _ => self.cursor.advance(&block),
             };
             self.at = if found {
@@ -332,6 +345,28 @@ impl<'a> FileRun<'a> {
         Some(RowRef { value, ..row })
     }
 
+    /// Up to where the run's range tombstones hide older rows from a key on.
+    fn hides_older(&self, key: &[u8]) -> HidesOlder<'a> {
+        let at = self.all.partition_point(|file| file.upper.as_ref() <= key);
+        match self.all.get(at).filter(|_| self.ranged) {
+            Some(file) => file.hides_older(key).map_err(|part| (file, part)),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves to the first row that is not below `key`.
+    fn skip_to(&mut self, key: &'a [u8], window: &Window) {
+        let At::Row(_, block) = &self.at else { return };
+        self.aside = None;
+        self.from = Some(key);
+        if self.cursor.seek(block, key) {
+            self.check_end(window);
+        } else {
+            // Not in this block: the index knows where.
+            self.at = At::Start;
+        }
+    }
+
     fn advance(&mut self, window: &Window) {
         if let At::Row(at, block) = &self.at {
             self.aside = None;
@@ -369,6 +404,9 @@ impl Output {
         }
     }
 }
+
+/// Up to where older rows are hidden, or what is missing to know.
+type HidesOlder<'a> = std::result::Result<Option<&'a [u8]>, (&'a Arc<VersionFile>, PartPlace)>;
 
 /// A scan under way.
 struct Merge<'a> {
@@ -445,10 +483,28 @@ impl<'a> Merge<'a> {
                 true => memory.row(self.memory_at),
                 false => None,
             };
-            let in_files = match memory.ranges.is_empty() || memory.ranges.covering(key).is_none() {
-                true => self.at_key.as_slice(),
-                false => &[],
-            };
+            // The newest source that hides what is older: runs from `hidden_from` on do not count up to `hidden_to`.
+            let mut hidden_from = self.runs.len();
+            let mut hidden_to = memory.ranges.covering(key);
+            if hidden_to.is_some() {
+                hidden_from = 0;
+            }
+            let oldest = self.at_key.last().copied().unwrap_or(0).min(hidden_from);
+            for (i, run) in self.runs.iter().enumerate().take(oldest) {
+                match run.hides_older(key) {
+                    Ok(None) => {}
+                    Ok(Some(end)) => {
+                        (hidden_from, hidden_to) = (i + 1, Some(end));
+                        break;
+                    }
+                    Err((file, part)) => {
+                        needs.part(&file.file, part);
+                        return Ok(None);
+                    }
+                }
+            }
+            let counting = self.at_key.partition_point(|&i| i < hidden_from);
+            let in_files = self.at_key.get(..counting).unwrap_or_default();
             let rows = in_files.iter().filter_map(|&i| self.runs[i].row());
             let rules = &self.window.rules;
             put_out(
@@ -463,8 +519,35 @@ impl<'a> Merge<'a> {
                 self.memory_at += 1;
             }
             for &i in &self.at_key {
-                self.runs[i].advance(self.window);
+                match hidden_to.filter(|_| i >= hidden_from) {
+                    Some(end) => self.runs[i].skip_to(end, self.window),
+                    None => self.runs[i].advance(self.window),
+                }
             }
+        }
+    }
+}
+
+/// False only if the filter of a file knows that no row has the prefix that is scanned. What the filter lacks is noted, but
+/// nothing waits for it alone.
+fn may_hold_prefix(
+    file: &VersionFile,
+    blocks: &impl Blocks,
+    window: &Window,
+    needs: &mut Needs,
+) -> bool {
+    let Some(hash) = window.prefix_hash else {
+        return true;
+    };
+    let table = key::table(&window.lower).unwrap_or(TableId(u16::MAX));
+    if !file.file.has_prefixes(table, window.rules.prefix_shape) {
+        return true;
+    }
+    match file.file.may_contain(hash, blocks) {
+        Ok(may) => may,
+        Err(part) => {
+            needs.part(&file.file, part);
+            true
         }
     }
 }

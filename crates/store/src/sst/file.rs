@@ -19,10 +19,10 @@ use super::footer::{FOOTER_BYTES, FileEnd};
 use super::index::{IndexBlock, Place};
 use super::part::{Part, PartKind, PartPlace};
 use super::ranges::RangeTombstones;
-use crate::FileRef;
 use crate::cache::{BlockCache, Pin};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::{FileRef, TableId};
 
 /// The end of a file is read together with all index partitions if both take no more than this.
 const END_WITH_INDEX_BYTES_MAX: u64 = 256 << 10;
@@ -134,6 +134,12 @@ impl SstFile {
             0 => Some(&NO_RANGES),
             _ => self.end.get().map(|(end, _)| &end.ranges),
         }
+    }
+
+    /// Whether the filter is known to have the prefixes of a table's rows, in this shape.
+    pub(crate) fn has_prefixes(&self, table: TableId, shape: u64) -> bool {
+        let end = self.end.get();
+        end.is_some_and(|(end, _)| end.properties.has_prefixes(table.0, shape))
     }
 
     /// What to read to have the end of the file in memory.

@@ -193,7 +193,7 @@ mod tests {
             index_bytes: 2,
             directory_bytes: directory_bytes as u32,
             ranges_bytes: ranges_bytes as u32,
-            properties_bytes: 2,
+            properties_bytes: 3,
             blocks: 1,
         };
         let before = end.len();

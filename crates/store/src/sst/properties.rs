@@ -1,6 +1,7 @@
 //! What a file holds, counted while it was written: in all, per table, and per key group.
 //!
-//! Counts are for people and for deciding what to compact; reads do not depend on them.
+//! Counts are for people and for deciding what to compact; reads do not depend on them, but scans do on the tables whose
+//! prefixes are in the filter.
 use crate::encoding::{Reader, put_varint};
 use crate::error::Result;
 use crate::key::KEY_HEADER_BYTES;
@@ -55,6 +56,8 @@ pub(crate) struct Properties {
     pub(crate) tables: Vec<(u16, Tally)>,
     /// By key group, ascending.
     pub(crate) groups: Vec<(u16, Tally)>,
+    /// Tables of whose rows the filter has prefixes, ascending, with an identity of the prefixes' shape. Scans depend on it.
+    pub(crate) prefixes: Vec<(u16, u64)>,
 }
 
 /// Counts rows as they come, in key order.
@@ -80,6 +83,14 @@ impl Counter {
         now.operands += u64::from(row.kind == RowKind::Operands);
         now.key_bytes += (key.len() - KEY_HEADER_BYTES.min(key.len())) as u64;
         now.value_bytes += value_bytes;
+    }
+
+    /// Notes that the filter has prefixes of a table's rows.
+    pub(crate) fn note_prefixes(&mut self, table: u16, shape: u64) {
+        let known = &mut self.all.prefixes;
+        if let Err(at) = known.binary_search_by_key(&table, |(known, _)| *known) {
+            known.insert(at, (table, shape));
+        }
     }
 
     fn close(&mut self) {
@@ -117,6 +128,16 @@ impl Properties {
                 tally.encode(out);
             }
         }
+        put_varint(out, self.prefixes.len() as u64);
+        for (table, shape) in &self.prefixes {
+            put_varint(out, u64::from(*table));
+            out.extend_from_slice(&shape.to_le_bytes());
+        }
+    }
+
+    /// Whether the filter has the prefixes of a table's rows, in this shape.
+    pub(crate) fn has_prefixes(&self, table: u16, shape: u64) -> bool {
+        self.prefixes.binary_search(&(table, shape)).is_ok()
     }
 
     pub(crate) fn decode(what: Name<'_>, bytes: &[u8]) -> Result<Self> {
@@ -136,8 +157,22 @@ impl Properties {
             Ok(out)
         };
         let (tables, groups) = (list()?, list()?);
+        let count = reader.count(9, "number of prefix shapes")?;
+        let mut prefixes: Vec<(u16, u64)> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let table = reader.varint("table")?;
+            let table = u16::try_from(table)
+                .ok()
+                .filter(|table| prefixes.last().is_none_or(|(last, _)| last < table))
+                .ok_or_else(|| damaged(what, &format!("table {table} is out of order")))?;
+            prefixes.push((table, reader.u64("shape of prefixes")?));
+        }
         reader.finish()?;
-        Ok(Self { tables, groups })
+        Ok(Self {
+            tables,
+            groups,
+            prefixes,
+        })
     }
 }
 
@@ -162,7 +197,12 @@ mod tests {
                 }
             }
         }
+        counter.note_prefixes(4, 77);
+        counter.note_prefixes(1, u64::MAX);
+        counter.note_prefixes(4, 77);
         let properties = counter.finish();
+        assert_eq!(properties.prefixes, [(1, u64::MAX), (4, 77)]);
+        assert!(properties.has_prefixes(4, 77) && !properties.has_prefixes(4, 78));
         let rows =
             |list: &[(u16, Tally)]| list.iter().map(|(id, t)| (*id, t.rows)).collect::<Vec<_>>();
         assert_eq!(rows(&properties.tables), [(1, 306), (4, 315)]);

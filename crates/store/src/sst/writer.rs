@@ -227,7 +227,11 @@ impl SstWriter {
             self.last_prefix_hash = None;
             let [_, _, t0, t1] = *header;
             let table = TableId(u16::from_be_bytes([t0, t1]));
-            self.prefix_shape.clone_from(&self.tables.of(table).prefix);
+            let rules = self.tables.of(table);
+            self.prefix_shape.clone_from(&rules.prefix);
+            if !rules.prefix.is_empty() {
+                self.counter.note_prefixes(table.0, rules.prefix_shape);
+            }
         }
         if self.prefix_shape.is_empty() {
             return;
@@ -507,7 +511,7 @@ struct Tail {
 impl Drop for SstWriter {
     /// A file that was given up may have been written all the same, if only the answer was lost.
     fn drop(&mut self) {
-        if !self.durable && self.entries > 0 {
+        if !self.durable && (self.entries > 0 || !self.ranges.is_empty()) {
             delete(&self.context, self.path.clone());
         }
     }

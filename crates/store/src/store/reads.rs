@@ -22,6 +22,15 @@ use crate::rules::Rules;
 /// Keys of a multi-get that memtables are prepared for together.
 const KEYS_AHEAD: usize = 16;
 
+/// The hash by which filters know the part of a scan's prefix that the table's prefix takes up; `None` if the scan's is shorter.
+fn prefix_hash(rules: &Rules, group: u16, table: TableId, prefix: &[u8]) -> Option<u64> {
+    let len = key::prefix_len(&rules.prefix, prefix).filter(|&len| len > 0)?;
+    Some(key::hash_prefix(
+        key::header(group, table),
+        prefix.get(..len)?,
+    ))
+}
+
 impl Store {
     #[inline]
     fn cached(&self) -> Cached<'_> {
@@ -193,6 +202,7 @@ impl Store {
             rows_max,
             rules: memtables.rules.clone(),
             now_ms: self.now_ms(&memtables.rules),
+            prefix_hash: prefix_hash(&memtables.rules, group, table, prefix),
         };
         if window
             .upper

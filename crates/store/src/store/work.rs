@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Store;
+use super::table::Table;
 use crate::background::{self, Done, Slip};
 use crate::compaction::job::{self, Terms};
 use crate::compaction::picker::{Action, CompactionJob, Surroundings, pick};
@@ -15,6 +16,7 @@ use crate::compaction::task::CompactionTask;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{COMPACTION, FLUSH};
 use crate::flush::{Frozen, flush};
+use crate::memtable::Memtable;
 use crate::options::{TableId, TableOptions};
 use crate::sst::writer::NewFile;
 use crate::version::VersionFile;
@@ -251,7 +253,7 @@ impl Store {
         let number = self.compactions_started;
         self.compactions_started += 1;
         tracing::debug!(number, reason = ?job.reason, level = job.output_level, bytes = job.input_bytes(), "compacting");
-        let (work, terms) = (job.clone(), self.terms());
+        let (work, terms) = (job.clone(), self.terms(&job));
         let remote = self.remote_for(&job);
         let elsewhere = remote.is_some();
         let report = move |result| Done::Compaction { number, result };
@@ -300,11 +302,25 @@ impl Store {
     }
 
     /// What a compaction that starts now may take for granted.
-    fn terms(&self) -> Terms {
+    fn terms(&self, job: &CompactionJob) -> Terms {
+        let memtables = self.tables.iter().flatten().flat_map(Table::newest_first);
+        let in_memory = memtables.map(Memtable::oldest_ms).min();
+        // Files of the levels above the deepest input, and beside it, may be newer.
+        let deepest = job.runs.iter().flatten().map(|file| file.level).max();
+        let newer = self.version.files().filter(|file| {
+            deepest.is_some_and(|deepest| file.level <= deepest)
+                && !job
+                    .runs
+                    .iter()
+                    .flatten()
+                    .any(|input| Arc::ptr_eq(input, file))
+        });
+        let in_files = newer.filter_map(|file| Some(file.file.times_ms?.0)).min();
+        let oldest = in_memory.into_iter().chain(in_files).min();
         Terms {
             rules: self.context.table_rules(),
             now_ms: (self.context.env.clock)(),
-            operands_since_ms: i64::MIN,
+            operands_since_ms: oldest.unwrap_or(i64::MAX),
         }
     }
 

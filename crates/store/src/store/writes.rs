@@ -115,6 +115,21 @@ impl Store {
         self.grown(before, after)
     }
 
+    /// Removes every key of a group that starts with `prefix`, without reading any of them. Costs as much as the rows under the
+    /// prefix that lie in the active memtable; of a table without an ordered companion, all its rows there are looked at.
+    pub fn delete_prefix(&mut self, table: TableId, group: u16, prefix: &[u8]) -> Result<()> {
+        check_lengths(table, prefix.len(), 0)?;
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
+        let older = !(self.version.is_empty() && found.frozen.is_empty());
+        let before = found.active.bytes();
+        let header = key::header(group, table);
+        found.active.delete_prefix(header, prefix, older)?;
+        let after = found.active.bytes();
+        self.grown(before, after)
+    }
+
     /// Takes note of how an active memtable has changed its size.
     #[inline]
     fn grown(&mut self, before: usize, after: usize) -> Result<()> {

@@ -1,19 +1,104 @@
-//! The store beside a `BTreeMap`, under random operations, restarts and rescales.
+//! The store beside a `BTreeMap`, under random operations on tables of every kind, with time passing, restarts and rescales.
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use aquifer_store::{Checkpoint, KeyGroupRange, StoreOptions, TableId};
+use aquifer_store::{
+    Checkpoint, Fold, KeyGroupRange, KeyPart, Lookup, Merge, StoreOptions, TableId, TableOptions,
+};
 use aquifer_testkit::{FaultPlan, Rng};
 
 use crate::harness::{POINTS, SORTED, Worker, World, small};
 
 const GROUPS: u64 = 12;
+/// Lists that are appended to.
+const LISTS: TableId = TableId(2);
+/// Numbers that are added up, for a while.
+const SUMS: TableId = TableId(3);
+/// A fold whose operands cannot be combined.
+const LOGS: TableId = TableId(9);
+/// Values that expire.
+const BRIEF: TableId = TableId(10);
+const TABLES: [TableId; 6] = [POINTS, SORTED, LISTS, SUMS, LOGS, BRIEF];
 
-type Rows = BTreeMap<(TableId, u16, Vec<u8>), Vec<u8>>;
+/// A value and when it was written.
+type Row = (Vec<u8>, Option<i64>);
+type Rows = BTreeMap<(TableId, u16, Vec<u8>), Row>;
+
+fn table_options(table: TableId) -> TableOptions {
+    let prefix = vec![KeyPart::Fixed(5)];
+    let base = TableOptions::default();
+    match table {
+        LISTS => TableOptions {
+            ordered: true,
+            merge: Merge::Append,
+            prefix,
+            ..base
+        },
+        SUMS => TableOptions {
+            merge: Merge::Fold("sum-i64".into()),
+            ttl_ms: Some(300),
+            ..base
+        },
+        LOGS => TableOptions {
+            ordered: true,
+            merge: Merge::Fold("log".into()),
+            ttl_ms: Some(150),
+            prefix,
+            ..base
+        },
+        BRIEF => TableOptions {
+            ordered: true,
+            ttl_ms: Some(80),
+            ..base
+        },
+        SORTED => TableOptions {
+            ordered: true,
+            ..base
+        },
+        _ => base,
+    }
+}
+
+/// Writes down operands, so that none is lost or put out of order unnoticed.
+struct Log;
+impl Fold for Log {
+    fn fold(&self, value: Option<&[u8]>, operand: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(value.unwrap_or(b"^"));
+        out.push(b'.');
+        out.extend_from_slice(operand);
+    }
+}
+
+/// What a table makes of an operand.
+fn folded(table: TableId, value: Option<&[u8]>, operand: &[u8]) -> Vec<u8> {
+    let number = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
+    match table {
+        SUMS => {
+            let sum = value.map_or(0, number).wrapping_add(number(operand));
+            sum.to_le_bytes().to_vec()
+        }
+        LOGS => {
+            let mut out = Vec::new();
+            Log.fold(value, operand, &mut out);
+            out
+        }
+        _ => [value.unwrap_or_default(), operand].concat(),
+    }
+}
+
+fn expired(table: TableId, time_ms: Option<i64>, now_ms: i64) -> bool {
+    match (table_options(table).ttl_ms, time_ms) {
+        (Some(ttl), Some(time)) => time + ttl as i64 <= now_ms,
+        _ => false,
+    }
+}
 
 /// Several workers that share the key groups, and what they should hold.
 struct Job<'w> {
     world: &'w mut World,
     random: Rng,
+    now_ms: Arc<AtomicI64>,
     workers: Vec<(KeyGroupRange, Worker)>,
     model: Rows,
     /// The last completed checkpoint and what it should hold.
@@ -23,7 +108,7 @@ struct Job<'w> {
 /// Files so small that all levels come into play.
 fn options() -> StoreOptions {
     StoreOptions {
-        memtable_bytes_max: 16 << 10,
+        memtable_bytes_max: 64 << 10,
         file_bytes_target: 1 << 10,
         ..small()
     }
@@ -48,50 +133,115 @@ impl Job<'_> {
         &mut found.unwrap().1
     }
 
+    fn now(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
     fn key(&mut self) -> (TableId, u16, Vec<u8>) {
-        let table = if self.random.chance(500) {
-            POINTS
-        } else {
-            SORTED
-        };
+        let table = TABLES[self.random.below(TABLES.len() as u64) as usize];
         let group = self.random.below(GROUPS) as u16;
         let map = self.random.below(6);
-        let entry = self.random.below(120);
+        let entry = self.random.below(40);
         (table, group, format!("map{map}/{entry}").into_bytes())
     }
 
     fn write(&mut self) {
         let (table, group, key) = self.key();
-        if self.random.chance(300) {
-            self.worker(group).delete(table, group, &key);
-            self.model.remove(&(table, group, key));
-        } else {
-            let value = vec![self.random.below(256) as u8; self.random.below(60) as usize];
-            self.worker(group).put(table, group, &key, &value);
-            self.model.insert((table, group, key), value);
+        let now = self.now();
+        let time = table_options(table).ttl_ms.map(|_| now);
+        let at = (table, group, key.clone());
+        let bytes = match table {
+            SUMS => (self.random.next_u64() as i64).to_le_bytes().to_vec(),
+            _ => vec![self.random.below(256) as u8; self.random.below(60) as usize],
+        };
+        let merges = table_options(table).merge != Merge::None;
+        let store = &mut self.workers.iter_mut();
+        let store = store.find(|(range, _)| range.contains(group)).unwrap();
+        let store = &mut store.1.store;
+        match self.random.below(100) {
+            0..2 => {
+                let prefix = key[..4 + self.random.below(3) as usize].to_vec();
+                store.delete_prefix(table, group, &prefix).unwrap();
+                self.model
+                    .retain(|(t, g, k), _| (*t, *g) != (table, group) || !k.starts_with(&prefix));
+            }
+            2..25 => {
+                store.delete(table, group, &key).unwrap();
+                self.model.remove(&at);
+            }
+            25..75 if merges => {
+                match time {
+                    Some(time) => store.merge_at(table, group, &key, &bytes, time).unwrap(),
+                    None => store.merge(table, group, &key, &bytes).unwrap(),
+                }
+                let before = self.model.remove(&at);
+                let before = before.filter(|(_, time)| !expired(table, *time, now));
+                let value = before.as_ref().map(|(value, _)| value.as_slice());
+                self.model.insert(at, (folded(table, value, &bytes), time));
+            }
+            _ => {
+                match time {
+                    Some(time) => store.put_at(table, group, &key, &bytes, time).unwrap(),
+                    None => store.put(table, group, &key, &bytes).unwrap(),
+                }
+                self.model.insert(at, (bytes, time));
+            }
         }
+    }
+
+    /// What a reader should see of a key.
+    fn expected(&self, at: &(TableId, u16, Vec<u8>)) -> Option<Row> {
+        let row = self.model.get(at)?;
+        (!expired(at.0, row.1, self.now())).then(|| row.clone())
+    }
+
+    /// What a reader should see of a group from a key on.
+    fn expected_from(
+        &self,
+        table: TableId,
+        group: u16,
+        from: &[u8],
+    ) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        self.model
+            .range((table, group, from.to_vec())..)
+            .take_while(move |((t, g, _), _)| (*t, *g) == (table, group))
+            .filter(move |(_, (_, time))| !expired(table, *time, self.now()))
+            .map(|((_, _, key), (value, _))| (key.clone(), value.clone()))
     }
 
     fn check_get(&mut self) {
         let at = self.key();
-        let found = self.worker(at.1).get(at.0, at.1, &at.2);
-        assert_eq!(found.as_ref(), self.model.get(&at), "{at:?}");
+        let expected = self.expected(&at);
+        let worker = self.worker(at.1);
+        let found = match worker.store.get(at.0, at.1, &at.2).unwrap() {
+            Lookup::Found(value) => Some((value.to_vec(), value.time_ms())),
+            Lookup::Absent => None,
+            Lookup::Cold(read) => {
+                let fetched = worker.store.fetch_values(vec![read]);
+                let mut values = self.world.runtime.block_on(fetched).unwrap();
+                let value = values.remove(0);
+                value.map(|value| (value.to_vec(), value.time_ms()))
+            }
+        };
+        assert_eq!(found, expected, "{at:?} at {}", self.now());
     }
 
     fn check_multi_get(&mut self) {
         let i = self.random.below(self.workers.len() as u64) as usize;
         let range = self.workers[i].0;
-        let keys: Vec<(TableId, u16, Vec<u8>)> = (0..200)
+        let table = self.key().0;
+        let keys: Vec<(TableId, u16, Vec<u8>)> = (0..300)
             .map(|_| self.key())
-            .filter(|(table, group, _)| *table == SORTED && range.contains(*group))
+            .filter(|(t, group, _)| *t == table && range.contains(*group))
             .collect();
         let asked: Vec<(u16, &[u8])> = keys
             .iter()
             .map(|(_, group, key)| (*group, key.as_slice()))
             .collect();
-        let answers = self.workers[i].1.multi_get(SORTED, &asked);
+        let answers = self.workers[i].1.multi_get(table, &asked);
         for (key, answer) in keys.iter().zip(answers) {
-            assert_eq!(answer.as_ref(), self.model.get(key), "{key:?}");
+            let expected = self.expected(key).map(|(value, _)| value);
+            assert_eq!(answer, expected, "{key:?}");
         }
     }
 
@@ -111,14 +261,10 @@ impl Job<'_> {
         let found =
             self.worker(group)
                 .scan(table, group, &prefix, &from, until.as_deref(), rows_max);
-        let expected: Vec<(Vec<u8>, Vec<u8>)> = self
-            .model
-            .range((table, group, from.clone())..)
-            .take_while(|((t, g, _), _)| (*t, *g) == (table, group))
-            .filter(|((_, _, key), _)| {
+        let expected: Vec<(Vec<u8>, Vec<u8>)> = (self.expected_from(table, group, &from))
+            .filter(|(key, _)| {
                 key.starts_with(&prefix) && until.as_ref().is_none_or(|until| key < until)
             })
-            .map(|((_, _, key), value)| (key.clone(), value.clone()))
             .collect();
         let rows: Vec<(Vec<u8>, Vec<u8>)> = found
             .rows
@@ -135,7 +281,10 @@ impl Job<'_> {
 
     fn checkpoint(&mut self) {
         for (_, worker) in &mut self.workers {
-            worker.start_checkpoint();
+            for table in TABLES {
+                worker.store.freeze(table).unwrap();
+            }
+            worker.store.checkpoint().unwrap();
         }
         let then = self.model.clone();
         // Nothing is installed before somebody polls: here reads merge active and frozen memtables and files.
@@ -177,20 +326,26 @@ impl Job<'_> {
                 .iter()
                 .map(|checkpoint| (checkpoint.clone(), range))
                 .collect();
-            self.workers
-                .push((range, self.world.open(options(), restored)));
+            let clock = self.now_ms.clone();
+            let mut worker = self.world.open_with(options(), restored, move |env| {
+                env.clock = Arc::new(move || clock.load(Ordering::Relaxed));
+                env.folds.register("log", Arc::new(Log));
+            });
+            for table in TABLES {
+                worker
+                    .store
+                    .create_table(table, table_options(table))
+                    .unwrap();
+            }
+            self.workers.push((range, worker));
         }
     }
 
     fn check_all(&mut self) {
         for group in 0..GROUPS as u16 {
-            for table in [POINTS, SORTED] {
-                let expected: BTreeMap<Vec<u8>, Vec<u8>> = self
-                    .model
-                    .range((table, group, Vec::new())..)
-                    .take_while(|((t, g, _), _)| (*t, *g) == (table, group))
-                    .map(|((_, _, key), value)| (key.clone(), value.clone()))
-                    .collect();
+            for table in TABLES {
+                let expected: BTreeMap<Vec<u8>, Vec<u8>> =
+                    self.expected_from(table, group, b"").collect();
                 assert_eq!(self.worker(group).rows(table, group), expected);
             }
         }
@@ -203,6 +358,7 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
     let mut job = Job {
         world: &mut world,
         random: Rng::new(seed),
+        now_ms: Arc::new(AtomicI64::new(1_000)),
         workers: Vec::new(),
         model: Rows::new(),
         last: (Vec::new(), Rows::new()),
@@ -234,6 +390,10 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
                 for (_, worker) in &mut job.workers {
                     worker.store.poll().unwrap();
                 }
+            }
+            140..200 => {
+                let passes = job.random.below(8) as i64;
+                job.now_ms.fetch_add(passes, Ordering::Relaxed);
             }
             _ => job.write(),
         }
