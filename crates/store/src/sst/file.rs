@@ -18,6 +18,7 @@ use super::filter::{Filter, FilterShape};
 use super::footer::{FOOTER_BYTES, FileEnd};
 use super::index::{IndexBlock, Place};
 use super::part::{Part, PartKind, PartPlace};
+use super::properties::Tally;
 use super::ranges::RangeTombstones;
 use crate::cache::{BlockCache, Pin};
 use crate::context::Context;
@@ -140,6 +141,11 @@ impl SstFile {
     pub(crate) fn has_prefixes(&self, table: TableId, shape: u64) -> bool {
         let end = self.end.get();
         end.is_some_and(|(end, _)| end.properties.has_prefixes(table.0, shape))
+    }
+
+    /// The tables that have rows in the file, with how many; `None` if that is not in memory.
+    pub(crate) fn tables(&self) -> Option<&[(u16, Tally)]> {
+        Some(&self.end.get()?.0.properties.tables)
     }
 
     /// What to read to have the end of the file in memory.

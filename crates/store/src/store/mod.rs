@@ -16,7 +16,7 @@ mod work;
 mod writes;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -34,6 +34,7 @@ use crate::options::{
     Environment, KeyGroupRange, Merge, StoreOptions, StoreStats, TableId, TableOptions,
 };
 use crate::rules::Rules;
+use crate::sst::file::FileId;
 use crate::throttle::{Limits, delay};
 use crate::version::Version;
 
@@ -53,6 +54,12 @@ pub struct Store {
     l0_runs: usize,
     /// So many of the newest files in L0 are flushed already but belong to the checkpoint after the one in progress.
     ahead: usize,
+    /// The longest TTL of all tables.
+    ttl_ms_max: Option<u64>,
+    /// When the tree was last looked at although it had not changed.
+    looked_ms: i64,
+    /// Files that cannot be made younger.
+    ageless: BTreeSet<FileId>,
     barrier: bool,
     /// Flushes that are not installed; oldest first.
     flushes: VecDeque<Flush>,
@@ -116,6 +123,9 @@ impl Store {
             limits,
             write_delayed_total: Duration::ZERO,
             ahead: 0,
+            ttl_ms_max: None,
+            looked_ms: i64::MIN,
+            ageless: BTreeSet::new(),
             barrier: false,
             flushes: VecDeque::new(),
             flushes_started: 0,
@@ -163,6 +173,7 @@ impl Store {
                 }
                 let rules = Arc::new(Rules::new(&options, &self.context.env.folds));
                 self.context.describe_table(table, rules.clone());
+                self.ttl_ms_max = self.ttl_ms_max.max(options.ttl_ms);
                 let active = Memtable::new(options.ordered);
                 *slot = Some(Table {
                     options,

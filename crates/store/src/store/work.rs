@@ -3,13 +3,14 @@
 //! Flushes are installed in the order they were started, whatever the order in which they end. Several compactions may be under way;
 //! each is installed when it is done. While a checkpoint's flush is under way no compaction is started, unless L0 is crowded, so that
 //! checkpoints do not set off a burst of work on every worker at once.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Store;
 use super::table::Table;
 use crate::background::{self, Done, Slip};
 use crate::compaction::job::{self, Terms};
-use crate::compaction::picker::{Action, CompactionJob, Surroundings, pick};
+use crate::compaction::picker::{Action, CompactionJob, Reason, Surroundings, pick};
 use crate::compaction::remote::RemoteCompaction;
 use crate::compaction::remote::worker::offer;
 use crate::compaction::task::CompactionTask;
@@ -25,6 +26,9 @@ use crate::version::VersionFile;
 const COMPACTION_FAILURES_MAX: u32 = 5;
 /// Runs in L0, as a multiple of those that start a compaction, at which compactions start even during a checkpoint.
 const CROWDED_FACTOR: usize = 3;
+
+/// How often a tree in which nothing changes is looked at for rows that have expired.
+const LOOK_EVERY_MS: i64 = 60_000;
 
 /// Why memtables are flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,9 @@ impl Store {
                             .iter()
                             .map(|output| output.file.size_bytes)
                             .sum::<u64>();
+                        if job.reason == Reason::Age {
+                            self.note_ageless(&job, &outputs);
+                        }
                         self.install_compaction(&job, outputs);
                         Ok(())
                     }
@@ -130,6 +137,19 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Outputs that are as old as their inputs would be rewritten for their age again and again.
+    fn note_ageless(&mut self, job: &CompactionJob, outputs: &[Arc<VersionFile>]) {
+        let oldest = |file: &Arc<VersionFile>| Some(file.file.times_ms?.0);
+        let before = job.runs.iter().flatten().filter_map(oldest).min();
+        let stuck = outputs.iter().filter(|file| oldest(file) <= before);
+        self.ageless.extend(stuck.map(|file| file.file.id()));
+        // Files that are gone need not be remembered.
+        let there: BTreeSet<_> = self.version.files().map(|file| file.file.id()).collect();
+        let new: BTreeSet<_> = outputs.iter().map(|file| file.file.id()).collect();
+        self.ageless
+            .retain(|id| there.contains(id) || new.contains(id));
     }
 
     fn compaction_failed(&mut self, error: Error) -> Result<()> {
@@ -200,6 +220,7 @@ impl Store {
 
     fn start_compactions(&mut self) {
         let threads = self.context.env.executor.threads().compaction.max(1);
+        self.look_at_the_time();
         while self.compactions.iter().filter(|c| !c.elsewhere).count() < threads
             && self.failed.is_none()
             && self.tidy_at != self.installs
@@ -234,6 +255,18 @@ impl Store {
         }
     }
 
+    /// Rows expire while nothing happens: every now and then the tree is looked at although it has not changed.
+    fn look_at_the_time(&mut self) {
+        if self.ttl_ms_max.is_none() || self.tidy_at != self.installs {
+            return;
+        }
+        let now_ms = (self.context.env.clock)();
+        if now_ms.saturating_sub(self.looked_ms) >= LOOK_EVERY_MS {
+            self.looked_ms = now_ms;
+            self.tidy_at = u64::MAX;
+        }
+    }
+
     fn pick(&self) -> Option<CompactionJob> {
         let around = Surroundings {
             running: self
@@ -243,8 +276,10 @@ impl Store {
                 .collect(),
             ahead: self.ahead,
             now_ms: (self.context.env.clock)(),
+            rules: self.context.table_rules(),
+            ttl_ms_max: self.ttl_ms_max,
+            ageless: self.ageless.clone(),
             leisure: self.flushes_installed > 0,
-            ..Surroundings::default()
         };
         pick(&self.version, &self.compaction_options, &around)
     }

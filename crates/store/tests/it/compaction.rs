@@ -1,10 +1,12 @@
 //! Compaction from outside: files stay few, content stays the same.
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use aquifer_store::{KeyGroupRange, StoreOptions};
+use aquifer_store::{KeyGroupRange, StoreOptions, TableId, TableOptions};
 use aquifer_testkit::{Fault, RequestKind, Rng};
 
-use crate::harness::{ALL, POINTS, SORTED, World, small};
+use crate::harness::{ALL, POINTS, SORTED, Worker, World, small};
 
 #[test]
 fn files_stay_few_and_content_stays_the_same() {
@@ -160,4 +162,75 @@ fn wandering_writes_over_many_levels_lose_nothing_and_bring_nothing_back() {
         }
         assert!(levels.len() >= 4, "the tree used levels {levels:?} only");
     }
+}
+
+/// A file whose rows have all expired goes without being read; one that still has live rows stays.
+#[test]
+fn what_has_expired_goes_unread() {
+    let world = World::new(4 << 20);
+    let now_ms = Arc::new(AtomicI64::new(1_000_000));
+    let clock = now_ms.clone();
+    let mut worker = world.open_with(StoreOptions::default(), vec![], |env| {
+        env.clock = Arc::new(move || clock.load(Ordering::SeqCst));
+    });
+    let expiring = TableId(7);
+    let options = TableOptions {
+        ttl_ms: Some(600_000),
+        ..TableOptions::default()
+    };
+    worker.store.create_table(expiring, options).unwrap();
+    let write = |worker: &mut Worker, keys: std::ops::Range<u32>| {
+        let time_ms = now_ms.load(Ordering::SeqCst);
+        for i in keys {
+            let key = i.to_be_bytes();
+            let put = worker.store.put_at(expiring, 0, &key, &[5; 40], time_ms);
+            put.unwrap();
+        }
+        worker.store.freeze(expiring).unwrap();
+        worker.checkpoint()
+    };
+    write(&mut worker, 0..2_000);
+    now_ms.fetch_add(300_000, Ordering::SeqCst);
+    write(&mut worker, 5_000..5_500);
+    worker.settle();
+    assert_eq!(worker.store.stats().files, 2);
+    world.objects.take_counts();
+    // Nothing has changed, but more than a minute has passed since the tree was looked at.
+    now_ms.fetch_add(350_000, Ordering::SeqCst);
+    worker.settle();
+    let stats = worker.store.stats();
+    assert_eq!((stats.files, stats.files_dropped), (1, 1), "{stats:?}");
+    assert_eq!(world.objects.counts().requests(RequestKind::Get), 0);
+}
+
+/// While files cannot be written as fast as memtables fill, writers slow down before they wait, and memory stays bounded.
+#[test]
+fn writers_slow_down_when_uploads_are_slow() {
+    let world = World::new(4 << 20);
+    world.objects.set_hook(Some(Arc::new(|kind| {
+        Box::pin(async move {
+            if kind == RequestKind::Put {
+                tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+            }
+        })
+    })));
+    let options = StoreOptions {
+        memtable_bytes_max: 256 << 10,
+        l0_files_max: 1_000,
+        ..small()
+    };
+    let mut worker = world.open(options, vec![]);
+    let mut most = 0;
+    for i in 0..30_000u32 {
+        worker.put(POINTS, 0, &i.to_be_bytes(), &[1; 60]);
+        if i % 500 == 0 {
+            most = most.max(worker.store.stats().memtable_bytes);
+        }
+    }
+    let stats = worker.store.stats();
+    assert!(stats.write_delayed_total_ns > 0, "{stats:?}");
+    assert!(most < 5 * (256 << 10), "memtables took {most} bytes");
+    let last = worker.checkpoint();
+    let entries: u64 = last.files.iter().map(|file| file.entries).sum();
+    assert_eq!(entries, 30_000);
 }

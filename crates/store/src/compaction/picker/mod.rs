@@ -12,10 +12,6 @@
 //! Several compactions may run at once. What always holds: no file is the input of two, the outputs of two never overlap in one
 //! level, and whatever is older than a job's inputs stays older than its outputs. So tombstones may be dropped on the word of the
 //! version at the time of the pick: data only ever moves down, and what is on its way is still seen in its old place.
-#![allow(
-    dead_code,
-    reason = "some picks wait until files say how old their rows are"
-)]
 mod l0;
 mod levels;
 #[cfg(test)]
@@ -30,6 +26,8 @@ use bytes::Bytes;
 pub(crate) use self::l0::depth as l0_depth;
 use self::levels::Targets;
 use crate::options::StoreOptions;
+use crate::rules::TableRules;
+use crate::sst::file::FileId;
 use crate::version::{LEVELS, Version, VersionFile};
 
 /// When levels are too full.
@@ -122,21 +120,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) ahead: usize,
     /// Milliseconds since the Unix epoch.
     pub(crate) now_ms: i64,
-    /// What is known of the lives of rows.
-    pub(crate) lifetime: Lifetime,
+    /// What the tables' options mean.
+    pub(crate) rules: TableRules,
+    /// The longest TTL of all tables, if any has one.
+    pub(crate) ttl_ms_max: Option<u64>,
     /// Files that did not become younger when they were rewritten for their age.
-    pub(crate) ageless: BTreeSet<crate::sst::file::FileId>,
+    pub(crate) ageless: BTreeSet<FileId>,
     /// Whether there is time for jobs that only save space.
     pub(crate) leisure: bool,
-}
-
-/// How long rows with a time live, over all tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lifetime {
-    /// The longest TTL of the tables that have one.
-    pub(crate) ttl_ms_max: Option<u64>,
-    /// Every table has a TTL.
-    pub(crate) everywhere: bool,
 }
 
 /// The most pressing compaction that does not get in the way of those under way, if any.

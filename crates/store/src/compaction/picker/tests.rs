@@ -19,8 +19,7 @@ fn pick(version: &Version, options: &CompactionOptions) -> Option<CompactionJob>
     super::pick(version, options, &Surroundings::default())
 }
 
-/// Files as (level, first key group, last key group, size); L0 newest first.
-fn version(files: &[(u8, u16, u16, u64)]) -> Version {
+fn context() -> Arc<Context> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -31,24 +30,37 @@ fn version(files: &[(u8, u16, u16, u64)]) -> Version {
         BlockCache::new(0),
         "p",
     );
-    let context = Context::new(env, StoreOptions::default());
+    Context::new(env, StoreOptions::default())
+}
+
+fn described(number: usize, (level, start, end, size): (u8, u16, u16, u64)) -> FileRef {
+    FileRef {
+        path: format!("{number}"),
+        size_bytes: size,
+        level,
+        smallest: crate::key::encode(start, crate::TableId(0), b"a").into(),
+        upper: crate::key::encode(end, crate::TableId(0), b"z\0").into(),
+        clip: KeyGroupRange { start, end },
+        entries: 1,
+        end_bytes: 96,
+        checksum: number as u64,
+        ..FileRef::default()
+    }
+}
+
+fn add(version: &mut Version, context: &Arc<Context>, about: FileRef) {
+    let level = about.level;
+    let file = SstFile::written(context, about.path.as_str().into(), about);
+    file.name();
+    version.levels[usize::from(level)].extend(VersionFile::whole(file, level));
+}
+
+/// Files as (level, first key group, last key group, size); L0 newest first.
+fn version(files: &[(u8, u16, u16, u64)]) -> Version {
+    let context = context();
     let mut version = Version::default();
-    for (i, &(level, start, end, size)) in files.iter().enumerate() {
-        let described = FileRef {
-            path: format!("{i}"),
-            size_bytes: size,
-            level,
-            smallest: crate::key::encode(start, crate::TableId(0), b"a").into(),
-            upper: crate::key::encode(end, crate::TableId(0), b"z\0").into(),
-            clip: KeyGroupRange { start, end },
-            entries: 1,
-            end_bytes: 96,
-            checksum: i as u64,
-            ..FileRef::default()
-        };
-        let file = SstFile::written(&context, described.path.as_str().into(), described);
-        file.name();
-        version.levels[usize::from(level)].extend(VersionFile::whole(file, level));
+    for (number, &file) in files.iter().enumerate() {
+        add(&mut version, &context, described(number, file));
     }
     version
 }
@@ -314,4 +326,94 @@ fn a_file_that_is_mostly_clipped_is_rewritten_when_there_is_leisure() {
     assert_eq!((job.output_level, job.reason), (6, Reason::Clip));
     assert_eq!(job.action, Action::Merge);
     assert!(pick(&tree, &OPTIONS).is_none());
+}
+
+/// A store whose only table has this TTL, at a time.
+fn at(now_ms: i64, ttl_ms: u64) -> Surroundings<'static> {
+    let options = crate::TableOptions {
+        ttl_ms: Some(ttl_ms),
+        ..Default::default()
+    };
+    let mut rules = TableRules::default();
+    let rule = crate::rules::Rules::new(&options, &crate::Folds::default());
+    rules.set(crate::TableId(0), Arc::new(rule));
+    Surroundings {
+        now_ms,
+        rules,
+        ttl_ms_max: Some(ttl_ms),
+        leisure: true,
+        ..Surroundings::default()
+    }
+}
+
+/// A tree of one file of a thousand rows in this level, changed.
+fn one_file(level: u8, change: impl FnOnce(&mut FileRef)) -> Version {
+    let mut about = described(0, (level, 0, 9, 500));
+    about.entries = 1_000;
+    change(&mut about);
+    let mut tree = Version::default();
+    add(&mut tree, &context(), about);
+    tree
+}
+
+#[test]
+fn files_are_rewritten_when_most_of_them_has_expired() {
+    let tree = one_file(6, |about| about.times_ms = Some((1_000, 2_000)));
+    let picked = |now_ms| super::pick(&tree, &OPTIONS, &at(now_ms, 100));
+    assert!(picked(1_500).is_none());
+    let job = picked(1_700).unwrap();
+    assert_eq!((job.reason, job.output_level), (Reason::Age, 6));
+    let mut around = at(9_999, 100);
+    around.ageless.insert(tree.levels[6][0].file.id());
+    assert!(super::pick(&tree, &OPTIONS, &around).is_none());
+    around.ageless.clear();
+    around.ttl_ms_max = None;
+    assert!(super::pick(&tree, &OPTIONS, &around).is_none());
+    let untimed = one_file(6, |about| {
+        about.times_ms = Some((1_000, 2_000));
+        about.untimed = 900;
+    });
+    assert!(super::pick(&untimed, &OPTIONS, &at(9_999, 100)).is_none());
+    let options = CompactionOptions {
+        periodic_ms: Some(5_000),
+        ..OPTIONS
+    };
+    assert!(super::pick(&untimed, &options, &at(5_999, 100)).is_none());
+    assert!(super::pick(&untimed, &options, &at(6_000, 100)).is_some());
+}
+
+/// Expiry at the ends of time: neither the longest TTL nor the widest span of times overflows.
+#[test]
+fn extreme_times_do_not_overflow() {
+    for times_ms in [
+        (i64::MIN, i64::MAX),
+        (i64::MAX, i64::MAX),
+        (i64::MIN, i64::MIN),
+    ] {
+        let tree = one_file(6, |about| about.times_ms = Some(times_ms));
+        for now_ms in [i64::MIN, 0, i64::MAX] {
+            for ttl_ms in [0, 1, u64::MAX] {
+                let options = CompactionOptions {
+                    periodic_ms: Some(u64::MAX),
+                    ..OPTIONS
+                };
+                let _ = super::pick(&tree, &options, &at(now_ms, ttl_ms));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_of_tombstones_is_cleaned_or_goes_to_meet_what_it_hides() {
+    let tree = one_file(6, |about| about.tombstones = 600);
+    let job = super::pick(&tree, &OPTIONS, &at(0, 1)).unwrap();
+    assert_eq!((job.reason, job.output_level), (Reason::Tombstones, 6));
+    assert!(job.drop_tombstones);
+    let mut tree = one_file(2, |about| about.tombstones = 600);
+    tree.levels[3] = version(&[(3, 4, 12, 700)]).levels[3].clone();
+    let job = super::pick(&tree, &OPTIONS, &at(0, 1)).unwrap();
+    assert_eq!((job.reason, job.output_level), (Reason::Tombstones, 3));
+    assert_eq!(job.runs.len(), 2);
+    let few = one_file(6, |about| about.tombstones = 400);
+    assert!(super::pick(&few, &OPTIONS, &at(0, 1)).is_none());
 }

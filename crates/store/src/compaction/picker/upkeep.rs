@@ -1,14 +1,108 @@
 //! Jobs that only save space: files that can go as they are, and files of which most is waste.
+//!
+//! *Gone as they are* are files that nothing can be seen of: a newer range tombstone covers all of it, or all its rows have expired and
+//! nothing older lies below that they hide. *Waste* is what a clip hides, what are tombstones, and what has expired; a file of which it
+//! makes more than half is written anew. Expiry is judged from the oldest and newest time in a file, as if the others lay evenly between,
+//! and by the longest TTL there is; the rewriting itself looks at every row.
 use std::sync::Arc;
 
 use super::{Action, CompactionJob, Reason, Tree};
+use crate::TableId;
 use crate::key;
 use crate::version::VersionFile;
 
-impl Tree<'_> {
+/// Tombstones alone make a file worth rewriting only if it has at least so many rows.
+const ENTRIES_MIN: u64 = 256;
+
+impl<'a> Tree<'a> {
+    /// All files with their levels, without those that belong to the next checkpoint.
+    fn placed(&self) -> impl Iterator<Item = (usize, &'a Arc<VersionFile>)> + use<'a> {
+        let ahead = self.around.ahead;
+        let version = self.version;
+        version
+            .levels
+            .iter()
+            .enumerate()
+            .flat_map(move |(level, files)| {
+                let skipped = if level == 0 { ahead } else { 0 };
+                files.iter().skip(skipped).map(move |file| (level, file))
+            })
+    }
+
     /// Files of which nothing can be seen any more. They are taken out without being read.
     pub(super) fn invisible(&self) -> Option<CompactionJob> {
-        None
+        let hiding: Vec<_> = self
+            .placed()
+            .filter(|(_, file)| file.file.range_tombstones > 0)
+            .collect();
+        let may_expire = self.around.ttl_ms_max.is_some();
+        if hiding.is_empty() && !may_expire {
+            return None;
+        }
+        let gone: Vec<_> = self
+            .placed()
+            .filter(|(level, file)| {
+                let file = *file;
+                !self.is_busy(file)
+                    && (self.is_covered(*level, file, &hiding)
+                        || (may_expire
+                            && self.has_expired(file)
+                            && self.nothing_older(std::iter::once(file), *level)))
+            })
+            .map(|(_, file)| file.clone())
+            .collect();
+        (!gone.is_empty()).then(|| CompactionJob {
+            runs: vec![gone],
+            output_level: 0,
+            drop_tombstones: false,
+            action: Action::Drop,
+            reason: Reason::Nothing,
+            file_bytes_target: 0,
+        })
+    }
+
+    /// Whether a range tombstone of a newer file covers everything of `file` that counts.
+    fn is_covered(
+        &self,
+        level: usize,
+        file: &Arc<VersionFile>,
+        hiding: &[(usize, &Arc<VersionFile>)],
+    ) -> bool {
+        hiding.iter().any(|&(hiding_level, other)| {
+            let newer = match (hiding_level, level) {
+                // L0 lies newest first.
+                (0, 0) => {
+                    let place = |of: &Arc<VersionFile>| {
+                        self.newest().iter().position(|file| Arc::ptr_eq(file, of))
+                    };
+                    place(other) < place(file)
+                }
+                (above, below) => above < below,
+            };
+            // Ranges count within the clip of their file only. Those that are not in memory are not worth a request.
+            newer
+                && other.lower <= file.lower
+                && file.upper <= other.upper
+                && (other.file.range_tombstones())
+                    .and_then(|ranges| ranges.covering(&file.lower))
+                    .is_some_and(|(_, end)| file.upper <= *end)
+        })
+    }
+
+    /// Whether all rows have expired, as far as memory knows what is in the file. Rows of tables that take operands are not judged:
+    /// newer operands may have kept them alive.
+    fn has_expired(&self, file: &VersionFile) -> bool {
+        let (0, Some((_, newest)), Some(tables)) =
+            (file.file.untimed, file.file.times_ms, file.file.tables())
+        else {
+            return false;
+        };
+        tables.iter().all(|(table, _)| {
+            let rules = self.around.rules.of(TableId(*table));
+            !rules.merges
+                && rules.ttl_ms.is_some()
+                && rules.expired(Some(newest), self.around.now_ms)
+        })
     }
 
     /// A file of which more than half is waste. Only while nothing else is going on: there is no hurry.
@@ -16,12 +110,7 @@ impl Tree<'_> {
         if !self.around.leisure || !self.around.running.is_empty() {
             return None;
         }
-        let levels = self.version.levels.iter().enumerate();
-        levels
-            .flat_map(|(level, files)| {
-                let ahead = if level == 0 { self.around.ahead } else { 0 };
-                files.iter().skip(ahead).map(move |file| (level, file))
-            })
+        self.placed()
             .find_map(|(level, file)| self.rewritten(level, file))
     }
 
@@ -29,7 +118,42 @@ impl Tree<'_> {
         if is_mostly_clipped(file) {
             return Some(self.in_place(level, file, Reason::Clip));
         }
-        None
+        let mostly_tombstones = file.file.entries >= ENTRIES_MIN
+            && file.file.tombstones.saturating_mul(2) > file.file.entries;
+        if mostly_tombstones {
+            if self.nothing_older(std::iter::once(file), level) {
+                return Some(self.in_place(level, file, Reason::Tombstones));
+            }
+            // Down to where they can meet what they hide. L0 goes down as a whole.
+            if level > 0 {
+                let run = vec![file.clone()];
+                return Some(self.merge_down(vec![run], level + 1, Reason::Tombstones));
+            }
+        }
+        self.is_old(file)
+            .then(|| self.in_place(level, file, Reason::Age))
+    }
+
+    /// Whether more than half of the rows have probably expired, or some have and the oldest is very old.
+    fn is_old(&self, file: &VersionFile) -> bool {
+        let (Some(ttl_ms), Some((oldest, newest))) = (self.around.ttl_ms_max, file.file.times_ms)
+        else {
+            return false;
+        };
+        let now_ms = self.around.now_ms;
+        let cut = now_ms.saturating_sub_unsigned(ttl_ms);
+        if oldest > cut || self.around.ageless.contains(&file.file.id()) {
+            return false;
+        }
+        let very_old = (self.options.periodic_ms)
+            .is_some_and(|period| oldest.saturating_add_unsigned(period) <= now_ms);
+        let all = newest.abs_diff(oldest).saturating_add(1);
+        let expired = cut.min(newest).abs_diff(oldest).saturating_add(1);
+        let timed = (file.file.entries)
+            .saturating_sub(file.file.tombstones)
+            .saturating_sub(file.file.untimed);
+        let gone = u128::from(timed) * u128::from(expired) / u128::from(all);
+        very_old || gone * 2 > u128::from(file.file.entries)
     }
 
     /// Writes a file anew where it is, without what need not be kept.
@@ -51,11 +175,11 @@ impl Tree<'_> {
 /// Whether the clip leaves less than half of the key groups between the file's first and last key.
 fn is_mostly_clipped(file: &VersionFile) -> bool {
     let start = key::group(&file.file.smallest).unwrap_or(0);
-    let end = key::last_group_below(&file.file.upper);
+    // The bound itself may already belong to the next group, which makes the file look a little larger.
+    let end = key::group(&file.file.upper).unwrap_or(u16::MAX);
     let all = u32::from(end.saturating_sub(start)) + 1;
-    let seen = u32::from(
-        end.min(file.clip.end)
-            .saturating_sub(start.max(file.clip.start)),
-    ) + 1;
+    let first = start.max(file.clip.start);
+    let last = end.min(file.clip.end);
+    let seen = u32::from(last.saturating_sub(first)) + 1;
     seen * 2 < all
 }
