@@ -36,6 +36,11 @@ impl LocalFiles {
         self.paths.all
     }
 
+    /// Whether a path leads to the local disk.
+    pub(crate) fn finds(&self, path: &Path) -> bool {
+        self.paths.all || (self.paths.locate)(path).is_some()
+    }
+
     /// Whether a file is local.
     pub(crate) fn has(&self, path: &Path, id: HandleId) -> bool {
         self.paths.all || self.handles.has(id) || (self.paths.locate)(path).is_some()

@@ -117,6 +117,11 @@ impl Files {
         local.has(file.path(), file.id().0).then_some(local)
     }
 
+    /// Whether a file that is uploaded to this path needs no copy here.
+    fn is_local_path(&self, path: &Path) -> bool {
+        self.local.as_ref().is_some_and(|local| local.finds(path))
+    }
+
     /// Waits until one more thread may read from disk.
     pub(crate) async fn read_thread(&self) -> Option<OwnedSemaphorePermit> {
         self.read_threads.clone().acquire_owned().await.ok()
@@ -144,12 +149,6 @@ impl Files {
         class: ReadClass,
     ) -> Result<Bytes> {
         if let Some(local) = self.local(file) {
-            // Only if all files are local is this a thread that may wait for the disk.
-            let class = if local.all() {
-                class
-            } else {
-                ReadClass::Background
-            };
             return read_local(local, file, range, class).await;
         }
         let Some(cached) = &self.cached else {

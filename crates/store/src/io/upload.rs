@@ -28,9 +28,10 @@ impl Files {
     /// Uploads what comes through `parts`; done when the object is durable. What is uploaded is kept in the file cache, where
     /// it waits for [`Files::adopt`].
     pub(crate) async fn upload(&self, path: &Path, parts: mpsc::Receiver<Part>) -> Result<()> {
-        let keeping = self.cached.as_ref().map(|cached| cached.keep(path));
+        let cached = self.cached.as_ref().filter(|_| !self.is_local_path(path));
+        let keeping = cached.map(|cached| cached.keep(path));
         upload(&self.remote, path, parts, keeping.as_ref()).await?;
-        if let (Some(cached), Some(keeping)) = (&self.cached, keeping) {
+        if let (Some(cached), Some(keeping)) = (cached, keeping) {
             cached.kept(path, keeping).await;
         }
         Ok(())

@@ -56,13 +56,13 @@ fn compactions_read_from_disk_and_remove_what_no_checkpoint_names() {
     let dir = tempfile::tempdir().unwrap();
     let world = local_world(dir.path(), 16 << 10);
     let mut worker = world.open(small(), vec![]);
-    for i in 0..60_000u32 {
-        worker.put(POINTS, 0, &(i % 9_000).to_be_bytes(), &i.to_le_bytes());
+    for i in 0..20_000u32 {
+        worker.put(POINTS, 0, &(i % 3_000).to_be_bytes(), &i.to_le_bytes());
     }
     let checkpoint = worker.checkpoint();
     worker.settle();
-    for i in 51_000..60_000u32 {
-        let key = (i % 9_000).to_be_bytes();
+    for i in (17_000..20_000u32).step_by(3) {
+        let key = (i % 3_000).to_be_bytes();
         assert_eq!(worker.get(POINTS, 0, &key), Some(i.to_le_bytes().to_vec()));
     }
     let stats = worker.store.stats();
