@@ -343,4 +343,6 @@ pub struct StoreStats {
     pub file_cache: Option<FileCacheStats>,
     /// Requests and bytes, and what they cost.
     pub io: IoStats,
+    /// Flushes and compactions under way.
+    pub background_tasks: u64,
 }

@@ -241,6 +241,7 @@ impl Store {
             cold_reads: self.cold_reads.get(),
             file_cache: self.context.files.cache_stats(),
             io: self.context.files.stats(),
+            background_tasks: (self.flushes.len() + self.compactions.len()) as u64,
         }
     }
 }
