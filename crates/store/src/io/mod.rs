@@ -40,7 +40,7 @@ pub use policy::{Hedge, IoOptions, Prices};
 
 pub(crate) use flight::{Arrived, Waiting, arrival};
 pub(crate) use handles::HandleId;
-pub(crate) use upload::{PART_BYTES, Part, QUEUE_PARTS};
+pub(crate) use upload::{Part, QUEUE_PARTS};
 
 /// Chunks whose heat a checkpoint records.
 const WARM_CHUNKS_MAX: usize = 4096;

@@ -22,6 +22,9 @@ pub struct IoOptions {
     pub retry_budget_per_second: u32,
     /// When a read is asked a second time without waiting for an error; the first answer counts. Off.
     pub hedge: Hedge,
+    /// Bytes of each part of an upload but the last, and of the longest file that is put at once; 8 MiB. S3 takes no parts
+    /// below 5 MiB.
+    pub part_bytes: usize,
     /// What requests cost.
     pub prices: Prices,
 }
@@ -36,6 +39,7 @@ impl Default for IoOptions {
             retry_budget: 200,
             retry_budget_per_second: 20,
             hedge: Hedge::Off,
+            part_bytes: 8 << 20,
             prices: Prices::default(),
         }
     }

@@ -13,8 +13,6 @@ use super::cached::Keeping;
 use super::remote::Remote;
 use crate::error::{Error, Result};
 
-/// Bytes of every part but the last.
-pub(crate) const PART_BYTES: usize = 8 << 20;
 /// Parts that wait for the uploader.
 pub(crate) const QUEUE_PARTS: usize = 2;
 const PARTS_IN_FLIGHT_MAX: usize = 4;

@@ -23,7 +23,7 @@ use super::seal::{Sealer, put_checksum, reseal};
 use crate::FileRef;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::io::{PART_BYTES, Part as UploadPart, QUEUE_PARTS};
+use crate::io::{Part as UploadPart, QUEUE_PARTS};
 use crate::key::{self, KEY_HEADER_BYTES};
 use crate::options::{Compression, KeyGroupRange, KeyPart, TableId};
 use crate::row::{RowKind, RowRef};
@@ -337,11 +337,12 @@ impl SstWriter {
     }
 
     fn send_full_parts(&mut self) -> Result<()> {
-        while self.part.len() >= PART_BYTES {
-            let mut rest = Vec::with_capacity(PART_BYTES + PART_BYTES / 64);
-            rest.extend_from_slice(self.part.get(PART_BYTES..).unwrap_or_default());
+        let part_bytes = self.context.options.io.part_bytes.max(1);
+        while self.part.len() >= part_bytes {
+            let mut rest = Vec::with_capacity(part_bytes + part_bytes / 64);
+            rest.extend_from_slice(self.part.get(part_bytes..).unwrap_or_default());
             let mut part = std::mem::replace(&mut self.part, rest);
-            part.truncate(PART_BYTES);
+            part.truncate(part_bytes);
             self.send(UploadPart::Data(part.into()))?;
         }
         Ok(())

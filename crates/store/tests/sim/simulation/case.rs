@@ -1,7 +1,8 @@
 //! One run of the simulation, as data: everything that it does follows from this.
 use std::fmt;
+use std::time::Duration;
 
-use aquifer_store::StoreOptions;
+use aquifer_store::{Compression, Hedge, IoOptions, StoreOptions};
 use aquifer_testkit::{Rng, Storm};
 
 use super::op::{Op, ops};
@@ -27,6 +28,10 @@ pub struct Shape {
     pub level_bytes: u64,
     pub dynamic_levels: bool,
     pub filter_bits: u32,
+    pub aside_bytes: usize,
+    pub part_bytes: usize,
+    pub compression: u8,
+    pub hedge: bool,
     pub threads: usize,
 }
 
@@ -44,6 +49,10 @@ impl Shape {
             level_bytes: pick(&[2 << 10, 8 << 10, 64 << 10]),
             dynamic_levels: pick(&[0, 1, 1]) == 1,
             filter_bits: pick(&[0, 4, 10, 10, 10]) as u32,
+            aside_bytes: pick(&[40, 500, 4 << 10]) as usize,
+            part_bytes: pick(&[1 << 10, 6 << 10, 8 << 20]) as usize,
+            compression: pick(&[0, 1, 1, 2]) as u8,
+            hedge: pick(&[0, 0, 1]) == 1,
             threads: pick(&[1, 2, 3]) as usize,
         }
     }
@@ -57,6 +66,20 @@ impl Shape {
             level_bytes_base: self.level_bytes,
             dynamic_levels: self.dynamic_levels,
             filter_bits_per_key: self.filter_bits,
+            value_aside_bytes: self.aside_bytes,
+            compression: match self.compression {
+                0 => vec![Compression::None],
+                1 => vec![Compression::Lz4],
+                _ => vec![Compression::None, Compression::Lz4, Compression::None],
+            },
+            io: IoOptions {
+                part_bytes: self.part_bytes,
+                hedge: match self.hedge {
+                    true => Hedge::After(Duration::from_millis(100)),
+                    false => Hedge::Off,
+                },
+                ..IoOptions::default()
+            },
             ..StoreOptions::default()
         }
     }
