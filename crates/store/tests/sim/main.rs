@@ -1,3 +1,4 @@
 //! The store in a simulated world: seeds become operations and faults, one thread runs them, a model says what is right.
+mod crashes;
 mod seeds;
 mod simulation;

@@ -3,7 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aquifer_store::{Compression, Hedge, IoOptions, StoreOptions};
-use aquifer_testkit::{Rng, Storm};
+use aquifer_testkit::{Crash, Rng, Storm};
 
 use super::op::{Op, ops};
 
@@ -12,6 +12,8 @@ pub struct Case {
     pub seed: u64,
     pub shape: Shape,
     pub storm: Storm,
+    /// At which of its requests the process of an attempt dies.
+    pub crashes: Vec<(u64, Crash)>,
     pub ops: Vec<Op>,
 }
 
@@ -93,6 +95,7 @@ impl Case {
             seed,
             shape,
             storm: Storm::from_seed(seed),
+            crashes: Vec::new(),
             ops: ops(&mut random),
         }
     }

@@ -155,7 +155,8 @@ pub fn report(case: &Case, failure: &Failure, small: &Case, small_failure: &Fail
     let _ = writeln!(out, "    let shape = {:?};", small.shape);
     let _ = writeln!(
         out,
-        "    check(&Case {{ seed: {seed}, shape, storm, ops }}).unwrap();\n}}"
+        "    check(&Case {{ seed: {seed}, shape, storm, crashes: vec!{:?}, ops }}).unwrap();\n}}",
+        small.crashes
     );
     out
 }

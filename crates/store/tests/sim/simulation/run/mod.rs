@@ -63,6 +63,8 @@ fn fail<T, E: From<Failure>>(check: &'static str, message: String) -> Result<T, 
 pub struct Outcome {
     pub ops: u64,
     pub requests: u64,
+    /// Requests of each attempt that recovered, from the first on.
+    pub requests_by_attempt: BTreeMap<u64, u64>,
     pub attempts: u64,
     pub commits: u64,
     pub history: History,
@@ -75,6 +77,7 @@ pub struct Simulation<'c> {
     clock: Arc<SimClock>,
     attempts: u64,
     requests: u64,
+    requests_by_attempt: BTreeMap<u64, u64>,
     ops: u64,
     commits: u64,
     workers: u8,
@@ -98,6 +101,7 @@ impl<'c> Simulation<'c> {
             clock: Arc::default(),
             attempts: 0,
             requests: 0,
+            requests_by_attempt: BTreeMap::new(),
             ops: 0,
             commits: 0,
             workers: case.shape.workers,
@@ -125,6 +129,7 @@ impl<'c> Simulation<'c> {
         Ok(Outcome {
             ops: self.ops,
             requests: self.requests,
+            requests_by_attempt: self.requests_by_attempt.clone(),
             attempts: self.attempts,
             commits: self.commits,
             history: self.history.lock().clone(),
@@ -162,7 +167,9 @@ impl<'c> Simulation<'c> {
     /// The process ends without notice.
     fn kill(&mut self) {
         if let Some(process) = self.process.take() {
-            self.requests += process.objects.requests();
+            let requests = process.objects.requests();
+            self.requests += requests;
+            self.requests_by_attempt.insert(process.attempt, requests);
         }
     }
 
@@ -171,12 +178,20 @@ impl<'c> Simulation<'c> {
         let mut failed = 0;
         while self.process.is_none() {
             match self.recover() {
-                Ok(process) => self.process = Some(process),
+                Ok(process) => {
+                    if self.calm {
+                        process.objects.crash_at(None);
+                    }
+                    self.process = Some(process);
+                }
                 Err(Stop::Failure(failure)) => return Err(failure),
                 Err(Stop::Attempt(why)) => {
                     failed += 1;
+                    // Each of them has made some requests; without this a storm would never end.
+                    self.requests += 10;
                     self.history.lock().count(FaultKind::CrashInRecovery);
-                    if failed > RECOVERIES_MAX || self.calm {
+                    let planned = self.case.crashes.iter().any(|(at, _)| *at == self.attempts);
+                    if failed > RECOVERIES_MAX || (self.calm && !planned) {
                         return fail("S11", format!("it does not recover: {why}"));
                     }
                 }
@@ -222,12 +237,13 @@ impl<'c> Simulation<'c> {
         let attempt = self.attempts;
         let executor = SimExecutor::new(self.case.shape.threads);
         let objects = Stormy::new(self.truth.clone(), self.storm(), self.history.clone());
+        let crash = self.case.crashes.iter().find(|(at, _)| *at == attempt);
+        objects.crash_at(crash.map(|(_, crash)| *crash));
         let gave_up = |_| Stop::Attempt("the coordinator gave up".into());
         // Finding names does not depend on listings in the state layer; here they are simply known.
         let ids = self.complete_ids();
         let mut commits = Commits::new(self.case.shape.retained);
         let found = executor.wait(commits.recover(&objects, &ids));
-        self.requests += objects.requests();
         let found = found.map_err(gave_up)?;
         if commits.newest < self.acknowledged {
             return fail(
@@ -251,9 +267,7 @@ impl<'c> Simulation<'c> {
             lists: found.map(|metadata| metadata.lists).unwrap_or_default(),
         };
         self.cuts.insert(fence.encode(), restored.clone());
-        let before = objects.requests();
         let fenced = executor.wait(commits.commit(&objects, &fence));
-        self.requests += objects.requests() - before;
         if !fenced.map_err(gave_up)? {
             return Err(Stop::Attempt("another process was faster".into()));
         }
@@ -277,12 +291,10 @@ impl<'c> Simulation<'c> {
                 complete: VecDeque::new(),
             });
         }
-        let before = objects.requests();
         executor.wait(commits.clean(&objects));
         self.discarded.extend(commits.discarded.drain(..));
         // A sweep that fails is left to the next attempt.
         let _ = executor.wait(commits.sweep(&objects, attempt));
-        self.requests += objects.requests() - before;
         Ok(Process {
             attempt,
             executor,
