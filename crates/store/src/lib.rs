@@ -127,6 +127,8 @@ mod store;
 mod throttle;
 mod version;
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod objects;
 
 pub use cache::BlockCache;

@@ -516,5 +516,22 @@ fn unusable(directory: &Path, error: &io::Error) -> Error {
     ))
 }
 
+/// The chunks that a sidecar says are there; 0 if it is not one. For fuzzing.
+pub(crate) fn decode_sidecar(bytes: &[u8]) -> usize {
+    sidecar::decode(bytes).map_or(0, |(_, chunks)| chunks.len())
+}
+
+/// A sidecar of two chunks, for fuzzing.
+pub(crate) fn sample_sidecar() -> Vec<u8> {
+    let key = CacheKey {
+        id: 7,
+        size_bytes: CHUNK_BYTES + 1,
+        checksum: 9,
+    };
+    let mut bytes = sidecar::header(&key).to_vec();
+    bytes.extend([1; 16]);
+    bytes
+}
+
 #[cfg(test)]
 mod tests;

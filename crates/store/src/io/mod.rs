@@ -40,6 +40,7 @@ pub use policy::{Hedge, IoOptions, Prices};
 
 pub(crate) use flight::{Arrived, Waiting, arrival};
 pub(crate) use handles::HandleId;
+pub(crate) use heat::decode as decode_warm;
 pub(crate) use upload::{Part, QUEUE_PARTS};
 
 /// Chunks whose heat a checkpoint records.

@@ -74,6 +74,11 @@ pub fn open(
     open_with_environment(uri, settings, &environment)
 }
 
+/// Whether a URI can be understood, whatever it names. For fuzzing.
+pub(crate) fn is_understood(uri: &str) -> bool {
+    Location::parse(uri).is_ok()
+}
+
 /// [`open`] with the environment passed in.
 pub fn open_with_environment(
     uri: &str,

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(crate) const FOOTER_BYTES: usize = 96;
 /// The format this code writes and reads.
 pub(crate) const FORMAT_VERSION: u32 = 2;
-const MAGIC: &[u8; 8] = b"AQIFRSST";
+pub(crate) const MAGIC: &[u8; 8] = b"AQIFRSST";
 /// Checksum and magic.
 const CLOSING_BYTES: usize = 16;
 

@@ -1,4 +1,5 @@
 //! The store in a simulated world: seeds become operations and faults, one thread runs them, a model says what is right.
 mod crashes;
+mod hostile;
 mod seeds;
 mod simulation;

@@ -62,6 +62,12 @@ fn seal(kind: u8, content: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+/// A message with any content, for fuzzing what reads it.
+pub(crate) fn resealed(job: bool, content: &[u8]) -> Vec<u8> {
+    let kind = if job { JOB } else { RESULT };
+    seal(kind, |out| out.extend_from_slice(content))
+}
+
 /// Checks everything around the content of a message, and returns the content.
 fn open<'a>(what: &str, kind: u8, bytes: &'a [u8]) -> Result<&'a [u8]> {
     let damaged = |why: &str| Err(Error::corrupt(format!("{what} is damaged: {why}")));
