@@ -91,6 +91,11 @@ impl Rows {
         self.0.remove(&(table, group, key.to_vec()));
     }
 
+    pub fn delete_prefix(&mut self, table: u8, group: u16, prefix: &[u8]) {
+        self.0
+            .retain(|(t, g, key), _| (*t, *g) != (table, group) || !key.starts_with(prefix));
+    }
+
     pub fn get(&self, table: u8, group: u16, key: &[u8]) -> Option<&Row> {
         self.0.get(&(table, group, key.to_vec()))
     }

@@ -1,7 +1,7 @@
 //! What can be done to a job and its stores, and how a seed makes a list of it.
 //!
 //! Every operation says all that it does, so that a list stays meaningful when a part of it is left out.
-use aquifer_store::{Merge, TableOptions};
+use aquifer_store::{KeyPart, Merge, TableOptions};
 use aquifer_testkit::Rng;
 
 /// Key groups of the simulated job.
@@ -39,6 +39,12 @@ pub enum Op {
         table: u8,
         group: u16,
         key: u16,
+    },
+    /// Removes all rows of a group whose key is in a map; without one, all rows of the group.
+    DeletePrefix {
+        table: u8,
+        group: u16,
+        map: Option<u8>,
     },
     /// Many writes at once, some of them deletions and, where the table takes them, operands.
     Burst {
@@ -128,6 +134,11 @@ pub fn table_options(table: u8) -> TableOptions {
             SUMS => Merge::Fold("sum-i64".into()),
             _ => Merge::None,
         },
+        prefix: match table {
+            POINTS => Vec::new(),
+            // `map<m>/`
+            _ => vec![KeyPart::Fixed(5)],
+        },
         ttl_ms: (table == EXPIRING).then_some(TTL_MS),
         ..TableOptions::default()
     }
@@ -187,6 +198,11 @@ impl Mix {
                     tag,
                     len,
                 }
+            }),
+            kind(20, |random, table| Op::DeletePrefix {
+                table,
+                group: place(random).0,
+                map: random.chance(800).then(|| random.below(6) as u8),
             }),
             kind(15, |random, _| Op::Clock {
                 ms: match random.below(20) {

@@ -344,6 +344,10 @@ impl<'c> Simulation<'c> {
                 Ok(())
             }
             Op::Delete { table, group, key } => self.process().delete(table, group, op::key(key)),
+            Op::DeletePrefix { table, group, map } => {
+                let prefix = map.map(op::map_prefix).unwrap_or_default();
+                self.process().delete_prefix(table, group, &prefix)
+            }
             Op::Burst { table, seed, count } => {
                 let mut random = Rng::new(u64::from(seed));
                 for _ in 0..count {

@@ -181,6 +181,14 @@ impl Process {
         Ok(())
     }
 
+    pub fn delete_prefix(&mut self, table: u8, group: u16, prefix: &[u8]) -> Result<(), Stop> {
+        self.store(group)
+            .delete_prefix(id(table), group, prefix)
+            .map_err(ended)?;
+        self.live.delete_prefix(table, group, prefix);
+        Ok(())
+    }
+
     /// What a look-up may find now.
     pub fn expected(&self, table: u8, group: u16, key: &[u8]) -> Expected {
         let row = self.live.get(table, group, key).cloned();
