@@ -11,7 +11,7 @@ use crate::rules::Rules;
 use crate::sst::block::DataBlock;
 use crate::sst::file::SstFile;
 use crate::sst::index::Place;
-use crate::sst::lookup::{FileRow, Missing};
+use crate::sst::lookup::Missing;
 use crate::sst::part::PartPlace;
 use crate::version::{Version, VersionFile};
 
@@ -157,9 +157,17 @@ impl<B: Blocks> Visit<'_, B> {
         if !keys.iter().any(|k| k.open) {
             return Ok(());
         }
-        let mut current: Option<(Place, Option<Arc<DataBlock>>)> = None;
-        for pending in keys.iter_mut().filter(|k| k.open) {
-            let row = match self.row(&file.file, pending, &mut current) {
+        let looked = self.look_ahead(&file.file, keys);
+        for (pending, looked) in keys.iter_mut().filter(|k| k.open).zip(looked) {
+            let row = match looked {
+                Ok(None) => continue,
+                Ok(Some(block)) => {
+                    let key = self.key(pending);
+                    file.file.row_in(block, pending.hash, key, self.blocks)
+                }
+                Err(missing) => Err(missing),
+            };
+            let row = match row {
                 Ok(None) => continue,
                 Ok(Some(row)) => row,
                 Err(_) => {
@@ -186,28 +194,44 @@ impl<B: Blocks> Visit<'_, B> {
         Ok(())
     }
 
-    /// What a file says of a key; `current` is the block that was looked at last.
-    fn row(
-        &self,
-        file: &SstFile,
-        pending: &Pending<'_>,
-        current: &mut Option<(Place, Option<Arc<DataBlock>>)>,
-    ) -> std::result::Result<Option<FileRow>, Missing> {
-        let key = self.key(pending);
-        let Some(place) = file.locate(pending.hash, key, self.blocks)? else {
-            return Ok(None);
+    /// The block in which each open key must lie, if it is in the file. What one key needs from memory next is touched for all keys
+    /// before it is used for any: cache lines that are fetched together cost little more than one.
+    fn look_ahead(&self, file: &SstFile, keys: &[Pending<'_>]) -> Vec<Looked> {
+        let open = || keys.iter().filter(|k| k.open);
+        let touched = open().fold(0, |sum, k| sum ^ file.touch_filter(k.hash));
+        std::hint::black_box(touched);
+        let mut current: Option<(Place, Option<Arc<DataBlock>>)> = None;
+        let looked: Vec<Looked> = open()
+            .map(|pending| {
+                let key = self.key(pending);
+                let Some(place) = file.locate(pending.hash, key, self.blocks)? else {
+                    return Ok(None);
+                };
+                let block = match &current {
+                    Some((known, block)) if *known == place => block.clone(),
+                    _ => {
+                        let block = self.blocks.block(file, place);
+                        current = Some((place, block.clone()));
+                        block
+                    }
+                };
+                match block {
+                    Some(block) => Ok(Some(block)),
+                    None => Err(PartPlace::block(place).into()),
+                }
+            })
+            .collect();
+        let hits = || {
+            let pairs = open().zip(&looked);
+            pairs.filter_map(|(k, looked)| Some((k.hash, looked.as_ref().ok()?.as_ref()?)))
         };
-        let block = match current {
-            Some((known, block)) if *known == place => block.clone(),
-            _ => {
-                let block = self.blocks.block(file, place);
-                *current = Some((place, block.clone()));
-                block
-            }
-        };
-        match block {
-            Some(block) => file.row_in(block, pending.hash, key, self.blocks),
-            None => Err(PartPlace::block(place).into()),
-        }
+        let touched = hits().fold(0, |sum, (hash, block)| sum ^ block.touch_bucket(hash));
+        std::hint::black_box(touched);
+        let touched = hits().fold(0, |sum, (hash, block)| sum ^ block.touch_row(hash));
+        std::hint::black_box(touched);
+        looked
     }
 }
+
+/// The block that must hold a key if the file does; none if it does not.
+type Looked = std::result::Result<Option<Arc<DataBlock>>, Missing>;

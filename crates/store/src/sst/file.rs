@@ -46,6 +46,7 @@ pub(crate) struct SstFile {
     pub(super) index: OnceLock<(Arc<[IndexBlock]>, Pin)>,
     id: FileId,
     pub(super) filter_shape: FilterShape,
+    data_bytes: u64,
     about: FileRef,
     path: Path,
     context: Arc<Context>,
@@ -84,6 +85,8 @@ impl SstFile {
     }
 
     fn new(context: &Arc<Context>, path: Path, about: FileRef, unnamed: bool) -> Self {
+        let rest = [about.filter_bytes, about.index_bytes, about.end_bytes];
+        let rest: u64 = rest.into_iter().map(u64::from).sum();
         let id = FileId(xxh3_64_with_seed(&about.checksum.to_le_bytes(), about.seed));
         Self {
             filter: OnceLock::new(),
@@ -91,6 +94,7 @@ impl SstFile {
             index: OnceLock::new(),
             id,
             filter_shape: FilterShape::new(about.filter_bytes).unwrap_or_default(),
+            data_bytes: about.size_bytes.saturating_sub(rest),
             about,
             path,
             context: context.clone(),
@@ -117,7 +121,7 @@ impl SstFile {
     /// Bytes of data and value blocks, which come first in the file.
     #[inline]
     pub(crate) fn data_bytes(&self) -> u64 {
-        self.index_start() - u64::from(self.about.filter_bytes)
+        self.data_bytes
     }
 
     pub(super) fn index_start(&self) -> u64 {

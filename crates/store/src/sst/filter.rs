@@ -226,6 +226,13 @@ impl Filter {
             .is_none_or(|line| may_contain(line, hash, self.probes))
     }
 
+    /// Reads from the line that decides about a hash, so that it is in the processor's cache when it is asked.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        let at = line_of(hash, self.lines.len() as u64);
+        self.lines.get(at as usize).map_or(0, |line| line.0[0])
+    }
+
     /// The filter as pages.
     pub(crate) fn pages(&self) -> impl Iterator<Item = FilterPage> {
         self.lines.chunks(PAGE_LINES).map(|lines| FilterPage {

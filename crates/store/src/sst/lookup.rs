@@ -109,6 +109,14 @@ impl SstFile {
         }
     }
 
+    /// Has the cache line fetched that [`Self::may_contain`] will ask for.
+    #[inline]
+    pub(crate) fn touch_filter(&self, hash: u64) -> u64 {
+        self.filter
+            .get()
+            .map_or(0, |(filter, _)| filter.touch(hash))
+    }
+
     #[cold]
     fn page_may_contain(&self, hash: u64, blocks: &impl Blocks) -> Result<bool, PartPlace> {
         if self.filter_shape.is_empty() {

@@ -246,6 +246,24 @@ impl DataBlock {
         None
     }
 
+    /// Reads from the bucket where a search for a hash begins, so that its cache line is there when the search comes.
+    #[inline]
+    pub(crate) fn touch_bucket(&self, hash: u64) -> u8 {
+        let (_, at) = home(hash, self.buckets);
+        let at = self.rows_end as usize + at * if self.wide { 5 } else { 3 };
+        self.data.get(at).copied().unwrap_or_default()
+    }
+
+    /// Reads from the row that a search for a hash will most likely find.
+    #[inline]
+    pub(crate) fn touch_row(&self, hash: u64) -> u8 {
+        let (tag, home) = home(hash, self.buckets);
+        let probed = (home..self.buckets as usize).map_while(|at| self.bucket(at));
+        let row = probed.take(4).find(|(found, _)| *found == tag);
+        let at = row.map_or(0, |(_, offset)| offset);
+        self.data.get(at).copied().unwrap_or_default()
+    }
+
     #[inline]
     fn row(&self, raw: &RawRow) -> Option<BlockRow> {
         let kind = match raw.header & KIND_MASK {
