@@ -624,3 +624,6 @@ pub(crate) async fn fetch_scan(context: Arc<Context>, scan: ColdScan) -> Result<
         fetched.load(needs).await?;
     }
 }
+
+#[cfg(test)]
+mod tests;
