@@ -73,13 +73,26 @@
 //! # A value that was fetched may be old
 //!
 //! A cold read answers for the moment it was planned. Before using its value, look the key up again: if that is cold once
-//! more and [`Store::installs`] has not moved, the memtables know nothing newer and the fetched value stands.
+//! more and [`Store::installs`] has not moved, the memtables know nothing newer and the fetched value stands. In a table that
+//! takes operands, compare what [`ColdRead::moment`] says of both reads instead.
+//!
+//! # What can be written without reading
+//!
+//! * [`Store::merge`] adds an operand to what a key holds: appended to a list, or folded by a [`Fold`] that is registered in
+//!   the [`Environment`]. Operands are kept in order, and fold whenever memtables, flushes or compactions bring them together.
+//! * [`Store::delete_prefix`] removes all keys under a prefix with one entry, however many there are.
+//! * [`Store::put_at`] and [`Store::merge_at`] say when a row was written. In a table with a TTL, rows that are older are
+//!   hidden from reads and fall out in compactions. Of operands and the value they meet the newest time counts; what had
+//!   expired when an operand came does not come back to life.
+//!
+//! A key has at most 65,531 bytes and a value at most 1 GiB.
 //!
 //! # The anatomy
 //!
 //! | module | holds |
 //! |---|---|
 //! | `memtable` | rows since the last freeze: an arena with a hash index, an ordered companion for scanned tables |
+//! | `row`, `rules`, `merge`, `fold` | what a row says, what a table's options mean, how rows of one key become one |
 //! | `flush` | frozen memtables of all tables become one file |
 //! | `sst` | the files: blocks, filter, index, footer; writing as a stream, reading with checks |
 //! | `version` | which files make up the tree, and which key groups of each count |

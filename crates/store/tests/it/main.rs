@@ -8,3 +8,4 @@ mod life;
 mod local;
 mod model;
 mod remote;
+mod rows;
