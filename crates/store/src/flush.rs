@@ -1,4 +1,4 @@
-//! A flush: the frozen memtables of all tables become one file.
+//! A flush: the frozen memtables of all tables become one file, or a few side by side if they are large.
 //!
 //! Rows are merged in key order; of a key that several memtables of a table hold, the newest row counts, with its operands
 //! folded into what they meet. Tombstones are kept, because older files may hold values they hide.
@@ -75,6 +75,40 @@ impl Ord for Head<'_> {
     }
 }
 
+/// A place in the order of keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bound {
+    group: u16,
+    table: TableId,
+    key: Vec<u8>,
+}
+
+impl Bound {
+    fn at(table: TableId, row: &Row<'_>) -> Self {
+        Self {
+            group: row.group,
+            table,
+            key: row.key.to_vec(),
+        }
+    }
+
+    fn whole(&self) -> Bytes {
+        key::encode(self.group, self.table, &self.key).into()
+    }
+
+    fn is_above(&self, table: TableId, row: &Row<'_>) -> bool {
+        (row.group, table, row.key) < (self.group, self.table, &self.key)
+    }
+}
+
+/// A range of keys that becomes a file.
+struct Part<'a> {
+    from: Option<&'a Bound>,
+    until: Option<&'a Bound>,
+    /// How many parts there are.
+    of: usize,
+}
+
 /// Walks over the rows of sorted memtables in key order; of equal keys, the newest comes first.
 struct Heads<'a> {
     sources: &'a [Frozen],
@@ -83,16 +117,16 @@ struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    fn new(sources: &'a [Frozen]) -> Self {
+    fn new(sources: &'a [Frozen], from: Option<&Bound>) -> Self {
         let mut this = Self {
             sources,
             positions: vec![0; sources.len()],
             heads: BinaryHeap::with_capacity(sources.len()),
         };
         for (source, frozen) in sources.iter().enumerate() {
-            frozen.memtable.sort();
-            if let Some(row) = frozen.memtable.sorted_row(0) {
-                this.positions[source] = 1;
+            let first = from.map_or(0, |from| first_not_below(frozen, from));
+            if let Some(row) = frozen.memtable.sorted_row(first) {
+                this.positions[source] = first + 1;
                 this.heads.push(Reverse(Head {
                     table: frozen.table,
                     row,
@@ -130,21 +164,48 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// Writes the file. Runs on a background thread. No file if there is nothing to write.
+/// The position of the first row at or above a place.
+fn first_not_below(frozen: &Frozen, from: &Bound) -> usize {
+    let (mut low, mut high) = (0, frozen.memtable.rows());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let row = frozen.memtable.sorted_row(middle);
+        match row.is_some_and(|row| from.is_above(frozen.table, &row)) {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    low
+}
+
+/// Writes the files. Runs on a background thread. No file if there is nothing to write.
 pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<NewFile>> {
+    sources.iter().for_each(|frozen| frozen.memtable.sort());
+    parts::build(context, sources)
+}
+
+fn write_part(
+    context: &Arc<Context>,
+    sources: &[Frozen],
+    part: &Part<'_>,
+) -> Result<Option<NewFile>> {
     // What was just written is likely to be read again; but it may take a quarter of the cache at most.
-    let keep_bytes =
-        usize::try_from(context.env.block_cache.capacity_bytes() / 4).unwrap_or(usize::MAX);
+    let keep_bytes = usize::try_from(context.env.block_cache.capacity_bytes() / 4)
+        .unwrap_or(usize::MAX)
+        / part.of.max(1);
     let mut tables = TableRules::default();
     for frozen in sources {
         tables.set(frozen.table, frozen.rules.clone());
     }
     let mut writer = SstWriter::new(context, keep_bytes).with_tables(tables);
-    let mut heads = Heads::new(sources);
+    let mut heads = Heads::new(sources, part.from);
     let mut whole = Vec::new();
     let mut merging = Merging::default();
     let mut same = Vec::new();
     while let Some(head) = heads.next() {
+        if (part.until).is_some_and(|until| !until.is_above(head.table, &head.row)) {
+            break;
+        }
         let header = key::header(head.row.group, head.table);
         whole.clear();
         whole.extend_from_slice(&header);
@@ -190,11 +251,17 @@ pub(crate) fn flush(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<Ne
         let owned = |(start, end)| (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
         frozen.memtable.ranges().iter().map(owned)
     });
+    let (from, until) = (part.from.map(Bound::whole), part.until.map(Bound::whole));
     for (start, end) in RangeTombstones::union(ranges).iter() {
-        writer.add_range_tombstone(start.clone(), end.clone());
+        let start = from.as_ref().map_or(start, |from| from.max(start));
+        let end = until.as_ref().map_or(end, |until| until.min(end));
+        if start < end {
+            writer.add_range_tombstone(start.clone(), end.clone());
+        }
     }
-    Ok(writer.finish()?.into_iter().collect())
+    writer.finish()
 }
 
+mod parts;
 #[cfg(test)]
 mod tests;

@@ -151,3 +151,59 @@ fn a_deleted_prefix_hides_rows_of_older_memtables_and_operands_start_anew() {
     ];
     assert_eq!(flushed(&[old, new]), expected);
 }
+
+/// However a flush is divided, the same rows come out, each once, and a range tombstone is cut where its file ends.
+#[test]
+fn parts_are_the_whole() {
+    let (_runtime, context) = context();
+    let rules = rules(Merge::None);
+    let keys: Vec<String> = (0..300).map(|i| format!("{i:03}")).collect();
+    let rows = |from: usize, step: usize| {
+        frozen(&rules, |memtable| {
+            for key in keys.iter().skip(from).step_by(step) {
+                let key = key.as_bytes();
+                memtable.put(hash(key), 5, key, Some(key), None).unwrap();
+            }
+        })
+    };
+    let hiding = frozen(&rules, |memtable| {
+        let header = key::header(5, TABLE);
+        memtable.delete_prefix(header, b"1", true).unwrap();
+    });
+    let sources = [rows(0, 2), rows(1, 3), hiding, rows(7, 5)];
+    sources.iter().for_each(|frozen| frozen.memtable.sort());
+    let count = |files: &[NewFile]| -> u64 { files.iter().map(|f| f.file.entries).sum() };
+    let whole = flush(&context, &sources).unwrap();
+    let bound = |key: &str| Bound {
+        group: 5,
+        table: TABLE,
+        key: key.into(),
+    };
+    for cuts in [
+        vec!["150"],
+        vec!["000"],
+        vec!["1", "2"],
+        vec!["010", "199", "3"],
+    ] {
+        let cuts: Vec<Bound> = cuts.into_iter().map(bound).collect();
+        let mut files = Vec::new();
+        for number in 0..=cuts.len() {
+            let part = super::Part {
+                from: number.checked_sub(1).map(|before| &cuts[before]),
+                until: cuts.get(number),
+                of: cuts.len() + 1,
+            };
+            files.extend(write_part(&context, &sources, &part).unwrap());
+        }
+        assert_eq!(count(&files), count(&whole), "{cuts:?}");
+        let apart = files
+            .windows(2)
+            .all(|two| two[0].file.upper <= two[1].file.smallest);
+        assert!(apart, "{cuts:?}");
+        let ranges: u32 = files.iter().map(|file| file.file.range_tombstones).sum();
+        let within = cuts
+            .iter()
+            .filter(|cut| (&b"1"[..]..&b"2"[..]).contains(&&cut.key[..]) && cut.key != b"1");
+        assert_eq!(ranges as usize, 1 + within.count(), "{cuts:?}");
+    }
+}

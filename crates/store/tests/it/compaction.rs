@@ -234,3 +234,28 @@ fn writers_slow_down_when_uploads_are_slow() {
     let entries: u64 = last.files.iter().map(|file| file.entries).sum();
     assert_eq!(entries, 30_000);
 }
+
+/// A range tombstone over all of an older file makes it go without being read.
+#[test]
+fn what_a_prefix_deletion_covers_goes_unread() {
+    let world = World::new(4 << 20);
+    let mut worker = world.open(StoreOptions::default(), vec![]);
+    for i in 0..1_000u32 {
+        worker.put(POINTS, 3, &[b"a/", &i.to_be_bytes()[..]].concat(), &[4; 30]);
+    }
+    let first = worker.checkpoint();
+    worker.store.delete_prefix(POINTS, 3, b"a/").unwrap();
+    worker.put(POINTS, 3, b"a/new", b"stays");
+    world.objects.take_counts();
+    let second = worker.checkpoint();
+    assert_eq!(second.files.len(), 2, "the checkpoint comes before");
+    worker.settle();
+    let stats = worker.store.stats();
+    assert_eq!((stats.files, stats.files_dropped), (1, 1), "{stats:?}");
+    assert_eq!(world.objects.counts().requests(RequestKind::Get), 0);
+    assert_eq!(worker.rows(POINTS, 3).len(), 1);
+    for (checkpoint, rows) in [(first, 1_000), (second, 1)] {
+        let restored = world.open(StoreOptions::default(), vec![(checkpoint, ALL)]);
+        assert_eq!(restored.rows(POINTS, 3).len(), rows);
+    }
+}

@@ -163,13 +163,11 @@ impl Board {
     /// takes what is left.
     pub(crate) async fn remove(&self) {
         let _ = self.objects.delete(&self.path(Name::Job)).await;
-        let listed: Vec<_> = self
-            .objects
-            .list(Some(&self.directory))
-            .take(LISTED_MAX)
-            .filter_map(async |object| Some(object.ok()?.location))
-            .collect()
-            .await;
+        let mut listed = Vec::new();
+        let mut listing = self.objects.list(Some(&self.directory)).take(LISTED_MAX);
+        while let Some(Ok(object)) = listing.next().await {
+            listed.push(object.location);
+        }
         for path in listed {
             if let Err(error) = self.objects.delete(&path).await {
                 tracing::debug!(%path, %error, "could not remove a message of a compaction");
