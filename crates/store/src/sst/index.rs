@@ -64,10 +64,6 @@ impl IndexBuilder {
         self.entries.push((self.separators.len(), place));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// An upper estimate of the bytes so far.
     pub(crate) fn bytes(&self) -> usize {
         self.separators.len() - self.shared * self.entries.len() + 6 * self.entries.len()
@@ -315,7 +311,7 @@ mod tests {
         }
         let mut out = Vec::new();
         builder.finish(100, &mut out);
-        assert!(builder.is_empty());
+        assert_eq!(builder.last(), b"");
         (out, places)
     }
 

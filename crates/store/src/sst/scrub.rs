@@ -2,6 +2,7 @@
 //! and filter find every row.
 //!
 //! Damage does not end a scrub: all of it is reported, by where it lies. Only a file that cannot be read at all is an error.
+#![allow(dead_code, reason = "for the command that verifies checkpoints")]
 use std::ops::Range;
 use std::sync::Arc;
 

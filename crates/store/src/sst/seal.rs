@@ -1,6 +1,6 @@
 //! How a piece of a file is put under seal: compressed if that pays, and closed by a checksum that says where it belongs.
 //!
-//! A sealed piece is its payload followed by [`TRAILER_BYTES`]: compression (u8), plain length (u32), xxh3 of all before it
+//! A sealed piece is its payload followed by compression (u8), plain length (u32) and xxh3 of all before it
 //! (u64). The checksum is seeded with the file's seed plus the offset of the piece, so that a piece of another file, or of
 //! another place in the same file, is taken for damaged like a flipped bit is.
 //!
@@ -12,8 +12,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::error::{Error, Result};
 use crate::options::Compression;
 
-/// Compression, plain length, checksum.
-pub(crate) const TRAILER_BYTES: usize = 1 + 4 + CHECKSUM_BYTES;
 pub(crate) const CHECKSUM_BYTES: usize = 8;
 /// Longest piece; a value of the greatest length fits, with its frame.
 const PLAIN_BYTES_MAX: usize = (1 << 30) + (1 << 20);
@@ -224,6 +222,8 @@ fn unzstd(_: &[u8], _: usize) -> std::result::Result<(Vec<u8>, usize), String> {
 mod tests {
     use super::*;
 
+    /// Compression, plain length, checksum.
+    const TRAILER_BYTES: usize = 1 + 4 + CHECKSUM_BYTES;
     const ALL: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
 
     fn name() -> String {
