@@ -37,7 +37,7 @@ pub(crate) struct Damage {
 pub(crate) async fn scrub(
     context: &Context,
     file: &Arc<SstFile>,
-    mut read: impl FnMut(u64) + Send,
+    read: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(Vec<Damage>, Option<FileEnd>)> {
     let mut scrub = Scrub {
         file,
@@ -77,7 +77,7 @@ pub(crate) async fn scrub(
         );
         scrub.damage(index_start, &format!("its index describes {why}"));
     }
-    scrub.data(context, &places, &end, &mut read).await?;
+    scrub.data(context, &places, &end, read).await?;
     if all_places && scrub.damages.is_empty() {
         scrub.check_counts(&end);
     }
@@ -164,7 +164,7 @@ impl Scrub<'_> {
         context: &Context,
         places: &[(Place, Vec<u8>)],
         end: &FileEnd,
-        read: &mut (impl FnMut(u64) + Send),
+        read: &mut (dyn FnMut(u64) + Send),
     ) -> Result<()> {
         let mut checksum = Xxh3::new();
         let (mut at, mut next) = (0, 0);

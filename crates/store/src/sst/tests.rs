@@ -175,7 +175,7 @@ impl Place {
     }
 
     fn scrub(&self, file: &Arc<SstFile>) -> Result<usize> {
-        let scrubbed = self.runtime.block_on(scrub(&self.context, file, |_| {}));
+        let scrubbed = self.runtime.block_on(scrub(&self.context, file, &mut |_| {}));
         scrubbed.map(|(damages, _)| damages.len())
     }
 }
