@@ -103,6 +103,7 @@
 //! | `store` | what binds them on the worker's thread |
 //! | `file_cache` | files on local disk in front of the object store, shared by all stores of a process |
 //! | `io` | where bytes of files are read and written, and how many requests and threads that takes |
+//! | [`inspect`] | what single files hold, and whether they are whole |
 //! | [`objects`] | opening object stores by URI |
 //!
 //! # What can go wrong
@@ -142,6 +143,7 @@ mod version;
 
 #[doc(hidden)]
 pub mod fuzz;
+pub mod inspect;
 pub mod objects;
 
 pub use cache::BlockCache;

@@ -32,6 +32,12 @@ pub enum Command {
     ///
     /// Exit status: 0 ended, 1 the object store failed, 2 the arguments or the configuration are wrong.
     Compactor(CompactorArguments),
+
+    /// Look into the state of a checkpoint: what it holds, whether it is whole, and its rows.
+    ///
+    /// Nothing is changed. Exit status: 0 all is well, 1 the checkpoint is damaged or cannot be read, 2 the arguments are wrong.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Arguments of `aquifer compactor`.
@@ -84,6 +90,75 @@ fn define(definitions: &[String], configuration: &mut Configuration) -> Result<(
     }
     Ok(())
 }
+
+/// What to do with a checkpoint.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Levels, files and sizes, and rows per state (and per key group).
+    Stats(StatsArguments),
+    /// Read every byte of every file and check it: checksums, order and bounds of keys, filters, indexes, counts.
+    Verify(CheckpointArguments),
+    /// Print rows as text: state, key group, key and value, separated by tabs.
+    Dump(DumpArguments),
+}
+
+/// Which checkpoint.
+#[derive(Debug, Args)]
+pub struct CheckpointArguments {
+    /// A checkpoint (…/chk-000017 or its _metadata), or a run (…/run-000001) or a job, of which the newest is taken.
+    #[arg(value_name = "URI")]
+    pub uri: String,
+
+    /// A configuration file with keys for the object store.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Set a configuration key, such as s3.endpoint; wins over the file.
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub define: Vec<String>,
+}
+
+/// Arguments of `aquifer store stats`.
+#[derive(Debug, Args)]
+pub struct StatsArguments {
+    #[command(flatten)]
+    pub checkpoint: CheckpointArguments,
+
+    /// One line per key group, too.
+    #[arg(long)]
+    pub groups: bool,
+}
+
+/// Arguments of `aquifer store dump`.
+#[derive(Debug, Args)]
+#[command(after_help = DUMP_NOTES)]
+pub struct DumpArguments {
+    #[command(flatten)]
+    pub checkpoint: CheckpointArguments,
+
+    /// Only this state: operator/state, or the number of its table.
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+
+    /// Only this key group, or those from A to B.
+    #[arg(long, value_name = "N|A-B")]
+    pub group: Option<String>,
+
+    /// Only keys that begin so: text with \xNN for other bytes, or 0x and hexadecimal digits.
+    #[arg(long, value_name = "BYTES")]
+    pub prefix: Option<String>,
+
+    /// At most so many rows.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+
+    /// Keys and values as hexadecimal digits.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+const DUMP_NOTES: &str = "Keys and values are the bytes of the state's layout: printable characters as they are, others as \\xNN.
+Rows that are deleted or have expired are not shown.";
 
 /// Arguments of `aquifer sql`.
 #[derive(Debug, Args)]
@@ -143,6 +218,13 @@ impl SqlArguments {
             }
         }
         Ok(())
+    }
+}
+
+impl CheckpointArguments {
+    /// Puts `-D` into its layer of the configuration.
+    pub fn define_in(&self, configuration: &mut Configuration) -> Result<(), ConfigError> {
+        define(&self.define, configuration)
     }
 }
 

@@ -7,6 +7,7 @@ mod directories;
 mod progress;
 mod prompt;
 mod screen;
+mod store;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
     let ended = match &arguments.command {
         Command::Sql(arguments) => sql(arguments, &screen),
         Command::Compactor(arguments) => compactor::run(arguments, &screen),
+        Command::Store(command) => store::run(command, &screen),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -154,7 +154,7 @@ fn per_second(rows: u64, elapsed_ms: i64) -> u64 {
 }
 
 /// A number with commas between its thousands.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -167,7 +167,7 @@ fn grouped(number: u64) -> String {
 }
 
 /// A size in binary units, as Flink's sizes are.
-fn bytes(size: u64) -> String {
+pub(super) fn bytes(size: u64) -> String {
     let mut value = size as f64;
     let mut units = ["bytes", "kb", "mb", "gb"].iter();
     let mut unit = units.next();

@@ -45,7 +45,7 @@ pub(crate) struct SstFile {
     pub(super) end: OnceLock<(FileEnd, Pin)>,
     pub(super) index: OnceLock<(Arc<[IndexBlock]>, Pin)>,
     id: FileId,
-    pub(super) filter_shape: FilterShape,
+    pub(crate) filter_shape: FilterShape,
     data_bytes: u64,
     about: FileRef,
     path: Path,
@@ -124,11 +124,11 @@ impl SstFile {
         self.data_bytes
     }
 
-    pub(super) fn index_start(&self) -> u64 {
+    pub(crate) fn index_start(&self) -> u64 {
         self.end_start() - u64::from(self.about.index_bytes)
     }
 
-    fn end_start(&self) -> u64 {
+    pub(crate) fn end_start(&self) -> u64 {
         self.about.size_bytes - u64::from(self.about.end_bytes)
     }
 

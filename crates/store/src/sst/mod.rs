@@ -12,7 +12,6 @@ pub(crate) mod part;
 pub(crate) mod properties;
 pub(crate) mod ranges;
 pub(crate) mod reader;
-pub(crate) mod scrub;
 pub(crate) mod seal;
 #[cfg(test)]
 mod tests;

@@ -133,7 +133,7 @@ fn name(file: &SstFile, part: PartPlace) -> String {
     )
 }
 
-pub(super) fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
+pub(crate) fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
     let path = file.path().as_ref();
     let end = FileEnd::decode(path, end, file.size_bytes)?;
     let footer = &end.footer;
@@ -152,7 +152,7 @@ pub(super) fn decode_end(file: &SstFile, end: &[u8]) -> Result<FileEnd> {
     Ok(end)
 }
 
-pub(super) fn decode_partition(file: &SstFile, place: Place, piece: &[u8]) -> Result<IndexBlock> {
+pub(crate) fn decode_partition(file: &SstFile, place: Place, piece: &[u8]) -> Result<IndexBlock> {
     let kind = PartKind::Partition;
     let what = || name(file, PartPlace { place, kind });
     let bytes = checked(&what, piece, file.seed, place.offset)?;

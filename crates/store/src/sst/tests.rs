@@ -9,11 +9,11 @@ use tokio::runtime::Runtime;
 
 use super::block::BlockCursor;
 use super::file::SstFile;
-use super::scrub::scrub;
 use super::writer::SstWriter;
 use crate::compaction::input::RunInput;
 use crate::context::Context;
 use crate::error::Result;
+use crate::inspect::verify::verify;
 use crate::options::{Compression, KeyPart, TableId};
 use crate::read::fetch::Fetched;
 use crate::read::{Blocks, Needs};
@@ -175,8 +175,8 @@ impl Place {
     }
 
     fn scrub(&self, file: &Arc<SstFile>) -> Result<usize> {
-        let scrubbed = self.runtime.block_on(scrub(&self.context, file, &mut |_| {}));
-        scrubbed.map(|(damages, _)| damages.len())
+        let verified = self.runtime.block_on(verify(&self.context, file, &|_| {}));
+        verified.map(|damages| damages.len())
     }
 }
 

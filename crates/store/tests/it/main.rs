@@ -4,6 +4,7 @@ mod compaction;
 mod damage;
 mod file_cache;
 mod harness;
+mod inspect;
 mod life;
 mod local;
 mod model;
