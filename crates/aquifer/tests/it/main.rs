@@ -8,4 +8,5 @@ mod output;
 mod prompt;
 mod s3;
 mod servers;
+mod store;
 mod support;

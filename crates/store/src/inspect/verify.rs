@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Damage;
@@ -15,6 +17,7 @@ use crate::context::Context;
 use crate::error::{ErrorKind, Result};
 use crate::io::ReadClass;
 use crate::key;
+use crate::objects::request_error;
 use crate::sst::block::{BlockCursor, DataBlock};
 use crate::sst::file::SstFile;
 use crate::sst::filter::{Filter, FilterShape};
@@ -47,6 +50,9 @@ pub(crate) async fn verify(
             return Ok(scrub.finish());
         }
     };
+    if !exists(context, file, &mut scrub).await? {
+        return Ok(scrub.finish());
+    }
     let mut reading = Reading {
         context,
         file: &handle,
@@ -55,6 +61,25 @@ pub(crate) async fn verify(
     };
     reading.whole().await?;
     Ok(scrub.finish())
+}
+
+/// Whether the file is there and has the length that it should have; only then is it known where its parts lie.
+async fn exists(context: &Context, file: &FileRef, scrub: &mut Scrub) -> Result<bool> {
+    let path = Path::from(file.path.as_str());
+    match context.env.objects.head(&path).await {
+        Ok(found) if found.size == file.size_bytes => Ok(true),
+        Ok(found) => {
+            let (path, expected) = (&file.path, file.size_bytes);
+            let what = format!("{path} has {} bytes, expected {expected}", found.size);
+            scrub.found(Some(found.size.min(expected)), what);
+            Ok(false)
+        }
+        Err(object_store::Error::NotFound { .. }) => {
+            scrub.found(None, format!("there is no such file as {}", file.path));
+            Ok(false)
+        }
+        Err(error) => Err(request_error("read", &path, error)),
+    }
 }
 
 /// What was found so far.
