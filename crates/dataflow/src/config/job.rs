@@ -242,9 +242,15 @@ impl Configuration {
     fn store_options(&self, memory: &Memory) -> aquifer_store::StoreOptions {
         let bytes = |size: MemorySize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let filters = self.get(&options::BLOOM_FILTER);
+        let defaults = aquifer_store::StoreOptions::default();
         aquifer_store::StoreOptions {
             block_bytes: bytes(self.get(&options::BLOCK_SIZE)),
             memtable_bytes_max: bytes(MemorySize(memory.memtable)).max(MEMTABLE_BYTES_MIN),
+            compression: match self.get(&options::COMPRESSION) {
+                levels if levels.is_empty() => defaults.compression,
+                levels => levels,
+            },
+            value_aside_bytes: bytes(self.get(&options::VALUE_ASIDE)),
             level_bytes_base: self.get(&options::LEVEL_BASE).0,
             dynamic_levels: self.get(&options::DYNAMIC_LEVELS),
             periodic_compaction_ms: match self.get(&options::PERIODIC_COMPACTION) {

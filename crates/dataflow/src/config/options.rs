@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aquifer_state::BackendKind;
 use aquifer_state::checkpoint::ClaimMode;
-use aquifer_store::Hedge;
+use aquifer_store::{Compression, Hedge};
 
 use super::ConfigOption;
 use super::option::AnyOption;
@@ -127,6 +127,20 @@ options! {
         "The local directory that primary-dir = local-dir means and below which the file cache lies; by default a directory of the user's data directory.";
     ENFORCE_LOCAL: bool = "state.backend.forst.sync.enforce-local", true, value::boolean,
         "With asynchronous state switched off and checkpoints on a remote store, behave as if primary-dir were local-dir, so that blocking reads of new state stay local.";
+    COMPRESSION: Vec<Compression> = "state.backend.forst.compression.per.level", Vec::new(), compression,
+        "Compression of new files by level, from level 0 on; the last holds for all deeper ones: NO_COMPRESSION, LZ4_COMPRESSION or ZSTD_COMPRESSION (others are taken as the nearest of these). By default LZ4 everywhere; Flink's is SNAPPY.";
+    VALUE_ASIDE: MemorySize = "state.backend.forst.value-aside-size", MemorySize(4 << 10), value::memory_size,
+        "Ours: values longer than this lie beside the blocks of their file, so that compactions copy them unopened.";
+    METADATA_BLOCK: MemorySize = "state.backend.forst.block.metadata-blocksize", MemorySize(4 << 10), value::memory_size,
+        "Size of index partitions and filter pages; fixed at 4 kb here, so this is only checked.";
+    PARTITIONED: bool = "state.backend.forst.memory.partitioned-index-filters", true, value::boolean,
+        "Indexes and filters are always in pages, and whole in memory as long as there is room; so this is only checked.";
+    HIGH_PRIORITY: f64 = "state.backend.forst.memory.high-prio-pool-ratio", 0.1, share,
+        "Indexes and filters may always take half of the block cache before blocks do; so this is only checked.";
+    INLINE_COORDINATOR: bool = "state.backend.forst.executor.inline-coordinator", false, value::boolean,
+        "Cold reads are always gathered on the worker's thread and planned on a read thread; so this is only checked.";
+    WRITE_BUFFERS: usize = "state.backend.forst.writebuffer.count", 2, threads,
+        "Writes slow down when one and a quarter write buffers wait to be written and stop at two and a quarter; so this is only checked.";
     LEVEL_BASE: MemorySize = "state.backend.forst.compaction.level.max-size-level-base", MemorySize(256 << 20), level_base,
         "Bytes of the first level below level 0; each deeper one holds ten times as many.";
     DYNAMIC_LEVELS: bool = "state.backend.forst.compaction.level.use-dynamic-size", true, value::boolean,
@@ -346,6 +360,30 @@ fn hedged_reads(text: &str) -> Result<Hedge, String> {
             Ok(after) if !after.is_zero() => Ok(Hedge::After(after)),
             _ => Err("off, auto, or a duration such as '50 ms'".to_owned()),
         },
+    }
+}
+
+fn compression(text: &str) -> Result<Vec<Compression>, String> {
+    const EXPECTED: &str =
+        "a list such as 'NO_COMPRESSION;LZ4_COMPRESSION;ZSTD_COMPRESSION', separated by semicolons";
+    let one = |item: &String| match enumerated(item).as_str() {
+        "no_compression" | "disable_compression_option" => Ok(Compression::None),
+        "snappy_compression" | "lz4_compression" | "lz4hc_compression" | "xpress_compression" => {
+            Ok(Compression::Lz4)
+        }
+        "zstd_compression" | "zlib_compression" | "bzlib2_compression" => Ok(Compression::Zstd),
+        _ => Err(EXPECTED.to_owned()),
+    };
+    match value::list(text)? {
+        items if items.is_empty() => Err(EXPECTED.to_owned()),
+        items => items.iter().map(one).collect(),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a number from 0 to 1".to_owned()),
     }
 }
 

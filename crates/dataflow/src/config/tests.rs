@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_state::BackendKind;
-use aquifer_store::Hedge;
+use aquifer_store::{Compression, Hedge};
 
 use super::value::{MemorySize, boolean, duration, list, memory_size};
 use super::{ConfigError, Configuration, JobSurroundings, Layer, options};
@@ -419,6 +419,16 @@ fn threads_and_levels_are_taken() {
     assert_eq!(options.store.level_bytes_base, 1 << 20);
     assert!(!options.store.dynamic_levels);
     assert_eq!(options.store.periodic_compaction_ms, None);
+    assert_eq!(job(&[]).unwrap().store.compression, [Compression::Lz4]);
+    let levels = "NO_COMPRESSION; LZ4_COMPRESSION;ZSTD_COMPRESSION";
+    let key = "state.backend.forst.compression.per.level";
+    let compression = job(&[(Layer::File, key, levels)])
+        .unwrap()
+        .store
+        .compression;
+    let expected = [Compression::None, Compression::Lz4, Compression::Zstd];
+    assert_eq!(compression, expected);
+    assert!(refusal(key, "GZIP").contains("separated by semicolons"));
     let options = job(&[
         (
             Layer::File,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aquifer_state::StateError;
 use aquifer_state::checkpoint::{
     CheckpointMetadata, CheckpointStorage, FileOwnership, ForeignCheckpoint,
 };
@@ -99,7 +100,11 @@ async fn adopted(options: &JobOptions, root: &str) -> Result<Option<CheckpointMe
     let Some(restore) = &options.restore else {
         return Ok(None);
     };
-    let foreign = ForeignCheckpoint::open(&restore.uri, &options.object_store).await?;
+    let opening = ForeignCheckpoint::open(&restore.uri, &options.object_store);
+    let foreign = opening.await.map_err(|error| match error {
+        StateError::Usage(message) => JobError::usage(message),
+        error => error.into(),
+    })?;
     let id = foreign.metadata.checkpoint_id;
     if foreign.metadata.finished {
         return Err(JobError::usage(format!(

@@ -107,5 +107,8 @@ fn failed(message: String) -> RunError {
 }
 
 fn unreadable(error: StateError) -> RunError {
-    JobError::from(error).into()
+    match error {
+        StateError::Usage(message) => JobError::usage(message).into(),
+        error => JobError::from(error).into(),
+    }
 }
