@@ -15,9 +15,8 @@ pub struct LocalDisk;
 impl DiskSpace for LocalDisk {
     #[cfg(unix)]
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
-        let disk = nix::sys::statvfs::statvfs(directory)?;
-        #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-        Ok((disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64))
+        let disk = rustix::fs::statvfs(directory)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     #[cfg(not(unix))]
