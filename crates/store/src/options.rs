@@ -150,6 +150,9 @@ pub struct StoreOptions {
     /// Threads that may wait for the local disk on behalf of reads at the same time; 3. A fetch takes one, and more of
     /// them while they are free and it has enough to read.
     pub read_io_parallelism: usize,
+    /// Cold reads of a remote store are planned, and their first requests sent, by the thread that polls for their answer first, which
+    /// is the worker's: one hop to another thread less, for time of the worker. Otherwise by the runtime's threads. Off.
+    pub plan_inline: bool,
     /// Bytes in a second that are fetched into the file cache after a restore, of what was read most before; 32 MiB. 0
     /// switches that off.
     pub warm_bytes_per_second: u64,
@@ -179,6 +182,7 @@ impl Default for StoreOptions {
             compression: vec![Compression::Lz4],
             value_aside_bytes: 4 << 10,
             read_io_parallelism: 3,
+            plan_inline: false,
             warm_bytes_per_second: 32 << 20,
             io: IoOptions::default(),
         }

@@ -258,6 +258,7 @@ impl Configuration {
                 age => Some(whole_ms(age)),
             },
             read_io_parallelism: self.get(&options::READ_IO_PARALLELISM),
+            plan_inline: self.get(&options::INLINE_COORDINATOR),
             warm_bytes_per_second: self.get(&options::CACHE_WARM_RATE).0,
             io: aquifer_store::IoOptions {
                 request_timeout: self.get(&options::REQUEST_TIMEOUT),

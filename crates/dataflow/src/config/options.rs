@@ -138,7 +138,7 @@ options! {
     HIGH_PRIORITY: f64 = "state.backend.forst.memory.high-prio-pool-ratio", 0.1, share,
         "Indexes and filters may always take half of the block cache before blocks do; so this is only checked.";
     INLINE_COORDINATOR: bool = "state.backend.forst.executor.inline-coordinator", false, value::boolean,
-        "Cold reads are always gathered on the worker's thread and planned on a read thread; so this is only checked.";
+        "Cold reads are always gathered on the worker's thread. True: it also plans them and sends their first requests, if the store is remote; false: other threads do.";
     WRITE_BUFFERS: usize = "state.backend.forst.writebuffer.count", 2, threads,
         "Writes slow down when one and a quarter write buffers wait to be written and stop at two and a quarter; so this is only checked.";
     LEVEL_BASE: MemorySize = "state.backend.forst.compaction.level.max-size-level-base", MemorySize(256 << 20), level_base,

@@ -3,13 +3,16 @@
 //! All reads go in rounds: search, note what is missing, load all of it at once, search again. A point read of a cold
 //! file takes two rounds: index and filter, then the block. What was loaded stays with the fetch until it ends, so a
 //! small cache cannot make it run in circles, and goes into the cache for others.
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{self, Poll, Waker};
 
 use futures_util::TryStreamExt;
 use futures_util::future::{BoxFuture, try_join};
 use futures_util::stream::{self, StreamExt};
 use hashbrown::HashMap;
+use tokio::runtime::Handle;
 
 use super::answer::answer;
 use super::get::{Search, search_noting};
@@ -246,6 +249,12 @@ pub(crate) fn on_runtime<T: Send + 'static>(
     Box::pin(async move {
         let runtime = &context.env.runtime;
         if !context.files.are_local() {
+            let mut work = Box::pin(work);
+            if context.options.plan_inline
+                && let Some(answer) = begin_here(runtime, work.as_mut())
+            {
+                return answer;
+            }
             return runtime.spawn(work).await.map_err(stopped)?;
         }
         let thread = context.files.read_thread().await;
@@ -257,6 +266,16 @@ pub(crate) fn on_runtime<T: Send + 'static>(
         });
         done.await.map_err(stopped)?
     })
+}
+
+/// Does the first step of some work on this thread: planning, and sending the first requests. The task that takes it over asks again
+/// what it waits for, so nothing that happens in between is missed.
+fn begin_here<T>(runtime: &Handle, work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let _within = runtime.enter();
+    match work.poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
 }
 
 /// Finishes point reads; answers come in the order of `reads`.

@@ -252,3 +252,39 @@ fn reads_survive_errors_that_pass() {
         );
     }
 }
+
+/// Where the first requests are sent from changes neither answers nor requests, also when the answer is awaited outside of the runtime.
+#[test]
+fn reads_may_be_planned_by_whoever_asks_first() {
+    let keys: Vec<[u8; 4]> = (0..500).map(|i| key(i * 7)).collect();
+    let mut requests = Vec::new();
+    for plan_inline in [false, true] {
+        let (world, checkpoint) = cold_world(4_000, 8 << 20);
+        let options = StoreOptions {
+            plan_inline,
+            ..small()
+        };
+        let worker = world.open(options, vec![(checkpoint, ALL)]);
+        let mut reads = Vec::new();
+        for key in &keys {
+            let group = (u32::from_be_bytes(*key) % 8) as u16;
+            match worker.store.get(SORTED, group, key).unwrap() {
+                Lookup::Cold(read) => reads.push(read),
+                other => panic!("{other:?}"),
+            }
+        }
+        let values = futures_util::future::join_all([worker.store.fetch(reads)]);
+        let answered = std::thread::spawn(move || {
+            let outside = tokio::runtime::Builder::new_current_thread();
+            let outside = { outside }.build().unwrap();
+            outside.block_on(values).remove(0).unwrap()
+        });
+        for (key, value) in keys.iter().zip(answered.join().unwrap()) {
+            let expected = u32::from_be_bytes(*key).to_le_bytes().repeat(4);
+            assert_eq!(value.as_deref(), Some(&expected[..]));
+        }
+        requests.push(world.objects.take_counts().total());
+        drop(worker);
+    }
+    assert_eq!(requests[0], requests[1]);
+}
