@@ -214,9 +214,11 @@ impl Workers {
         environment.file_cache = process.file_cache.clone();
         environment.executor = Arc::clone(&self.pool) as _;
         environment.compaction_rate = Arc::clone(&process.rate);
-        // A compactor sees the checkpoint directory and nothing else.
+        // A compactor sees the checkpoint directory's store and nothing else.
+        let restored = self.restored.as_ref();
+        let elsewhere = restored.is_some_and(|r| !r.origin.mounts.is_empty()) || primary.is_some();
         let remote = self.options.remote_compaction.clone();
-        environment.remote_compaction = remote.filter(|_| primary.is_none()).map(|remote| {
+        environment.remote_compaction = remote.filter(|_| !elsewhere).map(|remote| {
             let directory = self.storage.run.clone().join(RemoteCompaction::DIRECTORY);
             RemoteCompaction {
                 directory,
@@ -229,7 +231,6 @@ impl Workers {
                 let _ = wake.activate();
             }
         });
-        let restored = self.restored.as_ref();
         let backend = open_backend(
             self.options.backend,
             environment,

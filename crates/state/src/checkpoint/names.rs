@@ -82,6 +82,15 @@ pub(super) fn attempt_of_file(path: &Path) -> Option<u64> {
     if ours { attempt.parse().ok() } else { None }
 }
 
+/// The attempt that left a compaction to others in a directory `<attempt>-…`, if the path lies in one below `queue`.
+pub(super) fn attempt_of_task(queue: &Path, path: &Path) -> Option<u64> {
+    let task = path.prefix_match(queue)?.next()?;
+    let (attempt, rest) = task.as_ref().split_once('-')?;
+    let ours =
+        attempt.len() >= 6 && attempt.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty();
+    if ours { attempt.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +163,17 @@ mod tests {
         }
         let file = |name: &str| attempt_of_file(&Path::from(name));
         assert_eq!(file("shared/000007-w2-15.sst"), Some(7));
+        let queue = Path::from("j/compactions");
+        let task = |name: &str| attempt_of_task(&queue, &Path::from(name));
+        assert_eq!(task("j/compactions/000012-w0-00000007/claim-1"), Some(12));
+        for other in [
+            "j/compactions/x/job",
+            "j/shared/000012-w0-1.sst",
+            "j/compactions",
+            "j/compactions/12-w/job",
+        ] {
+            assert_eq!(task(other), None, "{other}");
+        }
         for other in [
             "7-w2-1.sst",
             "000007-w2-1.tmp",

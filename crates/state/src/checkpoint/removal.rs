@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use aquifer_store::RemoteCompaction;
 use aquifer_store::objects::request_error;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -112,7 +113,13 @@ impl CheckpointStorage {
         Ok(count)
     }
 
-    /// After recovery: deletes state files that earlier attempts than `attempt` wrote and no complete checkpoint names. Returns how many.
+    /// Where compactions are left to other processes.
+    fn compactions(&self) -> Path {
+        self.run.clone().join(RemoteCompaction::DIRECTORY)
+    }
+
+    /// After recovery: deletes state files that earlier attempts than `attempt` wrote and no complete checkpoint names, and the compactions
+    /// that they left to others. Returns how many objects.
     ///
     /// While this attempt has neither restored nor committed a checkpoint, older ones are not fenced and may still commit what they have
     /// uploaded: then nothing is deleted, and the sweep is worth calling again after the first own checkpoint.
@@ -135,8 +142,15 @@ impl CheckpointStorage {
             .filter(of_earlier)
             .chain(lineage.claimed.iter().map(|path| Path::from(path.as_str())))
             .collect();
+        let queue = self.compactions();
+        let tasks = self.list_below(&queue).await?.into_iter();
+        let tasks: Vec<Path> = tasks
+            .filter(|path| names::attempt_of_task(&queue, path).is_some_and(|by| by < attempt))
+            .collect();
+        let abandoned = tasks.len();
+        self.delete_all(tasks).await?;
         if orphans.is_empty() {
-            return Ok(0);
+            return Ok(abandoned);
         }
         // Newer checkpoints name no other files of earlier attempts than the restored one does.
         let mut named = lineage.restored_files;
@@ -163,7 +177,7 @@ impl CheckpointStorage {
         lineage
             .claimed
             .retain(|path| !orphans.contains(&Path::from(path.as_str())));
-        Ok(count)
+        Ok(count + abandoned)
     }
 
     /// After a job finished, when its last checkpoint need not be kept: deletes all its files and checkpoints and leaves a finished
@@ -224,6 +238,7 @@ impl CheckpointStorage {
             }
         }
         files.extend(self.list_shared().await?);
+        files.extend(self.list_below(&self.compactions()).await?);
         self.delete_all(files.into_iter().collect()).await
     }
 

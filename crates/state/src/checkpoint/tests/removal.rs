@@ -206,3 +206,29 @@ async fn a_finished_run_leaves_a_marker() {
         assert_eq!(place.create().await.run.filename(), Some("run-000002"));
     }
 }
+
+/// What compactors were asked by earlier attempts, nobody waits for any more.
+#[tokio::test]
+async fn the_sweep_takes_compactions_of_earlier_attempts() {
+    for place in places() {
+        let first = place.create().await;
+        let (attempt, _) = first.begin_attempt().await.unwrap();
+        commit(&first, attempt, 1).await;
+        let queue = first.run.clone().join("compactions");
+        let task = |name: &str, part: &str| queue.clone().join(name).join(part);
+        put(&*place.truth, task("000001-w0-00000003", "job")).await;
+        put(&*place.truth, task("000001-w0-00000003", "claim-1")).await;
+        put(&*place.truth, task("000002-w0-00000001", "job")).await;
+        let (second, _) = place.find().await;
+        let (attempt, _) = second.begin_attempt().await.unwrap();
+        assert_eq!(attempt, 2);
+        assert_eq!(second.sweep_orphans(attempt).await.unwrap(), 2);
+        let names = place.names().await;
+        let left: Vec<_> = names
+            .iter()
+            .filter(|name| name.contains("compactions"))
+            .collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(left[0].ends_with("000002-w0-00000001/job"));
+    }
+}
