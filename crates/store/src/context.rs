@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
 use crate::io::Files;
+use crate::planted::{self, Bug};
 use crate::rules::{Rules, TableRules};
 use crate::{Environment, StoreOptions, TableId};
 
@@ -51,7 +52,10 @@ impl Context {
 
     /// A file name that was never used before, if the prefix is unique.
     pub(crate) fn new_path(&self) -> Path {
-        let number = self.files_named.fetch_add(1, Ordering::Relaxed);
+        let mut number = self.files_named.fetch_add(1, Ordering::Relaxed);
+        if planted::is(Bug::NameReused) && number % 7 == 6 {
+            number -= 1;
+        }
         self.env
             .directory
             .clone()

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::key;
 use crate::memtable::{Memtable, Row};
 use crate::merge::Merging;
+use crate::planted::{self, Bug};
 use crate::row::{Content, RowKind, RowRef};
 use crate::rules::{Rules, TableRules};
 use crate::sst::ranges::RangeTombstones;
@@ -49,7 +50,10 @@ impl Head<'_> {
             self.row.group,
             self.table,
             self.row.key,
-            Reverse(self.source),
+            Reverse(match planted::is(Bug::OlderRowWins) {
+                true => usize::MAX - self.source,
+                false => self.source,
+            }),
         )
     }
 

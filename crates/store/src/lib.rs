@@ -131,6 +131,9 @@ mod key;
 mod memtable;
 mod merge;
 mod options;
+#[cfg_attr(not(feature = "planted-bugs"), allow(dead_code))]
+#[doc(hidden)]
+pub mod planted;
 mod pool;
 mod rate_limit;
 mod read;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::encoding::put_bytes;
 use crate::error::{Error, Result};
+use crate::planted::{self, Bug};
 use crate::row::{Content, List, Operands, RowKind, RowRef, SourceRow, is_rooted, put_operands};
 use crate::rules::{MergeRule, Rules};
 
@@ -242,7 +243,11 @@ pub(crate) fn fold_over(
     if let Some((value, time_ms)) = below {
         merging.set(State::Value, value, time_ms);
     }
-    for held in files.iter().rev() {
+    let oldest_first = |at: usize| match planted::is(Bug::OperandsReversed) {
+        true => at,
+        false => files.len() - 1 - at,
+    };
+    for held in (0..files.len()).filter_map(|at| files.get(oldest_first(at))) {
         merging.add(&held.row().open()?, rules);
     }
     for row in memory.iter().rev() {

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::io::heat;
 use crate::options::KeyGroupRange;
+use crate::planted::{self, Bug};
 use crate::sst::file::SstFile;
 use crate::sst::part::PartPlace;
 use crate::sst::ranges::RangeTombstones;
@@ -134,7 +135,10 @@ impl Version {
                     )));
                 };
                 let file = SstFile::restored(context, described)?;
-                let clip = described.clip.intersection(*range);
+                let mut clip = described.clip.intersection(*range);
+                if planted::is(Bug::ClipIgnored) {
+                    clip = clip.map(|_| described.clip);
+                }
                 files.push(clip.map(|_| file.clone()));
                 if let Some(clip) = clip {
                     level.extend(VersionFile::new(file, described.level, clip));
@@ -210,6 +214,10 @@ impl Version {
             .iter()
             .position(is_input)
             .unwrap_or(levels[0].len());
+        let place_in_l0 = match planted::is(Bug::CompactedInFront) {
+            true => 0,
+            false => place_in_l0,
+        };
         for level in &mut levels {
             level.retain(|file| !is_input(file));
         }

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::io::ReadClass;
 use crate::key;
 use crate::merge::Merging;
+use crate::planted::{self, Bug};
 use crate::row::{RowKind, RowRef, is_rooted};
 use crate::rules::{Rules, TableRules};
 use crate::sst::ranges::RangeTombstones;
@@ -76,12 +77,15 @@ fn merge(
         // What a range tombstone of a newer run covers does not count.
         let hidden_from = (ranges.iter())
             .position(|ranges| !ranges.is_empty() && ranges.covers(key))
-            .map_or(runs.len(), |by| by + 1);
+            .map_or(runs.len(), |by| {
+                by + 1 + usize::from(planted::is(Bug::RangeSparesNext))
+            });
         let counting = at_key.partition_point(|&i| i < hidden_from);
         let is_open = !job.drop_tombstones && hidden_from == runs.len();
         let at_key_counting = at_key.get(..counting).unwrap_or_default();
         if let Some(row) = merge_rows(&runs, at_key_counting, is_open, terms, rules, &mut merging)?
-            && (is_open || row.kind != RowKind::Tombstone)
+            && (is_open && !planted::is(Bug::TombstonesDropped)
+                || row.kind != RowKind::Tombstone)
         {
             let hot = at_key.first().is_some_and(|&newest| runs[newest].is_hot());
             outputs.add(key, row, hot)?;
@@ -248,7 +252,12 @@ fn merge_rows<'a>(
     let expired_by = terms.dropped_if_expired_by(rules);
     let kept = match newest.kind {
         RowKind::Tombstone => newest,
-        RowKind::Value if rules.expired(newest.time_ms, expired_by) => RowRef::plain(None),
+        RowKind::Value if rules.expired(newest.time_ms, expired_by) => {
+            if planted::is(Bug::ExpiredUncovers) {
+                return Ok(None);
+            }
+            RowRef::plain(None)
+        }
         RowKind::Value => newest,
         RowKind::Operands => {
             let mut chain = vec![newest];

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::Files;
 use super::cached::Keeping;
 use super::remote::Remote;
+use crate::planted::{self, Bug};
 use crate::error::{Error, Result};
 
 /// Parts that wait for the uploader.
@@ -49,7 +50,14 @@ async fn upload(
         keeping.push(first.clone()).await;
     }
     let second = match parts.recv().await {
-        Some(Part::End) => return remote.put(path, first).await,
+        Some(Part::End) => {
+            let put = remote.put(path, first).await;
+            return if planted::is(Bug::PutErrorIgnored) {
+                Ok(())
+            } else {
+                put
+            };
+        }
         Some(Part::Data(second)) => second,
         None => return Err(abandoned(path)),
     };

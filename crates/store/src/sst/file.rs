@@ -22,6 +22,7 @@ use super::properties::Tally;
 use super::ranges::RangeTombstones;
 use crate::cache::{BlockCache, Pin};
 use crate::context::Context;
+use crate::planted::{self, Bug};
 use crate::error::{Error, Result};
 use crate::{FileRef, TableId};
 
@@ -276,7 +277,9 @@ impl SstFile {
 
     /// A checkpoint that is handed out names the file: from now on it belongs to the job.
     pub(crate) fn name(&self) {
-        self.unnamed.store(false, Ordering::Release);
+        if !planted::is(Bug::NamedFilesDeleted) {
+            self.unnamed.store(false, Ordering::Release);
+        }
     }
 
     /// The newest version does not contain the file any more.
@@ -327,7 +330,7 @@ impl Drop for SstFile {
             self.cache()
                 .forget(self.id, blocks.map(|place| place.offset));
         }
-        let unnamed = *self.unnamed.get_mut();
+        let unnamed = *self.unnamed.get_mut() && !planted::is(Bug::RetiredFilesStay);
         self.context.files.forget(self, unnamed);
         if unnamed {
             delete(&self.context, self.path.clone());

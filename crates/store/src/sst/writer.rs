@@ -22,6 +22,7 @@ use super::reader::{decode_tail, keep_tail};
 use super::seal::{Sealer, put_checksum, reseal};
 use crate::FileRef;
 use crate::context::Context;
+use crate::planted::{self, Bug};
 use crate::error::{Error, Result};
 use crate::io::{Part as UploadPart, QUEUE_PARTS};
 use crate::key::{self, KEY_HEADER_BYTES};
@@ -186,7 +187,9 @@ impl SstWriter {
         if self.smallest.is_none() {
             self.smallest = Some(Bytes::copy_from_slice(key));
         }
-        self.hashes.push(hash);
+        if !(planted::is(Bug::FilterForgets) && hash % 100 == 0) {
+            self.hashes.push(hash);
+        }
         self.add_prefix(key);
         let value_bytes = row.value_bytes();
         self.counter.add(key, &row, value_bytes as u64);

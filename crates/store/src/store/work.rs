@@ -19,6 +19,7 @@ use crate::executor::{COMPACTION, FLUSH};
 use crate::flush::{Frozen, flush};
 use crate::memtable::Memtable;
 use crate::options::{TableId, TableOptions};
+use crate::planted::{self, Bug};
 use crate::sst::writer::NewFile;
 use crate::version::VersionFile;
 
@@ -166,7 +167,7 @@ impl Store {
     pub(super) fn install_done(&mut self) -> Result<()> {
         self.check_failed()?;
         let mut installed = false;
-        while let Some(flush) = self.flushes.pop_front_if(|flush| flush.result.is_some()) {
+        while let Some(flush) = self.next_done() {
             match flush.result {
                 Some(Ok(files)) => {
                     installed = true;
@@ -183,6 +184,16 @@ impl Store {
             self.start_compactions();
         }
         Ok(())
+    }
+
+    /// The oldest flush, if it is done.
+    fn next_done(&mut self) -> Option<Flush> {
+        let is_done = |flush: &Flush| flush.result.is_some();
+        if planted::is(Bug::FlushOutOfOrder) {
+            let at = self.flushes.iter().position(is_done)?;
+            return self.flushes.remove(at);
+        }
+        self.flushes.pop_front_if(|flush| is_done(flush))
     }
 
     fn install_flush(&mut self, number: u64, kind: FlushKind, files: Vec<NewFile>) {

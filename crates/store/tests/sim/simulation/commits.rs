@@ -132,6 +132,12 @@ impl Commits {
         Ok(newest)
     }
 
+    /// Files that a checkpoint names, or named until the last one.
+    pub fn kept(&self) -> BTreeSet<String> {
+        let named = self.retained.values().flatten();
+        named.chain(&self.leaving).cloned().collect()
+    }
+
     /// Creates the metadata of the next checkpoint. `false`: somebody else has taken the name.
     pub async fn commit(
         &mut self,

@@ -558,6 +558,25 @@ impl<'c> Simulation<'c> {
                     .map_err(calm)?;
             }
         }
+        // What this attempt has made and nothing names, it has deleted itself.
+        for round in 0..2 {
+            let value = op::value(op::POINTS, round, 20);
+            self.process()
+                .put(op::POINTS, 0, op::key(0), value)
+                .map_err(calm)?;
+            self.checkpoint().map_err(calm)?;
+            self.settle().map_err(calm)?;
+        }
+        let (attempt, kept) = {
+            let process = self.process();
+            (process.attempt, process.commits.kept())
+        };
+        let own = format!("{}/{attempt:06}-", commits::shared());
+        if let Some(path) = (self.truth.paths().iter())
+            .find(|path| path.as_ref().starts_with(&own) && !kept.contains(path.as_ref()))
+        {
+            return fail("S4", format!("{path} is named by nothing and stays"));
+        }
         self.truth.land_all();
         self.check_retained()?;
         // The next attempt sweeps what this one and those before it have left.
