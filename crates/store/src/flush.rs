@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::key;
 use crate::memtable::{Memtable, Row};
 use crate::merge::Merging;
-use crate::planted::{self, Bug};
 use crate::row::{Content, RowKind, RowRef};
 use crate::rules::{Rules, TableRules};
 use crate::sst::ranges::RangeTombstones;
@@ -50,10 +49,7 @@ impl Head<'_> {
             self.row.group,
             self.table,
             self.row.key,
-            Reverse(match planted::is(Bug::OlderRowWins) {
-                true => usize::MAX - self.source,
-                false => self.source,
-            }),
+            Reverse(self.source),
         )
     }
 

@@ -27,7 +27,7 @@ macro_rules! bugs {
 }
 
 bugs! {
-    OlderRowWins "of two memtables that are flushed together, the older row counts",
+    OlderRowWins "of the runs that a compaction merges, the oldest row counts",
     TombstonesDropped "compactions drop tombstones although deeper levels hold what they hide",
     CompactedInFront "the output of a compaction within L0 is put before what was flushed meanwhile",
     FlushOutOfOrder "flushes are installed in the order they end, not in the order they began",
@@ -38,7 +38,7 @@ bugs! {
     ChecksumIgnored "checksums of blocks and pages are not compared",
     RangeSparesNext "a range tombstone spares what the next older run holds",
     OperandsReversed "operands from files are folded newest first",
-    ExpiredUncovers "an expired row falls out of a compaction without hiding what is older",
+    DroppedEarly "compactions drop rows five seconds before they expire",
     ClipIgnored "a restored file shows all its key groups, whatever range was asked for",
     RetiredFilesStay "files that nothing names are not deleted",
     FilterForgets "one key in a hundred is missing in its file's filter",

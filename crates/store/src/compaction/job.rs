@@ -84,8 +84,7 @@ fn merge(
         let is_open = !job.drop_tombstones && hidden_from == runs.len();
         let at_key_counting = at_key.get(..counting).unwrap_or_default();
         if let Some(row) = merge_rows(&runs, at_key_counting, is_open, terms, rules, &mut merging)?
-            && (is_open && !planted::is(Bug::TombstonesDropped)
-                || row.kind != RowKind::Tombstone)
+            && (is_open && !planted::is(Bug::TombstonesDropped) || row.kind != RowKind::Tombstone)
         {
             let hot = at_key.first().is_some_and(|&newest| runs[newest].is_hot());
             outputs.add(key, row, hot)?;
@@ -245,19 +244,21 @@ fn merge_rows<'a>(
     merging: &'a mut Merging,
 ) -> Result<Option<RowRef<'a>>> {
     let mut rows = at_key.iter().map(|&i| &runs[i]);
-    let Some(newest) = rows.next().and_then(RunInput::row) else {
+    let newest = match planted::is(Bug::OlderRowWins) {
+        true => rows.next_back(),
+        false => rows.next(),
+    };
+    let Some(newest) = newest.and_then(RunInput::row) else {
         return Ok(None);
     };
     let adds_to_older = |row: &RowRef<'_>| row.kind == RowKind::Operands && !is_rooted(row.value);
-    let expired_by = terms.dropped_if_expired_by(rules);
+    let mut expired_by = terms.dropped_if_expired_by(rules);
+    if planted::is(Bug::DroppedEarly) {
+        expired_by = expired_by.saturating_add(5000);
+    }
     let kept = match newest.kind {
         RowKind::Tombstone => newest,
-        RowKind::Value if rules.expired(newest.time_ms, expired_by) => {
-            if planted::is(Bug::ExpiredUncovers) {
-                return Ok(None);
-            }
-            RowRef::plain(None)
-        }
+        RowKind::Value if rules.expired(newest.time_ms, expired_by) => RowRef::plain(None),
         RowKind::Value => newest,
         RowKind::Operands => {
             let mut chain = vec![newest];

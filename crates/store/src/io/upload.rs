@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use super::Files;
 use super::cached::Keeping;
 use super::remote::Remote;
-use crate::planted::{self, Bug};
 use crate::error::{Error, Result};
+use crate::planted::{self, Bug};
 
 /// Parts that wait for the uploader.
 pub(crate) const QUEUE_PARTS: usize = 2;

@@ -22,8 +22,8 @@ use super::properties::Tally;
 use super::ranges::RangeTombstones;
 use crate::cache::{BlockCache, Pin};
 use crate::context::Context;
-use crate::planted::{self, Bug};
 use crate::error::{Error, Result};
+use crate::planted::{self, Bug};
 use crate::{FileRef, TableId};
 
 /// The end of a file is read together with all index partitions if both take no more than this.

@@ -10,8 +10,8 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Error, Result};
-use crate::planted::{self, Bug};
 use crate::options::Compression;
+use crate::planted::{self, Bug};
 
 pub(crate) const CHECKSUM_BYTES: usize = 8;
 /// Longest piece; a value of the greatest length fits, with its frame.
