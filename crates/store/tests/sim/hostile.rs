@@ -89,6 +89,19 @@ fn no_decoder_panics() {
     }
 }
 
+/// The fuzz target `tree`: operations made of any bytes.
+#[test]
+fn any_bytes_are_operations_that_the_store_survives() {
+    let mut random = Rng::new(13);
+    for _ in 0..20 {
+        let bytes: Vec<u8> = (0..400).map(|_| random.below(256) as u8).collect();
+        let case = Case::from_bytes(&bytes);
+        if let Err(failure) = check(&case) {
+            panic!("{case}: {failure}");
+        }
+    }
+}
+
 /// Whole files, damaged at rest and read by a stranger: see `Op::Damage`.
 #[test]
 fn damaged_files_give_no_wrong_answers() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aquifer_store::{Compression, Hedge, IoOptions, StoreOptions};
 use aquifer_testkit::{Crash, Rng, Storm};
 
-use super::op::{Op, ops};
+use super::op::{Op, op, ops};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -98,6 +98,26 @@ impl Case {
             crashes: Vec::new(),
             ops: ops(&mut random),
         }
+    }
+}
+
+impl Case {
+    /// A case made of any bytes, for fuzzers: the first eight decide about shape and faults, then every four are an operation.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        const OPS_MAX: usize = 400;
+        let (head, rest) = bytes.split_at(bytes.len().min(8));
+        let seed = head
+            .iter()
+            .fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        let mut case = Self::from_seed(seed);
+        let chunks = rest.chunks_exact(4).take(OPS_MAX);
+        case.ops = chunks
+            .map(|chunk| {
+                let chosen = chunk.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+                op(&mut Rng::new(chosen))
+            })
+            .collect();
+        case
     }
 }
 

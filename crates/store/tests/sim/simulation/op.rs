@@ -173,10 +173,16 @@ impl Mix {
     fn of(random: &mut Rng) -> Self {
         // Half of the seeds do some things much more often than others, or not at all.
         let swarm = random.chance(500);
-        let mut kind = |usual: u32, make: Make| {
-            let factor = if swarm { random.below(4) as u32 } else { 1 };
-            (usual * factor, make)
-        };
+        Self::with(|| if swarm { random.below(4) as u32 } else { 1 })
+    }
+
+    fn usual() -> Self {
+        Self::with(|| 1)
+    }
+
+    /// Each kind as often as usual, times a factor.
+    fn with(mut factor: impl FnMut() -> u32) -> Self {
+        let mut kind = |usual: u32, make: Make| (usual * factor(), make);
         Self(vec![
             kind(160, put),
             kind(40, |random, table| {
@@ -302,6 +308,11 @@ fn scan(random: &mut Rng, table: u8) -> Op {
         until: random.chance(300).then(|| place(random).1),
         rows_max: 1 + random.below(60) as u16,
     }
+}
+
+/// Any one operation.
+pub fn op(random: &mut Rng) -> Op {
+    Mix::usual().draw(random)
 }
 
 /// The operations of a seed.
