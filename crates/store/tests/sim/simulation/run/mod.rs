@@ -178,6 +178,8 @@ impl<'c> Simulation<'c> {
         let mut failed = 0;
         while self.process.is_none() {
             match self.recover() {
+                // It died while it swept, which is the last thing that a recovery does.
+                Ok(process) if process.objects.is_dead() => drop(process),
                 Ok(process) => {
                     if self.calm {
                         process.objects.crash_at(None);
