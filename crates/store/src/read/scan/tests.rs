@@ -2,13 +2,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
+use super::run::FileRun;
 use super::*;
 use crate::cache::BlockCache;
 use crate::row::RowRef;
-use crate::sst::file::FileId;
+use crate::sst::file::{FileId, SstFile};
 use crate::sst::part::Part;
 use crate::sst::writer::SstWriter;
-use crate::{Environment, StoreOptions};
+use crate::version::VersionFile;
+use crate::{Environment, StoreOptions, TableId, key};
 
 const TABLE: TableId = TableId(1);
 
@@ -102,7 +104,7 @@ fn a_block_that_arrives_between_two_looks_is_asked_for_all_the_same() {
         late.is_late.set(true);
     }
     assert!(rounds > 3, "blocks were late {rounds} times");
-    let rows = merge.output.finish(true).rows;
+    let rows = merge.finish(true).rows;
     let keys: Vec<u32> = (rows.iter())
         .map(|(key, _)| u32::from_be_bytes(key[..].try_into().unwrap()))
         .collect();

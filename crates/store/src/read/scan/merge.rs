@@ -1,0 +1,210 @@
+//! The merge of memtables and runs of files, newest first, into rows of the answer.
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use super::memory::MemoryRows;
+use super::run::FileRun;
+use super::{ScanRows, Window};
+use crate::error::Result;
+use crate::key::KEY_HEADER_BYTES;
+use crate::merge::Merging;
+use crate::read::{Blocks, Needs};
+use crate::row::{Content, RowKind, RowRef};
+use crate::rules::Rules;
+use crate::version::Version;
+
+/// The rows put out so far, in one allocation.
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    rows: Vec<(usize, usize, usize)>,
+}
+
+impl Output {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes
+            .extend_from_slice(key.get(KEY_HEADER_BYTES..).unwrap_or_default());
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.rows.push((start, middle, self.bytes.len()));
+    }
+
+    fn finish(self, done: bool) -> ScanRows {
+        let bytes = Bytes::from(self.bytes);
+        let slice = |(start, middle, end)| (bytes.slice(start..middle), bytes.slice(middle..end));
+        ScanRows {
+            rows: self.rows.into_iter().map(slice).collect(),
+            done,
+        }
+    }
+}
+
+/// A scan under way.
+pub(super) struct Merge<'a> {
+    window: &'a Window,
+    memory: &'a MemoryRows,
+    memory_at: usize,
+    runs: Vec<FileRun<'a>>,
+    /// Runs that stand at the key in hand.
+    at_key: Vec<usize>,
+    merging: Merging,
+    output: Output,
+}
+
+impl<'a> Merge<'a> {
+    pub(super) fn new(version: &'a Version, window: &'a Window, memory: &'a MemoryRows) -> Self {
+        let (lower, upper) = (window.lower.as_slice(), window.upper.as_deref());
+        let [newest, ..] = &version.levels;
+        let newest = newest
+            .chunks(1)
+            .filter(|one| one.iter().all(|file| file.overlaps(lower, upper)));
+        let levels =
+            (1..version.levels.len()).map(|level| version.overlapping(level, lower, upper));
+        let runs = newest
+            .chain(levels.filter(|files| !files.is_empty()))
+            .map(FileRun::new)
+            .collect();
+        Self {
+            window,
+            memory,
+            memory_at: 0,
+            runs,
+            at_key: Vec::new(),
+            merging: Merging::default(),
+            output: Output::default(),
+        }
+    }
+
+    /// The rows so far; `done` says that there are no more.
+    pub(super) fn finish(self, done: bool) -> ScanRows {
+        self.output.finish(done)
+    }
+
+    /// Goes on as far as `blocks` reach. `None`: what is missing is in `needs`.
+    pub(super) fn run(&mut self, blocks: &impl Blocks, needs: &mut Needs) -> Result<Option<bool>> {
+        loop {
+            if self.output.rows.len() >= self.window.rows_max {
+                return Ok(Some(false));
+            }
+            // All runs first: what they miss is loaded together.
+            let mut settled = true;
+            for run in &mut self.runs {
+                settled &= run.settle(blocks, self.window, needs);
+            }
+            if !settled {
+                return Ok(None);
+            }
+            let memory = self.memory;
+            let mut least = memory.key(self.memory_at);
+            let mut from_memory = least.is_some();
+            // Which runs stand at this key is found before any moves: the key may lie in the buffer of one of them.
+            self.at_key.clear();
+            for (i, run) in self.runs.iter().enumerate() {
+                let Some(key) = run.key() else { continue };
+                match least.map_or(Ordering::Less, |other| key.cmp(other)) {
+                    Ordering::Less => {
+                        least = Some(key);
+                        from_memory = false;
+                        self.at_key.clear();
+                        self.at_key.push(i);
+                    }
+                    Ordering::Equal => self.at_key.push(i),
+                    Ordering::Greater => {}
+                }
+            }
+            let Some(key) = least else {
+                return Ok(Some(true));
+            };
+            let in_memory = match from_memory {
+                true => memory.row(self.memory_at),
+                false => None,
+            };
+            // The newest source that hides what is older: runs from `hidden_from` on do not count up to `hidden_to`.
+            let mut hidden_from = self.runs.len();
+            let mut hidden_to = memory.ranges.covering(key);
+            if hidden_to.is_some() {
+                hidden_from = 0;
+            }
+            let oldest = self.at_key.last().copied().unwrap_or(0).min(hidden_from);
+            for (i, run) in self.runs.iter().enumerate().take(oldest) {
+                match run.hides_older(key) {
+                    Ok(None) => {}
+                    Ok(Some(end)) => {
+                        (hidden_from, hidden_to) = (i + 1, Some(end));
+                        break;
+                    }
+                    Err((file, part)) => {
+                        needs.part(&file.file, part);
+                        return Ok(None);
+                    }
+                }
+            }
+            let counting = self.at_key.partition_point(|&i| i < hidden_from);
+            let in_files = self.at_key.get(..counting).unwrap_or_default();
+            let rows = in_files.iter().filter_map(|&i| self.runs[i].row());
+            let rules = &self.window.rules;
+            put_out(
+                key,
+                in_memory.into_iter().chain(rows),
+                rules,
+                self.window.now_ms,
+                &mut self.merging,
+                &mut self.output,
+            )?;
+            if from_memory {
+                self.memory_at += 1;
+            }
+            for &i in &self.at_key {
+                match hidden_to.filter(|_| i >= hidden_from) {
+                    Some(end) => self.runs[i].skip_to(end, self.window),
+                    None => self.runs[i].advance(self.window),
+                }
+            }
+        }
+    }
+}
+
+/// Puts out what the rows of a key, newest first, say together.
+fn put_out<'a>(
+    key: &[u8],
+    mut rows: impl Iterator<Item = RowRef<'a>>,
+    rules: &Rules,
+    now_ms: i64,
+    merging: &mut Merging,
+    output: &mut Output,
+) -> Result<()> {
+    let Some(newest) = rows.next() else {
+        return Ok(());
+    };
+    match newest.kind {
+        RowKind::Tombstone => {}
+        RowKind::Value => {
+            if !rules.hides(newest.time_ms, now_ms) {
+                output.push(key, newest.value);
+            }
+        }
+        RowKind::Operands => {
+            let mut chain = vec![newest.open()?];
+            for row in rows {
+                let row = row.open()?;
+                let adds_to_older = matches!(row.content, Content::Operands(_));
+                chain.push(row);
+                if !adds_to_older {
+                    break;
+                }
+            }
+            merging.start(false);
+            for row in chain.iter().rev() {
+                merging.add(row, rules);
+            }
+            if let Some((value, time_ms)) = merging.take_value()?
+                && !rules.hides(time_ms, now_ms)
+            {
+                output.push(key, &value);
+            }
+        }
+    }
+    Ok(())
+}
