@@ -1,6 +1,5 @@
 //! RocksDB as Flink runs it: no log, leveled compaction, index and filter in the cache, merge operator for lists, a column family per
 //! state. With plain or partitioned index and filters.
-use std::ops::Deref;
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
@@ -183,7 +182,7 @@ impl<const PARTITIONED: bool> Engine for RocksDb<PARTITIONED> {
                 .raw_iterator_cf_opt(self.family(table)?, ReadOptions::default());
             rows.seek_to_first();
             while rows.valid() {
-                std::hint::black_box(rows.value().map(Deref::deref));
+                std::hint::black_box(rows.value());
                 rows.next();
             }
             rows.status()?;
