@@ -1,7 +1,7 @@
 //! Benchmarks of Aquifer's store beside RocksDB, SlateDB, Cobble and fjall, in one run and as ratios.
 //!
 //! ```text
-//! aquifer-bench [--sections throughput,growth,distance,space,memtables] [--keys 5000000] [--engines aquifer,rocksdb,…]
+//! aquifer-bench [--sections throughput,distance,space,memtables,growth] [--keys 5000000] [--engines aquifer,rocksdb,…]
 //!               [--only put,get,…] [--rounds 3] [--seconds 1.5] [--sizes 100,500,2000,8000] [--dir DIR]
 //! ```
 //! Sizes are megabytes of state. Progress goes to standard error, a Markdown report to standard output. States that take long to build
@@ -46,9 +46,11 @@ struct Arguments {
     /// Another build of this program that has Cobble.
     cobble: Option<String>,
     serve: Option<String>,
+    /// Measure this one structure and print its line.
+    structure: Option<usize>,
 }
 
-const SECTIONS: [&str; 5] = ["throughput", "growth", "distance", "space", "memtables"];
+const SECTIONS: [&str; 5] = ["throughput", "distance", "space", "memtables", "growth"];
 
 fn arguments() -> Result<Arguments> {
     let mut this = Arguments {
@@ -62,6 +64,7 @@ fn arguments() -> Result<Arguments> {
         directory: std::env::temp_dir().join("aquifer-bench"),
         cobble: None,
         serve: None,
+        structure: None,
     };
     let list = |text: String| -> Vec<String> { text.split(',').map(str::to_owned).collect() };
     let mut words = std::env::args().skip(1);
@@ -81,6 +84,7 @@ fn arguments() -> Result<Arguments> {
                     .collect::<std::result::Result<_, _>>()?
             }
             "--cobble" => this.cobble = Some(next()?),
+            "--structure" => this.structure = Some(next()?.parse()?),
             "--serve" => this.serve = Some(next()?),
             "--dir" => this.directory = next()?.into(),
             _ => return Err(format!("{word} is not an option of this program").into()),
@@ -169,7 +173,7 @@ fn throughput(arguments: &Arguments) -> Result<String> {
         keys: arguments.keys,
         rounds: arguments.rounds,
         read_budget: Duration::from_secs_f64(arguments.read_seconds),
-        write_budget: Duration::from_secs(6),
+        write_budget: Duration::from_secs(3),
     };
     let rows = throughput::run(&mut contenders, &sizes, &wanted)?;
     let _ = std::fs::remove_dir_all(&directory);
@@ -178,6 +182,10 @@ fn throughput(arguments: &Arguments) -> Result<String> {
 
 fn main() -> Result<()> {
     let arguments = arguments()?;
+    if let Some(structure) = arguments.structure {
+        println!("{}", memtables::measure_one(structure, arguments.keys)?);
+        return Ok(());
+    }
     std::fs::create_dir_all(&arguments.directory)?;
     if let Some(name) = &arguments.serve {
         let served = serveable(name, arguments.directory.clone());

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::{Engine, Result, Setup, Table};
 use crate::data::{KEY_GROUPS, Key, MAP_PREFIX_BYTES};
+use crate::measure::Stretch;
 
 /// Operations between two looks at what the background has finished.
 const POLL_EVERY: u64 = 64;
@@ -157,6 +158,19 @@ impl Aquifer {
         Ok(self.store.checkpoint()?)
     }
 
+    /// Waits until nothing runs in the background, but not longer than this.
+    pub fn settle_within(&mut self, most: Duration) -> Result<()> {
+        let stretch = Stretch::start();
+        loop {
+            self.store.poll()?;
+            if self.store.stats().background_tasks == 0 || stretch.wall() > most {
+                return Ok(());
+            }
+            // The time only bounds what a lost wake-up would cost.
+            let _ = self.woken.recv_timeout(Duration::from_millis(100));
+        }
+    }
+
     /// Waits for the checkpoint that was begun.
     pub fn finish_checkpoint(&mut self) -> Result<Checkpoint> {
         loop {
@@ -283,14 +297,7 @@ impl Engine for Aquifer {
     }
 
     fn settle(&mut self) -> Result<()> {
-        loop {
-            self.store.poll()?;
-            if self.store.stats().background_tasks == 0 {
-                return Ok(());
-            }
-            // The time only bounds what a lost wake-up would cost.
-            let _ = self.woken.recv_timeout(Duration::from_millis(100));
-        }
+        self.settle_within(Duration::MAX)
     }
 
     fn warm(&mut self) -> Result<()> {
