@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::data::{self, KEY_BYTES, KEY_GROUPS, Random, VALUE_BYTES};
 use crate::engine::aquifer::{Aquifer, Place, runtime, table_id};
 use crate::engine::{Result, Setup, Table};
-use crate::measure::Stretch;
+use crate::measure::{Stretch, wait_until_quiet};
 use crate::report::{human, micros};
 
 /// Bytes of keys and values that change between two checkpoints.
@@ -306,6 +306,8 @@ fn checkpoint(state: &State) -> Result<(Duration, Duration, u64)> {
         uploaded = engine.store.stats().bytes_uploaded - before;
     }
     drop(engine);
+    // Compactions of a store that was dropped end soon, but not at once.
+    wait_until_quiet();
     state.sweep()?;
     Ok((median(frozen), median(durable), uploaded))
 }
