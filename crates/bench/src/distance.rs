@@ -10,7 +10,7 @@ use crate::engine::Table;
 use crate::engine::aquifer::{Aquifer, Place, runtime, table_id};
 use crate::growth::{ALL, State, setup};
 use crate::measure::Stretch;
-use crate::remote::Remote;
+use crate::remote::{Remote, in_memory};
 
 const LATENCY: Duration = Duration::from_millis(15);
 const READS: usize = 1000;
@@ -83,7 +83,7 @@ fn step(
 
 fn aquifer(state: &State) -> Result<Vec<Step>> {
     let runtime = runtime()?;
-    let remote = Remote::new(Place::local(&state.directory)?.objects);
+    let remote = Remote::new(runtime.block_on(in_memory(&state.directory))?);
     remote.set_latency(LATENCY);
     let open = || -> Result<Aquifer> {
         let place = Place {
@@ -173,9 +173,8 @@ fn slatedb(parent: &std::path::Path) -> Result<Vec<Step>> {
         engine.close()?;
         std::fs::write(done, "")?;
     }
-    let remote = Remote::new(Arc::new(
-        object_store::local::LocalFileSystem::new_with_prefix(&directory)?,
-    ));
+    let objects = crate::engine::aquifer::runtime()?.block_on(in_memory(&directory))?;
+    let remote = Remote::new(objects);
     let setup = setup(&directory);
     let open = |path: &str| {
         SlateDb::open_at(

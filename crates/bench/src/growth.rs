@@ -212,8 +212,9 @@ fn restore(state: &State) -> Result<(Duration, Duration)> {
     let (mut first, mut many) = (Vec::new(), Vec::new());
     for repeat in 0..REPEATS as u64 {
         let mut random = Random::new(100 + repeat);
+        let restored = vec![(state.checkpoint.clone(), ALL)];
         let stretch = Stretch::start();
-        let engine = state.open(&runtime, vec![(state.checkpoint.clone(), ALL)])?;
+        let engine = state.open(&runtime, restored)?;
         state.read(&engine.store, &runtime, random.below(state.rows))?;
         first.push(stretch.wall());
         for _ in 1..READS {
@@ -255,9 +256,10 @@ fn rescale(state: &State) -> Result<([Duration; 2], u64)> {
     for repeat in 0..REPEATS as u64 {
         let mut parents = vec![(state.checkpoint.clone(), ALL)];
         for (step, workers) in [2, 3, 2].into_iter().enumerate() {
+            let shares = shares(&parents, workers);
             let stretch = Stretch::start();
             let mut engines = Vec::new();
-            for (range, parts) in shares(&parents, workers) {
+            for (range, parts) in shares {
                 let engine = state.open(&runtime, parts)?;
                 let mut random = Random::new(200 + repeat);
                 let row = std::iter::repeat_with(|| random.below(state.rows))
@@ -282,7 +284,7 @@ fn rescale(state: &State) -> Result<([Duration; 2], u64)> {
     ))
 }
 
-/// Changes random rows, then takes a checkpoint: how long the operator stands still, how long until the checkpoint is durable, and how
+/// Changes rows all over the state, then takes a checkpoint: how long the operator stands still, how long until the checkpoint is durable, and how
 /// many bytes were written for it.
 fn checkpoint(state: &State) -> Result<(Duration, Duration, u64)> {
     let (mut frozen, mut durable, mut uploaded) = (Vec::new(), Vec::new(), 0);
@@ -291,8 +293,13 @@ fn checkpoint(state: &State) -> Result<(Duration, Duration, u64)> {
     for version in 1..=3 {
         engine.settle_within(SETTLE_MAX)?;
         let before = engine.store.stats().bytes_uploaded;
-        for _ in 0..CHANGE_BYTES / (KEY_BYTES + VALUE_BYTES) as u64 {
-            let row = random.below(state.rows);
+        let (start, changes) = (
+            random.below(state.rows),
+            CHANGE_BYTES / (KEY_BYTES + VALUE_BYTES) as u64,
+        );
+        for i in 0..changes {
+            // A prime larger than any number of rows: no row comes twice, so the change is the same whatever the size of the state.
+            let row = (start + i * 2_654_435_761) % state.rows;
             engine.write(
                 &data::ordered_key(row, state.rows),
                 &data::value(row, version),

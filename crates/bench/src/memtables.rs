@@ -100,6 +100,12 @@ impl<const ORDERED: bool> Structure for Ours<ORDERED> {
     }
 }
 
+/// Copies a row out, as a scan of a store has to.
+fn copy(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+}
+
 fn whole(key: &Key) -> Vec<u8> {
     [&key.group.to_be_bytes(), key.bytes()].concat()
 }
@@ -128,11 +134,10 @@ impl Structure for BTree {
         let rows = self
             .0
             .range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded));
-        Ok(Some(
-            rows.take(SCAN_ROWS)
-                .map(|(key, value)| key.len() + value.len())
-                .sum(),
-        ))
+        let mut out = Vec::new();
+        rows.take(SCAN_ROWS)
+            .for_each(|(key, value)| copy(&mut out, key, value));
+        Ok(Some(out.len()))
     }
 }
 
@@ -161,11 +166,10 @@ impl Structure for SkipList {
         let rows = self
             .0
             .range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded));
-        Ok(Some(
-            rows.take(SCAN_ROWS)
-                .map(|entry| entry.key().len() + entry.value().len())
-                .sum(),
-        ))
+        let mut out = Vec::new();
+        rows.take(SCAN_ROWS)
+            .for_each(|entry| copy(&mut out, entry.key(), entry.value()));
+        Ok(Some(out.len()))
     }
 }
 
@@ -195,11 +199,10 @@ impl Structure for Radix {
         let rows = self
             .0
             .range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Unbounded));
-        Ok(Some(
-            rows.take(SCAN_ROWS)
-                .map(|(key, value)| key.len() + value.len())
-                .sum(),
-        ))
+        let mut out = Vec::new();
+        rows.take(SCAN_ROWS)
+            .for_each(|(key, value)| copy(&mut out, key, value));
+        Ok(Some(out.len()))
     }
 }
 

@@ -60,30 +60,22 @@ impl Row {
         }
     }
 
-    /// Sustained puts count until nothing is left to do in the background; everything else while it was being done.
-    fn rate_of(&self, outcome: &Outcome) -> f64 {
-        if self.name == "put" {
-            outcome.rate_drained()
-        } else {
-            outcome.rate()
-        }
-    }
-
     fn median(&self, rounds: &[Outcome]) -> f64 {
-        let mut rates: Vec<f64> = rounds.iter().map(|outcome| self.rate_of(outcome)).collect();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied().unwrap_or(0.0)
+        median(rounds, Outcome::rate)
     }
 
     /// The rate of an engine; of RocksDB, that of its better configuration.
-    pub fn rate(&self, engine: &str) -> Option<f64> {
-        let matching = self
-            .engines
-            .iter()
-            .filter(|(name, _)| name.split('/').next() == Some(engine));
+    fn rate(&self, engine: &str, of: fn(&Outcome) -> f64) -> Option<f64> {
+        let matching = self.engines.iter();
+        let matching = matching.filter(|(name, _)| name.split('/').next() == Some(engine));
         matching
-            .map(|(_, rounds)| self.median(rounds))
+            .map(|(_, rounds)| median(rounds, of))
             .reduce(f64::max)
+    }
+
+    /// How many times as fast as a peer we are.
+    fn ratio(&self, peer: &str, of: fn(&Outcome) -> f64) -> Option<f64> {
+        Some(self.rate(OURS, of)? / self.rate(peer, of)?)
     }
 
     /// In one line, for the terminal.
@@ -107,21 +99,30 @@ impl Row {
     fn aims(&self) -> String {
         let mut out = Vec::new();
         for aim in AIMS.iter().filter(|aim| aim.workload == self.name) {
-            if let (Some(ours), Some(theirs)) = (self.rate(OURS), self.rate(aim.peer)) {
-                let ratio = ours / theirs;
-                let verdict = if ratio >= aim.least {
-                    "met"
-                } else {
-                    "**missed**"
-                };
-                out.push(format!(
-                    "{:.2} × {} (aim {}): {verdict}",
-                    ratio, aim.peer, aim.least
-                ));
+            let Some(ratio) = self.ratio(aim.peer, Outcome::rate) else {
+                continue;
+            };
+            let verdict = if ratio >= aim.least {
+                "met"
+            } else {
+                "**missed**"
+            };
+            let mut text = format!("{ratio:.2} × {} (aim {}): {verdict}", aim.peer, aim.least);
+            if self.name == "put"
+                && let Some(drained) = self.ratio(aim.peer, Outcome::rate_drained)
+            {
+                let _ = write!(text, ", {drained:.2} × with the background done");
             }
+            out.push(text);
         }
         out.join("; ")
     }
+}
+
+fn median(rounds: &[Outcome], of: fn(&Outcome) -> f64) -> f64 {
+    let mut rates: Vec<f64> = rounds.iter().map(of).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn total(rounds: &[Outcome]) -> Outcome {
@@ -150,13 +151,9 @@ pub fn markdown(rows: &[Row]) -> String {
             let rounds = row.engines.iter().find(|(name, _)| name == engine);
             match rounds {
                 Some((_, rounds)) if row.name == "put" => {
-                    let all = total(rounds);
-                    let _ = write!(
-                        out,
-                        " {} ({} before the background was done) |",
-                        human(row.median(rounds)),
-                        human(all.rate())
-                    );
+                    let rate = human(row.median(rounds));
+                    let drained = human(median(rounds, Outcome::rate_drained));
+                    let _ = write!(out, " {rate} ({drained} with the background done) |");
                 }
                 Some((_, rounds)) => {
                     let _ = write!(out, " {} |", human(row.median(rounds)));

@@ -1,14 +1,14 @@
 //! What writing costs beyond the bytes that were put: bytes written again, bytes kept twice, requests.
 //!
 //! All keys are put once in random order, then as many random updates follow, and the background comes to rest. Bytes written are those that
-//! the process handed to the system; bytes kept are those of the files in the engine's directory at the end.
+//! the process handed to the system; bytes kept are those of the engine's files at the end, without files that only
+//! an older checkpoint needs.
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::data::{self, Draw, KEY_BYTES, VALUE_BYTES};
 use crate::engine::aquifer::{Aquifer, Place, runtime};
 use crate::engine::{Engine, Result, Setup};
-use crate::growth::disk_bytes;
 use crate::measure::Spent;
 use crate::remote::{Counts, Remote};
 use crate::work::{Work, run as work};
@@ -52,7 +52,7 @@ fn churn<E: Engine>(
         raw_bytes: 2 * keys * row,
         live_bytes: keys * row,
         spent,
-        disk_bytes: disk_bytes(directory)?,
+        disk_bytes: store.kept_bytes(directory)?,
         requests: remote.map(|remote| remote.counts()),
     };
     store.close()?;

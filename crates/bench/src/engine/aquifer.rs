@@ -109,6 +109,9 @@ impl Aquifer {
         environment.executor = background(&runtime);
         let options = StoreOptions {
             memtable_bytes_max: setup.memtable_bytes,
+            block_bytes: setup
+                .block_bytes
+                .unwrap_or(StoreOptions::default().block_bytes),
             ..StoreOptions::default()
         };
         let mut store = Store::open(environment, options, restored)?;
@@ -324,6 +327,10 @@ impl Engine for Aquifer {
             }
         }
         Ok(())
+    }
+
+    fn kept_bytes(&self, _: &Path) -> Result<u64> {
+        Ok(self.store.stats().file_bytes)
     }
 
     fn close(mut self) -> Result<()> {

@@ -12,9 +12,10 @@ pub mod rocksdb;
 #[cfg(feature = "slatedb")]
 pub mod slatedb;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::data::Key;
+use crate::growth::disk_bytes;
 
 /// Whatever an engine says went wrong ends the run.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -57,6 +58,8 @@ pub struct Setup {
     pub cache_bytes: u64,
     /// Of one memtable.
     pub memtable_bytes: usize,
+    /// Of Aquifer's data blocks, if not its default: for trying.
+    pub block_bytes: Option<usize>,
 }
 
 impl Setup {
@@ -66,6 +69,9 @@ impl Setup {
             directory,
             cache_bytes: 256 << 20,
             memtable_bytes: 64 << 20,
+            block_bytes: std::env::var("AQUIFER_BENCH_BLOCK_BYTES")
+                .ok()
+                .and_then(|text| text.parse().ok()),
         }
     }
 }
@@ -105,6 +111,10 @@ pub trait Engine: Sized {
     fn settle(&mut self) -> Result<()>;
     /// Reads everything once, so that what fits into memory is there.
     fn warm(&mut self) -> Result<()>;
+    /// Bytes that what is stored takes on disk, without files that nothing but an older checkpoint needs.
+    fn kept_bytes(&self, directory: &Path) -> Result<u64> {
+        disk_bytes(directory)
+    }
     /// Closes it so that it can be opened again with everything that was flushed.
     fn close(self) -> Result<()>;
 }

@@ -25,7 +25,7 @@ pub struct SlateDb {
     /// Drives the calls of this thread, and with them the writer.
     pub user: Runtime,
     // Last: everything else of the database runs there.
-    pub background: Runtime,
+    _background: Runtime,
 }
 
 struct Concatenate;
@@ -128,7 +128,7 @@ impl SlateDb {
         Ok(Self {
             db,
             user,
-            background,
+            _background: background,
         })
     }
 }
