@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_store::Lookup;
+use object_store::ObjectStoreExt;
 
 use crate::data::{self, Random};
 use crate::engine::Result;
@@ -13,6 +14,8 @@ use crate::measure::Stretch;
 use crate::remote::{Remote, in_memory};
 
 const LATENCY: Duration = Duration::from_millis(15);
+/// What is not waiting, in round trips.
+const TOLERANCE: f64 = 0.1;
 const READS: usize = 1000;
 const REPEATS: u64 = 3;
 
@@ -27,14 +30,14 @@ struct Step {
 /// Measures Aquifer (and SlateDB, if it is compiled in) and returns a Markdown table.
 pub fn run(parent: &std::path::Path, bytes: u64) -> Result<String> {
     let mut out = String::from(
-        "| 15 ms latency | | round trips of elapsed time | requests | aim |\n|---|---|---|---|---|\n",
+        "| 15 ms latency | | elapsed time in round trips | requests | aim |\n|---|---|---|---|---|\n",
     );
     let mut add = |engine: &str, steps: Vec<Step>| {
         for step in steps {
             let aim = step.aim.map_or(String::from("–"), |aim| {
                 format!(
                     "≤ {aim}: {}",
-                    if step.trips <= aim + 0.5 {
+                    if step.trips <= aim + TOLERANCE {
                         "met"
                     } else {
                         "**missed**"
@@ -56,6 +59,22 @@ pub fn run(parent: &std::path::Path, bytes: u64) -> Result<String> {
     Ok(out)
 }
 
+/// How long one request really takes: timers go by milliseconds.
+fn round_trip(remote: &Remote) -> Result<Duration> {
+    let runtime = runtime()?;
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let stretch = Stretch::start();
+        let answer = runtime.block_on(remote.head(&"nothing".into()));
+        times.push(stretch.wall());
+        if answer.is_ok() {
+            return Err("there is an object where none should be".into());
+        }
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
 /// Does a step several times and keeps the fastest, which other programs disturbed least.
 fn step(
     what: &'static str,
@@ -63,12 +82,13 @@ fn step(
     remote: &Remote,
     mut work: impl FnMut(u64) -> Result<Stretch>,
 ) -> Result<Step> {
+    let trip = round_trip(remote)?;
     let mut best: Option<Step> = None;
     for repeat in 0..REPEATS {
         let before = remote.counts();
         let wall = work(repeat)?.wall();
         let requests = remote.counts().since(before).requests();
-        let trips = wall.as_secs_f64() / LATENCY.as_secs_f64();
+        let trips = wall.as_secs_f64() / trip.as_secs_f64();
         if best.as_ref().is_none_or(|best| trips < best.trips) {
             best = Some(Step {
                 what,
