@@ -69,6 +69,7 @@ impl Store {
 
     /// Like [`Self::merge`], for an operand that was written at `time_ms`: of all operands of a key and the value they merge
     /// into, the newest time counts. An operand that comes when what it meets has expired meets nothing.
+    /// Times of one key must not go back, or that depends on how its rows were grouped into files.
     #[inline]
     pub fn merge_at(
         &mut self,

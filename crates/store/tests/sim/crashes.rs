@@ -28,6 +28,7 @@ fn shape() -> Shape {
         compression: 1,
         hedge: false,
         threads: 2,
+        disk: false,
     }
 }
 

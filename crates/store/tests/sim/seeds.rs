@@ -66,7 +66,9 @@ fn seeds_250_to_499() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 1000..1020 {
-        let case = Case::from_seed(seed);
+        let mut case = Case::from_seed(seed);
+        // The cache's reads and writes run on threads.
+        case.shape.disk = false;
         let (a, b) = (check_recorded(&case).1, check_recorded(&case).1);
         if a.hash() != b.hash() {
             let (a, b): (Vec<_>, Vec<_>) = (a.lines().collect(), b.lines().collect());

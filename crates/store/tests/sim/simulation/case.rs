@@ -5,7 +5,7 @@ use std::time::Duration;
 use aquifer_store::{Compression, Hedge, IoOptions, StoreOptions};
 use aquifer_testkit::{Crash, Rng, Storm};
 
-use super::op::{Op, op, ops};
+use super::op::{Op, op, ops, strike_disk};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -35,6 +35,8 @@ pub struct Shape {
     pub compression: u8,
     pub hedge: bool,
     pub threads: usize,
+    /// There is a file cache.
+    pub disk: bool,
 }
 
 impl Shape {
@@ -56,6 +58,7 @@ impl Shape {
             compression: pick(&[0, 1, 1, 2]) as u8,
             hedge: pick(&[0, 0, 1]) == 1,
             threads: pick(&[1, 2, 3]) as usize,
+            disk: false,
         }
     }
 
@@ -90,13 +93,19 @@ impl Shape {
 impl Case {
     pub fn from_seed(seed: u64) -> Self {
         let mut random = Rng::new(seed ^ 0xA9_u64 << 32);
-        let shape = Shape::of(&mut random);
+        let mut shape = Shape::of(&mut random);
+        let mut ops = ops(&mut random);
+        let mut random = Rng::new(seed ^ 0xD15C << 40);
+        shape.disk = random.chance(150);
+        if shape.disk {
+            strike_disk(&mut ops, &mut random);
+        }
         Self {
             seed,
             shape,
             storm: Storm::from_seed(seed),
             crashes: Vec::new(),
-            ops: ops(&mut random),
+            ops,
         }
     }
 }

@@ -4,11 +4,12 @@
 //! waits for a future, the runtime's tasks run, and when nothing can run, time jumps to the next timer. So the same case is the
 //! same run, request by request.
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_store::{BackgroundThreads, Executor, Job};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,19 +20,22 @@ const WAITING_MAX: usize = 3;
 
 pub struct SimExecutor {
     threads: usize,
+    disk: bool,
     pub runtime: Runtime,
     waiting: Mutex<VecDeque<(&'static str, Job)>>,
 }
 
 impl SimExecutor {
-    /// Pretends to have so many threads for each kind of job.
-    pub fn new(threads: usize) -> Arc<Self> {
+    /// Pretends to have so many threads for each kind of job. With a disk, the runtime has threads that wait for it, and then its
+    /// clock does not jump by itself.
+    pub fn new(threads: usize, disk: bool) -> Arc<Self> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build();
         Arc::new(Self {
             threads,
+            disk,
             runtime: runtime.expect("a runtime"),
             waiting: Mutex::default(),
         })
@@ -40,9 +44,20 @@ impl SimExecutor {
     /// Runs a future to its end; panics if it would wait for ever.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(async {
-            match tokio::time::timeout(FOREVER, future).await {
-                Ok(output) => output,
-                Err(_) => panic!("something is waited for that never comes"),
+            let mut future = pin!(tokio::time::timeout(FOREVER, future));
+            loop {
+                let done = match self.disk {
+                    false => Some(future.as_mut().await),
+                    true => match select(future.as_mut(), pin!(tick())).await {
+                        Either::Left((done, _)) => Some(done),
+                        Either::Right(_) => None,
+                    },
+                };
+                match done {
+                    Some(Ok(output)) => return output,
+                    Some(Err(_)) => panic!("something is waited for that never comes"),
+                    None => {}
+                }
             }
         })
     }
@@ -80,6 +95,14 @@ impl SimExecutor {
         let dropped = std::mem::take(&mut *self.waiting.lock());
         drop(dropped);
     }
+}
+
+/// Others get their turn, then a little time passes.
+async fn tick() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_millis(200)).await;
 }
 
 impl Executor for SimExecutor {

@@ -108,6 +108,12 @@ pub enum Op {
     },
     /// All retained checkpoints are opened and compared.
     CheckRetained,
+    /// Something happens to the disk of the file cache.
+    Disk {
+        kind: u8,
+        pick: u32,
+        at: u32,
+    },
     /// A stored file is damaged, read, and healed.
     Damage {
         kind: u8,
@@ -313,6 +319,19 @@ fn scan(random: &mut Rng, table: u8) -> Op {
 /// Any one operation.
 pub fn op(random: &mut Rng) -> Op {
     Mix::usual().draw(random)
+}
+
+/// Puts what happens to the disk between the operations.
+pub fn strike_disk(ops: &mut Vec<Op>, random: &mut Rng) {
+    for _ in 0..2 + random.below(20) {
+        let at = random.below(ops.len() as u64 + 1) as usize;
+        let op = Op::Disk {
+            kind: random.below(7) as u8,
+            pick: random.next_u64() as u32,
+            at: random.next_u64() as u32,
+        };
+        ops.insert(at, op);
+    }
 }
 
 /// The operations of a seed.

@@ -76,7 +76,7 @@ impl Simulation<'_> {
             let Some(cut) = self.cuts.get(&metadata.encode()) else {
                 return fail("S2", format!("nobody wrote checkpoint {}", metadata.id));
             };
-            let executor = SimExecutor::new(self.case.shape.threads);
+            let executor = SimExecutor::new(self.case.shape.threads, false);
             let store = self.open_elsewhere(&executor, &metadata)?;
             for (at, expected) in &everything(cut, self.clock.now()) {
                 let compared = match all_rows(&executor, &store, at.0, at.1) {
@@ -182,7 +182,7 @@ impl Simulation<'_> {
         let Some(cut) = self.cuts.get(&metadata.encode()) else {
             return Ok(());
         };
-        let executor = SimExecutor::new(self.case.shape.threads);
+        let executor = SimExecutor::new(self.case.shape.threads, false);
         let store = self.open_elsewhere(&executor, metadata)?;
         for (at, expected) in &everything(cut, self.clock.now()) {
             for (key, value, sight) in expected.iter().step_by(7) {

@@ -5,8 +5,9 @@ use aquifer_store::{ColdRead, ErrorKind, Lookup, ScanLookup};
 use aquifer_testkit::Rng;
 
 use super::super::model::compare;
+use super::apply::place;
 use super::process::{Planned, id};
-use super::{Simulation, Stop, fail, place};
+use super::{Simulation, Stop, fail};
 
 impl Simulation<'_> {
     /// What a read may end with besides its answer.
