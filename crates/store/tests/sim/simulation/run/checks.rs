@@ -21,14 +21,7 @@ impl Simulation<'_> {
     /// The checkpoints that are complete, by their names.
     pub(super) fn complete_ids(&self) -> Vec<u64> {
         let paths = self.truth.paths();
-        let id = |path: &Path| {
-            path.as_ref()
-                .strip_prefix("job/chk-")?
-                .strip_suffix("/_metadata")?
-                .parse()
-                .ok()
-        };
-        paths.iter().filter_map(id).collect()
+        paths.iter().filter_map(checkpoint_id).collect()
     }
 
     pub(super) fn complete(&self) -> Result<Vec<Metadata>, Failure> {
@@ -50,11 +43,14 @@ impl Simulation<'_> {
     }
 
     /// S4: nothing was deleted that a complete checkpoint names.
-    pub(super) fn check_deletions(&self) -> Result<(), Failure> {
+    pub(super) fn check_deletions(&mut self) -> Result<(), Failure> {
         let deleted = self.truth.take_deleted();
         if deleted.is_empty() {
             return Ok(());
         }
+        // Also when the process died before it knew.
+        self.discarded
+            .extend(deleted.iter().filter_map(checkpoint_id));
         for metadata in self.complete()? {
             let named = metadata.files();
             if let Some(path) = deleted.iter().find(|path| named.contains(path.as_ref())) {
@@ -212,6 +208,12 @@ impl Simulation<'_> {
         }
         Ok(())
     }
+}
+
+/// The number of the checkpoint whose metadata lies at a path.
+fn checkpoint_id(path: &Path) -> Option<u64> {
+    let number = path.as_ref().strip_prefix("job/chk-")?;
+    number.strip_suffix("/_metadata")?.parse().ok()
 }
 
 /// What a checkpoint shows now, by table and group, empty ones too.
