@@ -13,9 +13,6 @@ use crate::error::{Error, Result};
 use crate::executor::FLUSH;
 use crate::sst::writer::NewFile;
 
-/// Memtable bytes that are worth a part; where memtables are small, a quarter of one.
-const PART_BYTES_MIN: usize = 12 << 20;
-
 /// What the threads of one flush share.
 struct Shared {
     sources: Vec<Frozen>,
@@ -54,8 +51,7 @@ pub(super) fn build(context: &Arc<Context>, sources: &[Frozen]) -> Result<Vec<Ne
 fn parts_of(context: &Context, sources: &[Frozen]) -> usize {
     let bytes: usize = sources.iter().map(|frozen| frozen.memtable.bytes()).sum();
     let threads = context.env.executor.threads().flush;
-    let worth = PART_BYTES_MIN.min(context.options.memtable_bytes_max / 4);
-    (bytes / worth.max(1)).clamp(1, threads.max(1))
+    (bytes / context.options.flush_part_bytes_min.max(1)).clamp(1, threads.max(1))
 }
 
 /// Keys that divide the largest memtable evenly.

@@ -66,6 +66,7 @@ impl Shape {
         StoreOptions {
             block_bytes: self.block_bytes,
             memtable_bytes_max: self.memtable_bytes,
+            flush_part_bytes_min: self.memtable_bytes / 4,
             l0_files_max: self.l0_files,
             file_bytes_target: self.file_bytes,
             level_bytes_base: self.level_bytes,
