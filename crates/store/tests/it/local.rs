@@ -57,13 +57,22 @@ fn compactions_read_from_disk_and_remove_what_no_checkpoint_names() {
     let world = local_world(dir.path(), 16 << 10);
     let mut worker = world.open(small(), vec![]);
     for i in 0..20_000u32 {
-        worker.put(POINTS, 0, &(i % 3_000).to_be_bytes(), &i.to_le_bytes());
+        worker.put(
+            POINTS,
+            0,
+            &(i % 3_000).to_be_bytes(),
+            &i.to_le_bytes().repeat(8),
+        );
+        if i % 5_000 == 4_999 {
+            // What is compacted before any checkpoint names it is the store's to delete.
+            worker.settle();
+        }
     }
     let checkpoint = worker.checkpoint();
     worker.settle();
     for i in (17_000..20_000u32).step_by(3) {
         let key = (i % 3_000).to_be_bytes();
-        assert_eq!(worker.get(POINTS, 0, &key), Some(i.to_le_bytes().to_vec()));
+        assert_eq!(worker.get(POINTS, 0, &key), Some(i.to_le_bytes().repeat(8)));
     }
     let stats = worker.store.stats();
     assert!(stats.compactions > 0);
