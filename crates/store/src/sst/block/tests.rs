@@ -1,3 +1,5 @@
+//! Blocks against a model: rows come back by key and in order, whatever their kinds, and damaged bytes are errors or rows, never a panic.
+
 use std::collections::BTreeMap;
 
 use super::*;
