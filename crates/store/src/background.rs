@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sst::writer::NewFile;
+use crate::sst::new_file::NewFile;
 
 const ATTEMPTS: u32 = 4;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);

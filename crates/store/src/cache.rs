@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::sync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::sst::file::{FileId, SstFile};
 use crate::sst::part::Part;
@@ -28,7 +28,7 @@ const RESIZE_SHARE: u64 = 256;
 
 /// A part: its file, and the offset at which it lies there.
 type Key = (FileId, u64);
-type Pool = Cache<Key, Part, ByBytes, MixHash>;
+type Pool = Cache<Key, Part, ByBytes, MixHash, TellBlocks>;
 
 #[derive(Clone)]
 struct ByBytes;
@@ -36,6 +36,24 @@ struct ByBytes;
 impl Weighter<Key, Part> for ByBytes {
     fn weight(&self, _: &Key, part: &Part) -> u64 {
         ENTRY_BYTES + part.bytes() as u64
+    }
+}
+
+/// Tells blocks that they are evicted; drops what is evicted after the lock has been given back.
+#[derive(Clone)]
+struct TellBlocks;
+
+impl Lifecycle<Key, Part> for TellBlocks {
+    /// Mostly one part goes when one comes.
+    type RequestState = (Option<Part>, Vec<Part>);
+
+    fn on_evict(&self, (first, others): &mut Self::RequestState, _: Key, part: Part) {
+        if let Part::Block(block) = &part {
+            block.evicted();
+        }
+        if let Some(before) = first.replace(part) {
+            others.push(before);
+        }
     }
 }
 
@@ -100,15 +118,9 @@ fn pool(capacity_bytes: u64, item_bytes: u64) -> Pool {
         .shards(shards as usize)
         .build();
     match options {
-        Ok(options) => Cache::with_options(options, ByBytes, MixHash, DefaultLifecycle::default()),
+        Ok(options) => Cache::with_options(options, ByBytes, MixHash, TellBlocks),
         // Every required option is given above; should that ever change, a cache with default shards serves as well.
-        Err(_) => Cache::with(
-            16,
-            capacity_bytes,
-            ByBytes,
-            MixHash,
-            DefaultLifecycle::default(),
-        ),
+        Err(_) => Cache::with(16, capacity_bytes, ByBytes, MixHash, TellBlocks),
     }
 }
 

@@ -16,8 +16,9 @@ use crate::memtable::{Memtable, Row};
 use crate::merge::Merging;
 use crate::row::{Content, RowKind, RowRef};
 use crate::rules::{Rules, TableRules};
+use crate::sst::new_file::NewFile;
 use crate::sst::ranges::RangeTombstones;
-use crate::sst::writer::{NewFile, SstWriter};
+use crate::sst::writer::SstWriter;
 
 /// A frozen memtable of a table. In a list, newer ones of the same table come later.
 #[derive(Clone)]

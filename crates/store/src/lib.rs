@@ -141,6 +141,7 @@ mod row;
 mod rules;
 mod sst;
 mod store;
+mod teamwork;
 mod throttle;
 mod version;
 

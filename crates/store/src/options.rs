@@ -130,6 +130,8 @@ pub struct StoreOptions {
     pub memtable_bytes_max: usize,
     /// Memtable bytes that are worth a part of a flush with a thread and a file of its own; 12 MiB.
     pub flush_part_bytes_min: usize,
+    /// Bytes of a compaction's inputs that are worth a part of it with a thread of its own; 16 MiB.
+    pub compaction_part_bytes_min: u64,
     /// L0 files that start a compaction; 4.
     pub l0_files_max: usize,
     /// Size at which a compaction output is closed; 64 MiB.
@@ -176,6 +178,7 @@ impl Default for StoreOptions {
             block_bytes: 8 << 10,
             memtable_bytes_max: 64 << 20,
             flush_part_bytes_min: 12 << 20,
+            compaction_part_bytes_min: 16 << 20,
             l0_files_max: 4,
             file_bytes_target: 64 << 20,
             level_bytes_base: 256 << 20,

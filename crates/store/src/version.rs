@@ -3,6 +3,7 @@
 //! Versions are immutable and shared; installing a flush or a compaction makes a new one. L0 is ordered newest first
 //! and its files may overlap; the files of each deeper level are in key order and do not. Every file's key range is
 //! narrowed by its clip, so rows of other key groups are never looked at.
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,46 @@ use crate::{Checkpoint, FileRef};
 /// Levels of the tree.
 pub(crate) const LEVELS: usize = 7;
 
+/// A key that files are searched for.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub(crate) key: &'a [u8],
+    head: u128,
+}
+
+impl<'a> Sought<'a> {
+    #[inline]
+    pub(crate) fn new(key: &'a [u8]) -> Self {
+        let head = head(key);
+        Self { key, head }
+    }
+}
+
+/// The first sixteen bytes as a number that orders like them, except that it may tie.
+#[inline]
+fn head(key: &[u8]) -> u128 {
+    match key.first_chunk::<16>() {
+        Some(bytes) => u128::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 16];
+            for (to, from) in bytes.iter_mut().zip(key) {
+                *to = *from;
+            }
+            u128::from_be_bytes(bytes)
+        }
+    }
+}
+
+/// Whether a bound of a file is at or below a key. Most comparisons need no more than heads, which lie beside the file.
+#[inline]
+fn reaches(bound_head: u128, bound: &[u8], sought: Sought<'_>) -> bool {
+    match bound_head.cmp(&sought.head) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        Ordering::Equal => bound <= sought.key,
+    }
+}
+
 /// A file at its place in the tree.
 pub(crate) struct VersionFile {
     pub(crate) file: Arc<SstFile>,
@@ -29,6 +70,8 @@ pub(crate) struct VersionFile {
     pub(crate) lower: Bytes,
     /// First key above all that may count.
     pub(crate) upper: Bytes,
+    lower_head: u128,
+    upper_head: u128,
 }
 
 impl VersionFile {
@@ -44,15 +87,44 @@ impl VersionFile {
         {
             upper = Bytes::copy_from_slice(&end.to_be_bytes());
         }
+        (lower < upper).then(|| Arc::new(Self::bounded(file, level, clip, lower, upper)))
+    }
+
+    /// The part of the file that lies in a range; `None` if there is none.
+    pub(crate) fn narrowed(
+        &self,
+        from: Option<&Bytes>,
+        until: Option<&Bytes>,
+    ) -> Option<Arc<Self>> {
+        let lower = from.map_or(&self.lower, |from| from.max(&self.lower));
+        let upper = until.map_or(&self.upper, |until| until.min(&self.upper));
         (lower < upper).then(|| {
-            Arc::new(Self {
-                file,
-                level,
-                clip,
-                lower,
-                upper,
-            })
+            Arc::new(Self::bounded(
+                self.file.clone(),
+                self.level,
+                self.clip,
+                lower.clone(),
+                upper.clone(),
+            ))
         })
+    }
+
+    fn bounded(
+        file: Arc<SstFile>,
+        level: u8,
+        clip: KeyGroupRange,
+        lower: Bytes,
+        upper: Bytes,
+    ) -> Self {
+        Self {
+            lower_head: head(&lower),
+            upper_head: head(&upper),
+            file,
+            level,
+            clip,
+            lower,
+            upper,
+        }
     }
 
     /// A file of which everything counts, clipped to the key groups it holds so that a later union never shows more.
@@ -62,8 +134,18 @@ impl VersionFile {
     }
 
     #[inline]
-    pub(crate) fn may_hold(&self, key: &[u8]) -> bool {
-        self.lower.as_ref() <= key && key < self.upper.as_ref()
+    pub(crate) fn may_hold(&self, sought: Sought<'_>) -> bool {
+        self.begins_by(sought) && !self.ends_by(sought)
+    }
+
+    #[inline]
+    fn begins_by(&self, sought: Sought<'_>) -> bool {
+        reaches(self.lower_head, &self.lower, sought)
+    }
+
+    #[inline]
+    fn ends_by(&self, sought: Sought<'_>) -> bool {
+        reaches(self.upper_head, &self.upper, sought)
     }
 
     /// Whether any key in `lower..upper` may count (`None`: no upper end).
@@ -75,7 +157,7 @@ impl VersionFile {
     /// error names the part that has to be in memory to know.
     #[inline]
     pub(crate) fn hides_older(&self, key: &[u8]) -> std::result::Result<Option<&[u8]>, PartPlace> {
-        if self.file.range_tombstones == 0 || !self.may_hold(key) {
+        if self.file.range_tombstones == 0 || !self.may_hold(Sought::new(key)) {
             return Ok(None);
         }
         match self.file.range_tombstones() {
@@ -252,10 +334,10 @@ impl Version {
 
     /// The one file of a level below L0 that may hold `key`.
     #[inline]
-    pub(crate) fn file_for(&self, level: usize, key: &[u8]) -> Option<&Arc<VersionFile>> {
+    pub(crate) fn file_for(&self, level: usize, sought: Sought<'_>) -> Option<&Arc<VersionFile>> {
         let files = self.levels.get(level)?;
-        let at = files.partition_point(|file| file.upper.as_ref() <= key);
-        files.get(at).filter(|file| file.lower.as_ref() <= key)
+        let at = files.partition_point(|file| file.ends_by(sought));
+        files.get(at).filter(|file| file.begins_by(sought))
     }
 }
 

@@ -9,18 +9,22 @@ use std::sync::Arc;
 use super::input::RunInput;
 use super::pace::Pace;
 use super::picker::CompactionJob;
+use super::split::split;
 use crate::TableId;
 use crate::context::Context;
 use crate::error::Result;
+use crate::executor::COMPACTION;
 use crate::io::ReadClass;
 use crate::key;
 use crate::merge::Merging;
 use crate::planted::{self, Bug};
 use crate::row::{RowKind, RowRef, is_rooted};
 use crate::rules::{Rules, TableRules};
+use crate::sst::new_file::NewFile;
 use crate::sst::ranges::RangeTombstones;
 use crate::sst::reader::load_parts;
-use crate::sst::writer::{NewFile, SstWriter};
+use crate::sst::writer::SstWriter;
+use crate::teamwork::in_parts;
 use crate::version::VersionFile;
 
 /// What a compaction may take for granted.
@@ -42,12 +46,27 @@ impl Terms {
     }
 }
 
-/// Runs on a background thread.
+/// Runs on a background thread, with the help of others if the job is large.
 pub(crate) fn run(
     context: &Arc<Context>,
     job: &CompactionJob,
-    terms: &Terms,
+    terms: &Arc<Terms>,
 ) -> Result<Vec<NewFile>> {
+    let parts = split(context, job);
+    let terms = terms.clone();
+    let made = in_parts(
+        context,
+        COMPACTION,
+        parts.len(),
+        move |context, number| match parts.get(number) {
+            Some(part) => run_part(context, part, &terms),
+            None => Ok(Vec::new()),
+        },
+    );
+    NewFile::all_or_none(made)
+}
+
+fn run_part(context: &Arc<Context>, job: &CompactionJob, terms: &Terms) -> Result<Vec<NewFile>> {
     let mut outputs = Vec::new();
     let result = merge(context, job, terms, &mut outputs);
     if result.is_err() {

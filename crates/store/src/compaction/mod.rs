@@ -1,6 +1,6 @@
 //! Compaction: levels are kept small and sorted, so that a read looks into few files.
 //!
-//! [`picker`] decides from a version alone what to do next; [`job`] does it on a background thread, at the [`pace`] that is allowed;
+//! [`picker`] decides from a version alone what to do next; [`job`] does it on background threads, which [`split`] it among themselves, at the [`pace`] that is allowed;
 //! [`input`] reads files ahead while it works. The store installs the result. Several compactions may run at once, also in other
 //! processes: [`task`] is a job written down, [`remote`] how it gets there and back.
 pub(crate) mod input;
@@ -8,4 +8,5 @@ pub(crate) mod job;
 pub(crate) mod pace;
 pub(crate) mod picker;
 pub(crate) mod remote;
+pub(crate) mod split;
 pub(crate) mod task;

@@ -245,11 +245,11 @@ pub(crate) fn run(context: &Arc<Context>, task: &CompactionTask) -> Result<Vec<F
     for (table, options) in &task.tables {
         rules.set(*table, Rules::new(options, &context.env.folds).into());
     }
-    let terms = Terms {
+    let terms = Arc::new(Terms {
         rules,
         now_ms: task.now_ms,
         operands_since_ms: task.operands_since_ms,
-    };
+    });
     let outputs = job::run(context, &job, &terms)?.into_iter();
     let outputs = outputs.filter_map(|output| VersionFile::whole(output.file, task.output_level));
     Ok(outputs.map(|output| output.describe()).collect())

@@ -38,6 +38,11 @@ impl Handles {
         Ok(file)
     }
 
+    /// The file, if it is open.
+    pub(crate) fn open(&self, id: HandleId) -> Option<Arc<File>> {
+        self.open.get(&id)
+    }
+
     /// Whether the file is open.
     pub(crate) fn has(&self, id: HandleId) -> bool {
         self.open.peek(&id).is_some()
@@ -61,6 +66,20 @@ pub(crate) fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec
     let mut bytes = vec![0; length];
     read_exact_at(file, &mut bytes, offset)?;
     Ok(bytes)
+}
+
+/// Fills `bytes` from `offset` on if the system has all of it in memory. If not, or where systems do not say so: false.
+#[cfg(target_os = "linux")]
+pub(crate) fn read_at_once(file: &File, bytes: &mut [u8], offset: u64) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let length = bytes.len();
+    let into = &mut [io::IoSliceMut::new(bytes)];
+    preadv2(file, into, offset, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == length)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn read_at_once(_: &File, _: &mut [u8], _: u64) -> bool {
+    false
 }
 
 /// Writes all of `bytes` from `offset` on.

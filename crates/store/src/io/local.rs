@@ -9,12 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
 
-use super::handles::{HandleId, Handles, read_at};
+use super::handles::{HandleId, Handles, read_at, read_at_once};
 use super::meter::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::LocalPaths;
 
 const HANDLES_MAX: usize = 512;
+/// Longest piece that is worth copying on the thread of the caller.
+const AT_ONCE_BYTES_MAX: usize = 256 << 10;
 
 pub(crate) struct LocalFiles {
     paths: LocalPaths,
@@ -67,6 +69,29 @@ impl LocalFiles {
         }
     }
 
+    /// Reads into `scratch` what is in the system's memory; `None` if that is not all, or the file is not open.
+    pub(crate) fn read_at_once<'b>(
+        &self,
+        id: HandleId,
+        range: &Range<u64>,
+        scratch: &'b mut Vec<u8>,
+    ) -> Option<&'b [u8]> {
+        let length = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+        if length > AT_ONCE_BYTES_MAX {
+            return None;
+        }
+        let file = self.handles.open(id)?;
+        if scratch.len() < length {
+            scratch.resize(length, 0);
+        }
+        let bytes = scratch.get_mut(..length)?;
+        if !read_at_once(&file, bytes, range.start) {
+            return None;
+        }
+        self.meter.local_read(length as u64);
+        Some(bytes)
+    }
+
     pub(crate) fn forget(&self, id: HandleId) {
         self.handles.forget(id);
     }
@@ -109,8 +134,16 @@ mod tests {
         {
             let path = Path::from(name);
             objects.put(&path, "0123456789".into()).await.unwrap();
+            let mut scratch = Vec::new();
+            let not_open = local.read_at_once(id as u64, &(3..7), &mut scratch);
+            assert_eq!(not_open, None);
             let bytes = local.read(&path, id as u64, 3..7).unwrap();
             assert_eq!(&bytes[..], b"3456", "{path}");
+            if let Some(bytes) = local.read_at_once(id as u64, &(4..8), &mut scratch) {
+                assert_eq!(bytes, b"4567", "{path}");
+            }
+            let past_the_end = local.read_at_once(id as u64, &(8..12), &mut scratch);
+            assert_eq!(past_the_end, None);
         }
         let path = Path::from("a/b.sst");
         let error = local.read(&path, 0, 3..11).unwrap_err();

@@ -161,6 +161,18 @@ impl Files {
         cached.read(file.path(), key(file), range, class).await
     }
 
+    /// Reads a piece of a file into `scratch` if that takes no waiting: the file is open, and the system has the bytes in memory.
+    pub(crate) fn read_at_once<'b>(
+        &self,
+        file: &SstFile,
+        range: &Range<u64>,
+        scratch: &'b mut Vec<u8>,
+    ) -> Option<&'b [u8]> {
+        self.local
+            .as_ref()?
+            .read_at_once(file.id().0, range, scratch)
+    }
+
     /// A range that was read did not pass its check: if it came from the file cache, the next read asks the object store.
     pub(crate) fn distrust(&self, file: &SstFile, range: &Range<u64>) {
         if let Some(cached) = &self.cached {

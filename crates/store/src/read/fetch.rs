@@ -1,243 +1,29 @@
 //! Finishes reads that memory could not answer.
 //!
 //! All reads go in rounds: search, note what is missing, load all of it at once, search again. A point read of a cold
-//! file takes two rounds: index and filter, then the block. What was loaded stays with the fetch until it ends, so a
-//! small cache cannot make it run in circles, and goes into the cache for others.
+//! file takes two rounds: index and filter, then the block.
+//!
+//! What lies on the local disk is most often in the system's memory, where reading takes less time than asking another thread to
+//! do it. So a fetch first goes as far as it comes without waiting, and only then to another thread.
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{self, Poll, Waker};
 
-use futures_util::TryStreamExt;
-use futures_util::future::{BoxFuture, try_join};
-use futures_util::stream::{self, StreamExt};
-use hashbrown::HashMap;
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::answer::answer;
 use super::get::{Search, search_noting};
-use super::{Blocks, ColdRead, NeededParts, Needs, Value};
+use super::load::{Fetched, stopped};
+use super::{ColdRead, Needs, Value};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::io::{Arrived, ReadClass, Waiting, arrival};
-use crate::merge::open_all;
-use crate::sst::file::{FileId, SstFile};
-use crate::sst::part::{Part, PartPlace};
-use crate::sst::reader::load_parts;
+use crate::merge::{HeldOperands, open_all};
 
-/// Range requests in flight for one fetch.
-const REQUESTS_MAX: usize = 1024;
-/// Reads from local disk that are worth another thread.
-const REQUESTS_PER_THREAD_MIN: usize = 8;
-/// Neighbouring parts are read together across gaps up to this: over the network, and from local disk.
-const GAP_BYTES_MAX: u64 = 16 << 10;
-const LOCAL_GAP_BYTES_MAX: u64 = 2 << 10;
-/// Longest request that is put together from neighbours.
-const REQUEST_BYTES_MAX: u64 = 1 << 20;
 /// Reads finished together; more are done one after the other, which bounds the blocks held.
 const READS_MAX: usize = 4096;
 /// Rounds after which a read is going in circles: each file takes four at most.
 const ROUNDS_MAX: usize = 10_000;
-
-/// What is in memory, and what this fetch has loaded.
-pub(crate) struct Fetched {
-    context: Arc<Context>,
-    parts: HashMap<(FileId, u64), Part>,
-}
-
-impl Blocks for Fetched {
-    fn part(&self, file: &SstFile, offset: u64) -> Option<Part> {
-        if let Some(part) = self.parts.get(&(file.id(), offset)) {
-            return Some(part.clone());
-        }
-        let cache = &self.context.env.block_cache;
-        if offset < file.data_bytes() {
-            cache.data(file.id(), offset)
-        } else {
-            cache.page(file.id(), offset)
-        }
-    }
-}
-
-/// One request of a fetch.
-enum Request {
-    Parts(Arc<SstFile>, Vec<PartPlace>),
-    /// Someone else has asked already.
-    Wait(FileId, Waiting),
-}
-
-impl Request {
-    async fn run(self, context: Arc<Context>) -> Result<Option<(FileId, Arrived)>> {
-        match self {
-            Self::Parts(file, run) => {
-                // On local disk two reads cost less than waiting for one another.
-                let flight = (!context.files.are_local()).then(|| {
-                    let offsets = run.iter().map(|part| part.place.offset);
-                    context.files.flights.lead(file.id(), offsets)
-                });
-                let parts = load_run(&context, &file, &run).await;
-                if let Some(flight) = flight {
-                    flight.land(parts.clone());
-                }
-                Ok(Some((file.id(), parts?)))
-            }
-            Self::Wait(file, waiting) => match arrival(waiting).await {
-                Some(parts) => Ok(Some((file, parts?))),
-                // The next round asks again.
-                None => Ok(None),
-            },
-        }
-    }
-}
-
-/// Loads neighbouring parts and puts them into the cache.
-async fn load_run(
-    context: &Arc<Context>,
-    file: &Arc<SstFile>,
-    run: &[PartPlace],
-) -> Result<Arrived> {
-    let parts = load_parts(context, file, run, ReadClass::Fetch).await?;
-    let blocks = parts
-        .iter()
-        .filter(|(_, part)| matches!(part, Part::Block(_) | Part::Value(_)));
-    context
-        .blocks_loaded
-        .fetch_add(blocks.count() as u64, Ordering::Relaxed);
-    Ok(parts.into())
-}
-
-impl Fetched {
-    pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self {
-            context,
-            parts: HashMap::new(),
-        }
-    }
-
-    /// Loads everything in `needs`: over the network all requests at once, from local disk on as many threads as are free.
-    pub(crate) async fn load(&mut self, needs: Needs) -> Result<()> {
-        let loaded = if self.context.files.are_local() {
-            let mut requests = Vec::new();
-            for NeededParts { file, parts } in needs.0.into_values() {
-                let runs = coalesce(parts.into_values(), LOCAL_GAP_BYTES_MAX).into_iter();
-                requests.extend(runs.map(|run| Request::Parts(file.clone(), run)));
-            }
-            load_on_threads(&self.context, requests).await?
-        } else {
-            let (here, away) = self.requests(needs);
-            let away = stream::iter(away).map(|request| request.run(self.context.clone()));
-            let away = away.buffer_unordered(REQUESTS_MAX).try_collect::<Vec<_>>();
-            let (mut loaded, others) = try_join(away, self.load_from_disk(here)).await?;
-            loaded.extend(others);
-            loaded
-        };
-        for (file, parts) in loaded.into_iter().flatten() {
-            let parts = parts.iter().cloned();
-            self.parts
-                .extend(parts.map(|(offset, part)| ((file, offset), part)));
-        }
-        Ok(())
-    }
-
-    /// What to ask of the local disk, and what of the object store.
-    fn requests(&self, needs: Needs) -> (Vec<Request>, Vec<Request>) {
-        let (mut here, mut away) = (Vec::new(), Vec::new());
-        let files = &self.context.files;
-        let flights = &files.flights;
-        for NeededParts { file, parts } in needs.0.into_values() {
-            let mut ours = Vec::with_capacity(parts.len());
-            for (offset, part) in parts {
-                match flights.find(file.id(), offset) {
-                    Some(waiting) => away.push(Request::Wait(file.id(), waiting)),
-                    None => ours.push(part),
-                }
-            }
-            for run in coalesce(ours.into_iter(), GAP_BYTES_MAX) {
-                let (Some(first), Some(last)) = (run.first(), run.last()) else {
-                    continue;
-                };
-                let range = first.place.offset..last.place.end();
-                let is_here = files.is_here(&file, &range);
-                let requests = if is_here { &mut here } else { &mut away };
-                requests.push(Request::Parts(file.clone(), run));
-            }
-        }
-        (here, away)
-    }
-
-    /// Runs requests that the local disk answers on read threads.
-    async fn load_from_disk(&self, requests: Vec<Request>) -> Result<Vec<Loaded>> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
-        }
-        let thread = self.context.files.read_thread().await;
-        let (context, handle) = (self.context.clone(), self.context.env.runtime.clone());
-        let loaded = self.context.env.runtime.spawn_blocking(move || {
-            let loaded = handle.block_on(load_on_threads(&context, requests));
-            drop(thread);
-            loaded
-        });
-        loaded.await.map_err(stopped)?
-    }
-}
-
-/// What a request brought: parts of a file, or nothing if it has to be made again.
-type Loaded = Option<(FileId, Arrived)>;
-
-/// Runs requests that the local disk answers: a share of them here, the others on read threads that are free.
-async fn load_on_threads(context: &Arc<Context>, requests: Vec<Request>) -> Result<Vec<Loaded>> {
-    let helpers = (requests.len() / REQUESTS_PER_THREAD_MIN).saturating_sub(1);
-    let helpers = context.files.free_read_threads(helpers);
-    let share = requests.len().div_ceil(helpers.len() + 1).max(1);
-    let mut shares = requests.into_iter();
-    let mut under_way = Vec::with_capacity(helpers.len());
-    for helper in helpers {
-        let theirs: Vec<Request> = shares.by_ref().take(share).collect();
-        let (context, handle) = (context.clone(), context.env.runtime.clone());
-        under_way.push(context.env.runtime.clone().spawn_blocking(move || {
-            let loaded = handle.block_on(load_here(&context, theirs.into_iter()));
-            drop(helper);
-            loaded
-        }));
-    }
-    let mut loaded = load_here(context, shares).await?;
-    for other in under_way {
-        loaded.extend(other.await.map_err(stopped)??);
-    }
-    Ok(loaded)
-}
-
-async fn load_here(
-    context: &Arc<Context>,
-    requests: impl Iterator<Item = Request>,
-) -> Result<Vec<Loaded>> {
-    let mut loaded = Vec::with_capacity(requests.size_hint().0);
-    for request in requests {
-        loaded.push(request.run(context.clone()).await?);
-    }
-    Ok(loaded)
-}
-
-fn stopped(error: tokio::task::JoinError) -> Error {
-    Error::retry(format!("a read was stopped: {error}"))
-}
-
-/// Groups parts in ascending order into requests, across small gaps.
-fn coalesce(parts: impl Iterator<Item = PartPlace>, gap_bytes_max: u64) -> Vec<Vec<PartPlace>> {
-    let mut runs: Vec<Vec<PartPlace>> = Vec::new();
-    for part in parts {
-        if let Some(run) = runs.last_mut()
-            && let (Some(first), Some(last)) = (run.first(), run.last())
-            && part.place.offset.saturating_sub(last.place.end()) <= gap_bytes_max
-            && part.place.end().saturating_sub(first.place.offset) <= REQUEST_BYTES_MAX
-        {
-            run.push(part);
-            continue;
-        }
-        runs.push(vec![part]);
-    }
-    runs
-}
 
 /// Runs `work` on the store's runtime, so that whoever polls the answer need not be part of it. Work that waits for the
 /// local disk runs on one of its blocking threads, as many at a time as may read.
@@ -278,85 +64,139 @@ fn begin_here<T>(runtime: &Handle, work: Pin<&mut impl Future<Output = T>>) -> O
     }
 }
 
-/// Finishes point reads; answers come in the order of `reads`.
-pub(crate) async fn fetch(
-    context: Arc<Context>,
+/// Answers of point reads, in the order of the reads.
+pub(crate) type Answers = Vec<Option<Value<'static>>>;
+
+/// Finishes point reads.
+pub(crate) fn fetch(
+    context: &Arc<Context>,
     reads: Vec<ColdRead>,
-) -> Result<Vec<Option<Value<'static>>>> {
-    let mut answers: Vec<Option<Value<'static>>> = reads.iter().map(|_| None).collect();
-    let mut order: Vec<usize> = (0..reads.len()).collect();
-    order.sort_unstable_by(|&a, &b| reads[a].key.cmp(&reads[b].key));
-    let mut operands = Vec::new();
-    for together in order.chunks(READS_MAX) {
-        let mut fetched = Fetched::new(context.clone());
-        let mut open = together.to_vec();
-        for round in 0.. {
-            if round == ROUNDS_MAX {
+) -> BoxFuture<'static, Result<Answers>> {
+    let context = context.clone();
+    Box::pin(async move {
+        let mut fetch = Fetch::new(&context, reads);
+        let mut needs = None;
+        if context.files.are_local() {
+            loop {
+                match fetch.search()? {
+                    None => return Ok(fetch.answers),
+                    Some(missing) if fetch.fetched.load_at_once(&missing) => {}
+                    Some(missing) => {
+                        needs = Some(missing);
+                        break;
+                    }
+                }
+            }
+        }
+        on_runtime(&context, fetch.finish(needs)).await
+    })
+}
+
+/// Point reads that are being finished.
+struct Fetch {
+    reads: Vec<ColdRead>,
+    answers: Answers,
+    /// Reads in the order of their keys, and how many of them have been begun.
+    order: Vec<usize>,
+    begun: usize,
+    /// Those that have been begun and have no answer.
+    open: Vec<usize>,
+    rounds: usize,
+    fetched: Fetched,
+}
+
+impl Fetch {
+    fn new(context: &Arc<Context>, reads: Vec<ColdRead>) -> Self {
+        let mut order: Vec<usize> = (0..reads.len()).collect();
+        order.sort_unstable_by(|&a, &b| reads[a].key.cmp(&reads[b].key));
+        Self {
+            answers: reads.iter().map(|_| None).collect(),
+            reads,
+            order,
+            begun: 0,
+            open: Vec::new(),
+            rounds: 0,
+            fetched: Fetched::new(context.clone()),
+        }
+    }
+
+    /// Goes on with what is in memory; returns what is missing, or nothing when all reads are answered.
+    fn search(&mut self) -> Result<Option<Needs>> {
+        let mut operands = Vec::new();
+        loop {
+            if self.open.is_empty() {
+                let rest = self.order.get(self.begun..).unwrap_or_default();
+                if rest.is_empty() {
+                    return Ok(None);
+                }
+                self.open.extend(rest.iter().take(READS_MAX));
+                self.begun += self.open.len();
+                self.rounds = 0;
+                self.fetched.clear();
+            }
+            self.rounds += 1;
+            if self.rounds > ROUNDS_MAX {
                 return Err(Error::corrupt(format!(
                     "a read did not end after {ROUNDS_MAX} rounds of requests: a file refers to itself"
                 )));
             }
             let mut needs = Needs::default();
-            let mut still_open = Vec::new();
-            for i in open {
-                let read = &reads[i];
-                operands.clear();
-                let below = match search_noting(
-                    &read.version,
-                    read.hash,
-                    &read.key,
-                    &fetched,
-                    read.rules.merges,
-                    &mut needs,
-                    &mut operands,
-                ) {
-                    Search::Found(value) => Some(value),
-                    Search::Gone => None,
-                    Search::Cold => {
-                        still_open.push(i);
-                        continue;
-                    }
-                };
-                let memory = open_all(&read.operands)?;
-                answers[i] = answer(below, &operands, &memory, &read.rules, read.now_ms)?;
+            let mut open = std::mem::take(&mut self.open);
+            let mut failed = None;
+            open.retain(|&i| match self.answer(i, &mut needs, &mut operands) {
+                Ok(answered) => !answered,
+                Err(error) => {
+                    failed = Some(error);
+                    true
+                }
+            });
+            if let Some(error) = failed {
+                return Err(error);
             }
-            open = still_open;
-            if open.is_empty() {
-                break;
+            self.open = open;
+            if !self.open.is_empty() {
+                return Ok(Some(needs));
             }
-            fetched.load(needs).await?;
         }
     }
-    Ok(answers)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sst::index::Place;
-
-    #[test]
-    fn neighbours_are_read_together() {
-        let block = |offset: u64, bytes: u32| PartPlace::block(Place { offset, bytes });
-        let offsets = |runs: &[Vec<PartPlace>]| -> Vec<Vec<u64>> {
-            let of = |run: &Vec<PartPlace>| run.iter().map(|part| part.place.offset).collect();
-            runs.iter().map(of).collect()
+    /// Answers a read, or notes what it needs.
+    fn answer(
+        &mut self,
+        i: usize,
+        needs: &mut Needs,
+        operands: &mut Vec<HeldOperands>,
+    ) -> Result<bool> {
+        let read = &self.reads[i];
+        operands.clear();
+        let below = match search_noting(
+            &read.version,
+            read.hash,
+            &read.key,
+            &self.fetched,
+            read.rules.merges,
+            needs,
+            operands,
+        ) {
+            Search::Found(value) => Some(value),
+            Search::Gone => None,
+            Search::Cold => return Ok(false),
         };
-        let runs = coalesce(
-            [
-                block(0, 8_000),
-                block(8_000, 8_000),
-                block(24_000, 8_000),
-                block(500_000, 8_000),
-            ]
-            .into_iter(),
-            GAP_BYTES_MAX,
-        );
-        assert_eq!(offsets(&runs), [vec![0, 8_000, 24_000], vec![500_000]]);
-        let long = coalesce((0..1_000).map(|n| block(n * 8_000, 8_000)), GAP_BYTES_MAX);
-        assert!(long.iter().all(|run| {
-            run[run.len() - 1].place.end() - run[0].place.offset <= REQUEST_BYTES_MAX
-        }));
-        assert_eq!(long.iter().map(Vec::len).sum::<usize>(), 1_000);
+        let memory = open_all(&read.operands)?;
+        self.answers[i] = answer(below, operands, &memory, &read.rules, read.now_ms)?;
+        Ok(true)
+    }
+
+    /// Loads what is missing until all reads are answered.
+    async fn finish(mut self, mut needs: Option<Needs>) -> Result<Answers> {
+        loop {
+            if let Some(missing) = needs.take() {
+                self.fetched.load(missing).await?;
+            }
+            needs = self.search()?;
+            if needs.is_none() {
+                return Ok(self.answers);
+            }
+        }
     }
 }

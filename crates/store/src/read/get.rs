@@ -8,7 +8,10 @@ use crate::merge::HeldOperands;
 use crate::planted::{self, Bug};
 use crate::row::RowKind;
 use crate::sst::lookup::FileRow;
-use crate::version::{Version, VersionFile};
+use crate::version::{Sought, Version, VersionFile};
+
+/// Files whose filters are asked together.
+const FILTERS_AT_ONCE: usize = 8;
 
 /// How far a search came.
 pub(crate) enum Search {
@@ -19,14 +22,15 @@ pub(crate) enum Search {
     Cold,
 }
 
-/// Files that may hold `key`, newest first.
+/// Files that may hold a key, newest first.
 fn candidates<'a>(
     version: &'a Version,
     key: &'a [u8],
 ) -> impl Iterator<Item = &'a Arc<VersionFile>> {
-    let [newest, ..] = &version.levels;
-    let newest = newest.iter().filter(move |file| file.may_hold(key));
-    newest.chain((1..version.levels.len()).filter_map(move |level| version.file_for(level, key)))
+    let sought = Sought::new(key);
+    let [newest, deeper @ ..] = &version.levels;
+    let newest = newest.iter().filter(move |file| file.may_hold(sought));
+    newest.chain((1..=deeper.len()).filter_map(move |level| version.file_for(level, sought)))
 }
 
 /// Ends a search at a row, unless it is one of operands that older rows may lie under.
@@ -56,7 +60,22 @@ pub(crate) fn search(
     blocks: &impl Blocks,
     operands: &mut Vec<HeldOperands>,
 ) -> Search {
-    for file in candidates(version, key) {
+    // The line of each filter that decides about the key lies somewhere else in memory: all are fetched at once, so that the key
+    // waits for one of them and not for one after the other.
+    let mut near = [None; FILTERS_AT_ONCE];
+    let mut known = 0;
+    let mut touched = 0;
+    let mut rest = candidates(version, key);
+    while let Some(place) = near.get_mut(known)
+        && let Some(file) = rest.next()
+    {
+        touched ^= file.file.touch_filter(hash);
+        *place = Some(file);
+        known += 1;
+    }
+    std::hint::black_box(touched);
+    let near = near.into_iter().map_while(|file| file);
+    for file in near.chain(rest) {
         match file.file.look(hash, key, blocks) {
             Ok(None) => {}
             Ok(Some(row)) => {

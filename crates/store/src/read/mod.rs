@@ -1,10 +1,11 @@
 //! Reading: memtables first, then files from new to old; what memory cannot answer is described, then fetched.
 //!
 //! The same search runs twice: synchronously over what is in memory ([`Cached`]), and, when that is not enough, inside a
-//! fetch over memory and what the fetch has loaded ([`fetch::Fetched`]). Both see the version the read was planned on.
+//! fetch over memory and what the fetch has loaded ([`load::Fetched`]). Both see the version the read was planned on.
 pub(crate) mod answer;
 pub(crate) mod fetch;
 pub(crate) mod get;
+pub(crate) mod load;
 pub(crate) mod multi_get;
 pub(crate) mod scan;
 
@@ -22,8 +23,9 @@ use crate::rules::Rules;
 use crate::sst::block::DataBlock;
 use crate::sst::file::{FileId, SstFile};
 use crate::sst::index::Place;
-use crate::sst::lookup::{Missing, StoredValue};
+use crate::sst::lookup::{Located, Missing, StoredValue};
 use crate::sst::part::{Part, PartPlace};
+use crate::sst::slot::UNSEEN_READS;
 use crate::version::Version;
 
 /// The answer of a synchronous read.
@@ -171,6 +173,12 @@ pub(crate) trait Blocks {
         }
     }
 
+    /// The data block that a search has come to.
+    #[inline]
+    fn located(&self, file: &SstFile, located: Located<'_>) -> Option<Arc<DataBlock>> {
+        self.block(file, located.place)
+    }
+
     /// The value that lies aside at a place.
     fn value(&self, file: &SstFile, place: Place) -> Option<Bytes> {
         match self.part(file, place.offset)? {
@@ -195,6 +203,24 @@ impl Blocks for Cached<'_> {
         let part = self.cache.data(file.id(), offset)?;
         self.hits.set(self.hits.get() + 1);
         Some(part)
+    }
+
+    #[inline]
+    fn located(&self, file: &SstFile, located: Located<'_>) -> Option<Arc<DataBlock>> {
+        let Some(slot) = located.slot else {
+            return self.block(file, located.place);
+        };
+        if let Some(block) = slot.get() {
+            let hits = self.hits.get() + 1;
+            self.hits.set(hits);
+            if hits.is_multiple_of(UNSEEN_READS) {
+                self.cache.data(file.id(), located.place.offset);
+            }
+            return Some(block);
+        }
+        let block = self.block(file, located.place)?;
+        slot.fill(&block);
+        Some(block)
     }
 }
 

@@ -204,13 +204,14 @@ impl<B: Blocks> Visit<'_, B> {
         let looked: Vec<Looked> = open()
             .map(|pending| {
                 let key = self.key(pending);
-                let Some(place) = file.locate(pending.hash, key, self.blocks)? else {
+                let Some(located) = file.locate(pending.hash, key, self.blocks)? else {
                     return Ok(None);
                 };
+                let place = located.place;
                 let block = match &current {
                     Some((known, block)) if *known == place => block.clone(),
                     _ => {
-                        let block = self.blocks.block(file, place);
+                        let block = self.blocks.located(file, located);
                         current = Some((place, block.clone()));
                         block
                     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::fetch::Fetched;
+use super::load::Fetched;
 use super::{Blocks, Needs};
 use crate::context::Context;
 use crate::error::{Error, Result};

@@ -9,7 +9,9 @@
 //! blocks lie there) and its length (varint).
 //!
 //! In memory the first eight bytes of each rest lie side by side as numbers, so that a search compares numbers in a row of
-//! memory and looks at a whole separator only where numbers are equal.
+//! memory and looks at a whole separator only where numbers are equal. Beside each place is a [`Slot`] that leads to its block
+//! while that is in the memory cache.
+use super::slot::Slot;
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::Result;
 use crate::key::shared_prefix;
@@ -112,11 +114,24 @@ pub(crate) struct IndexBlock {
     rests: Box<[u8]>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Two of them are a cache line.
+#[derive(Debug)]
 struct Entry {
-    place: Place,
+    offset: u64,
+    bytes: u32,
     /// End of the separator's rest.
     end: u32,
+    slot: Slot,
+}
+
+impl Entry {
+    #[inline]
+    fn place(&self) -> Place {
+        Place {
+            offset: self.offset,
+            bytes: self.bytes,
+        }
+    }
 }
 
 impl IndexBlock {
@@ -167,8 +182,10 @@ impl IndexBlock {
                 ));
             }
             entries.push(Entry {
-                place,
+                offset: place.offset,
+                bytes: place.bytes,
                 end: rests.len() as u32,
+                slot: Slot::default(),
             });
         }
         reader.finish()?;
@@ -196,12 +213,18 @@ impl IndexBlock {
 
     /// All places in order.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        self.entries.iter().map(|entry| entry.place)
+        self.entries.iter().map(Entry::place)
     }
 
     #[inline]
     pub(crate) fn place(&self, i: usize) -> Option<Place> {
-        self.entries.get(i).map(|entry| entry.place)
+        self.entries.get(i).map(Entry::place)
+    }
+
+    /// The slot of a place.
+    #[inline]
+    pub(crate) fn slot(&self, i: usize) -> Option<&Slot> {
+        self.entries.get(i).map(|entry| &entry.slot)
     }
 
     fn rest(&self, i: usize) -> &[u8] {

@@ -10,6 +10,7 @@ use super::block::{Aside, BlockValue, DataBlock};
 use super::file::SstFile;
 use super::index::{IndexBlock, Place};
 use super::part::{Part, PartKind, PartPlace};
+use super::slot::SlotAt;
 use crate::read::Blocks;
 use crate::row::RowKind;
 
@@ -82,9 +83,16 @@ pub(crate) struct BlockAt {
     pub(crate) place: Place,
 }
 
+/// The only data block that may hold a key, and the short way to it if its index is pinned.
+#[derive(Clone, Copy)]
+pub(crate) struct Located<'a> {
+    pub(crate) place: Place,
+    pub(crate) slot: Option<SlotAt<'a>>,
+}
+
 /// A partition of the index, however it is held.
 enum Partition<'a> {
-    Pinned(&'a IndexBlock),
+    Pinned(&'a Arc<[IndexBlock]>, &'a IndexBlock),
     Paged(Arc<IndexBlock>),
 }
 
@@ -93,7 +101,7 @@ impl Deref for Partition<'_> {
     #[inline]
     fn deref(&self) -> &IndexBlock {
         match self {
-            Self::Pinned(block) => block,
+            Self::Pinned(_, block) => block,
             Self::Paged(block) => block,
         }
     }
@@ -137,7 +145,7 @@ impl SstFile {
         hash: u64,
         key: &[u8],
         blocks: &impl Blocks,
-    ) -> Result<Option<Place>, Missing> {
+    ) -> Result<Option<Located<'_>>, Missing> {
         match self.may_contain(hash, blocks) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
@@ -147,7 +155,19 @@ impl SstFile {
                 return Err(Missing([Some(filter), end]));
             }
         }
-        Ok(self.seek(key, blocks)?.map(|at| at.place))
+        let Some((at, partition)) = self.seek_in(key, blocks)? else {
+            return Ok(None);
+        };
+        let slot = match partition {
+            Partition::Pinned(index, _) => Some(SlotAt {
+                index,
+                partition: at.partition as u32,
+                entry: at.entry as u32,
+            }),
+            Partition::Paged(_) => None,
+        };
+        let place = at.place;
+        Ok(Some(Located { place, slot }))
     }
 
     /// What the file says of a key; `None`: nothing.
@@ -158,11 +178,11 @@ impl SstFile {
         key: &[u8],
         blocks: &impl Blocks,
     ) -> Result<Option<FileRow>, Missing> {
-        let Some(place) = self.locate(hash, key, blocks)? else {
+        let Some(located) = self.locate(hash, key, blocks)? else {
             return Ok(None);
         };
-        let Some(block) = blocks.block(self, place) else {
-            return Err(PartPlace::block(place).into());
+        let Some(block) = blocks.located(self, located) else {
+            return Err(PartPlace::block(located.place).into());
         };
         self.row_in(block, hash, key, blocks)
     }
@@ -205,6 +225,16 @@ impl SstFile {
         key: &[u8],
         blocks: &impl Blocks,
     ) -> Result<Option<BlockAt>, PartPlace> {
+        Ok(self.seek_in(key, blocks)?.map(|(at, _)| at))
+    }
+
+    /// Like [`Self::seek`], with the partition of the index.
+    #[inline]
+    fn seek_in(
+        &self,
+        key: &[u8],
+        blocks: &impl Blocks,
+    ) -> Result<Option<(BlockAt, Partition<'_>)>, PartPlace> {
         let Some((end, _)) = self.end.get() else {
             return Err(self.end_part());
         };
@@ -213,11 +243,15 @@ impl SstFile {
             return Ok(None);
         };
         let entry = index.find(key);
-        Ok(index.place(entry).map(|place| BlockAt {
+        let Some(place) = index.place(entry) else {
+            return Ok(None);
+        };
+        let at = BlockAt {
             partition,
             entry,
             place,
-        }))
+        };
+        Ok(Some((at, index)))
     }
 
     /// The block after another.
@@ -246,7 +280,8 @@ impl SstFile {
         blocks: &impl Blocks,
     ) -> Result<Option<Partition<'a>>, PartPlace> {
         if let Some((index, _)) = self.index.get() {
-            return Ok(index.get(number).map(Partition::Pinned));
+            let block = index.get(number);
+            return Ok(block.map(|block| Partition::Pinned(index, block)));
         }
         let Some((end, _)) = self.end.get() else {
             return Err(self.end_part());

@@ -8,11 +8,13 @@ pub(crate) mod filter;
 pub(crate) mod footer;
 pub(crate) mod index;
 pub(crate) mod lookup;
+pub(crate) mod new_file;
 pub(crate) mod part;
 pub(crate) mod properties;
 pub(crate) mod ranges;
 pub(crate) mod reader;
 pub(crate) mod seal;
+pub(crate) mod slot;
 #[cfg(test)]
 mod tests;
 pub(crate) mod writer;

@@ -32,12 +32,10 @@ pub(crate) async fn load_parts(
     parts: &[PartPlace],
     class: ReadClass,
 ) -> Result<LoadedParts> {
-    // The end of a file may contain partitions that are asked for too, so the last part need not end last.
-    let last = parts.iter().map(|part| part.place.end()).max();
-    let (Some(first), Some(last)) = (parts.first(), last) else {
+    let Some(range) = whole_range(parts) else {
         return Ok(Vec::new());
     };
-    let base = first.place.offset;
+    let base = range.start;
     for part in parts {
         if part.kind == PartKind::Value && part.place.end() > file.data_bytes() {
             return Err(Error::corrupt(format!(
@@ -48,16 +46,46 @@ pub(crate) async fn load_parts(
             )));
         }
     }
-    let loaded = read_checked(context, file, base..last, class, |bytes| {
-        let mut loaded = Vec::with_capacity(parts.len());
-        for part in parts {
-            let piece = slice(&bytes, base, part.place);
-            decode(file, *part, piece, &mut loaded)?;
-        }
-        Ok(loaded)
-    })
-    .await?;
-    for (offset, part) in &loaded {
+    let check = |bytes: Bytes| decode_all(file, parts, base, &bytes);
+    let loaded = read_checked(context, file, range, class, check).await?;
+    keep(context, file, parts, &loaded);
+    Ok(loaded)
+}
+
+/// Like [`load_parts`], if it takes no waiting; `None` if it would, or if anything is wrong, which a patient reader will find out.
+/// `scratch` is overwritten.
+pub(crate) fn load_parts_at_once(
+    context: &Arc<Context>,
+    file: &Arc<SstFile>,
+    parts: &[PartPlace],
+    scratch: &mut Vec<u8>,
+) -> Option<LoadedParts> {
+    let range = whole_range(parts)?;
+    let bytes = context.files.read_at_once(file, &range, scratch)?;
+    let loaded = decode_all(file, parts, range.start, bytes).ok()?;
+    keep(context, file, parts, &loaded);
+    Some(loaded)
+}
+
+/// From the start of the first part to the end of the last; `None` without parts.
+fn whole_range(parts: &[PartPlace]) -> Option<Range<u64>> {
+    // The end of a file may contain partitions that are asked for too, so the last part need not end last.
+    let end = parts.iter().map(|part| part.place.end()).max()?;
+    Some(parts.first()?.place.offset..end)
+}
+
+fn decode_all(file: &SstFile, parts: &[PartPlace], base: u64, bytes: &[u8]) -> Result<LoadedParts> {
+    let mut loaded = Vec::with_capacity(parts.len());
+    for part in parts {
+        let piece = slice(bytes, base, part.place);
+        decode(file, *part, piece, &mut loaded)?;
+    }
+    Ok(loaded)
+}
+
+/// Puts parts that were loaded into the cache.
+fn keep(context: &Arc<Context>, file: &Arc<SstFile>, parts: &[PartPlace], loaded: &LoadedParts) {
+    for (offset, part) in loaded {
         context.env.block_cache.insert(file, *offset, part.clone());
     }
     let paged = |part: &&PartPlace| matches!(part.kind, PartKind::FilterPage | PartKind::Partition);
@@ -65,10 +93,9 @@ pub(crate) async fn load_parts(
     if paged > 0 && file.should_pin(paged) {
         pin_in_background(context, file);
     }
-    Ok(loaded)
 }
 
-fn slice(bytes: &Bytes, base: u64, place: Place) -> &[u8] {
+fn slice(bytes: &[u8], base: u64, place: Place) -> &[u8] {
     let range = (place.offset - base) as usize..(place.end() - base) as usize;
     bytes.get(range).unwrap_or_default()
 }

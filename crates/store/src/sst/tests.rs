@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::inspect::verify::verify;
 use crate::options::{Compression, KeyPart, TableId};
-use crate::read::fetch::Fetched;
+use crate::read::load::Fetched;
 use crate::read::{Blocks, Needs};
 use crate::row::{RowKind, RowRef};
 use crate::rules::{Rules, TableRules};

@@ -15,6 +15,7 @@ use super::file::{SstFile, delete};
 use super::filter;
 use super::footer::Footer;
 use super::index::{IndexBuilder, PARTITION_BYTES, Place, separator};
+use super::new_file::NewFile;
 use super::part::Part;
 use super::properties::Counter;
 use super::ranges::RangeTombstones;
@@ -29,35 +30,6 @@ use crate::options::{Compression, KeyGroupRange, KeyPart, TableId};
 use crate::planted::{self, Bug};
 use crate::row::{RowKind, RowRef};
 use crate::rules::TableRules;
-
-/// A file that is durable, with what of it should be in memory.
-pub(crate) struct NewFile {
-    pub(crate) file: Arc<SstFile>,
-    parts: Vec<(u64, Part)>,
-}
-
-impl NewFile {
-    /// A file that another process wrote for this store.
-    pub(crate) fn adopted(file: Arc<SstFile>) -> Self {
-        Self {
-            file,
-            parts: Vec::new(),
-        }
-    }
-
-    /// Bytes of the parts that are kept for the cache.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        self.parts.iter().map(|(_, part)| part.bytes()).sum()
-    }
-
-    /// Puts the kept parts into the cache and returns the file.
-    pub(crate) fn warm(self, context: &Context) -> Arc<SstFile> {
-        for (offset, part) in self.parts {
-            context.env.block_cache.insert(&self.file, offset, part);
-        }
-        self.file
-    }
-}
 
 pub(crate) struct SstWriter {
     context: Arc<Context>,

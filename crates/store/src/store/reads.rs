@@ -160,13 +160,11 @@ impl Store {
     }
 
     /// Finishes cold reads: all misses are issued together, neighbours coalesced; answers come in the order of `reads`.
-    /// The work runs on the environment's runtime; any executor may poll the future.
+    /// Any executor may poll the future: what has to wait runs on the environment's runtime.
     pub fn fetch(&self, reads: Vec<ColdRead>) -> BoxFuture<'static, Result<Vec<Option<Bytes>>>> {
-        let fetched = fetch(self.context.clone(), reads);
+        let fetched = fetch(&self.context, reads);
         let bytes = |value: Option<Value<'_>>| value.map(|value| value.to_bytes());
-        on_runtime(&self.context, async move {
-            Ok(fetched.await?.into_iter().map(bytes).collect())
-        })
+        Box::pin(async move { Ok(fetched.await?.into_iter().map(bytes).collect()) })
     }
 
     /// Like [`Self::fetch`], with the times of rows.
@@ -174,7 +172,7 @@ impl Store {
         &self,
         reads: Vec<ColdRead>,
     ) -> BoxFuture<'static, Result<Vec<Option<Value<'static>>>>> {
-        on_runtime(&self.context, fetch(self.context.clone(), reads))
+        fetch(&self.context, reads)
     }
 
     /// Up to `rows_max` rows of `table` and `group` whose key starts with `prefix` and is >= `from` (and < `until`), in

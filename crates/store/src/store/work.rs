@@ -20,7 +20,7 @@ use crate::flush::{Frozen, flush};
 use crate::memtable::Memtable;
 use crate::options::{TableId, TableOptions};
 use crate::planted::{self, Bug};
-use crate::sst::writer::NewFile;
+use crate::sst::new_file::NewFile;
 use crate::version::VersionFile;
 
 /// Compactions that may fail one after the other before the store gives up.
@@ -299,7 +299,7 @@ impl Store {
         let number = self.compactions_started;
         self.compactions_started += 1;
         tracing::debug!(number, reason = ?job.reason, level = job.output_level, bytes = job.input_bytes(), "compacting");
-        let (work, terms) = (job.clone(), self.terms(&job));
+        let (work, terms) = (job.clone(), Arc::new(self.terms(&job)));
         let remote = self.remote_for(&job);
         let elsewhere = remote.is_some();
         let report = move |result| Done::Compaction { number, result };

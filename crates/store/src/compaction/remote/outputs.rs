@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::objects::request_error;
 use crate::sst::file::SstFile;
-use crate::sst::writer::NewFile;
+use crate::sst::new_file::NewFile;
 use crate::version::VersionFile;
 
 const CHECKS_AT_ONCE: usize = 16;

@@ -11,7 +11,7 @@ use crate::compaction::picker::CompactionJob;
 use crate::compaction::task::CompactionTask;
 use crate::context::Context;
 use crate::error::Result;
-use crate::sst::writer::NewFile;
+use crate::sst::new_file::NewFile;
 
 /// Waits for a claim that were in vain, times this, are how long nothing more is offered.
 const REST_FACTOR: i64 = 30;

@@ -29,6 +29,7 @@ pub(crate) use self::builder::BlockBuilder;
 pub(crate) use self::cursor::BlockCursor;
 use super::index::Place;
 use super::seal::{Name, damaged, unseal};
+use super::slot::LedToBy;
 use crate::encoding::{Reader, varint};
 use crate::error::Result;
 use crate::row::RowKind;
@@ -58,6 +59,7 @@ pub(crate) struct DataBlock {
     base_time_ms: i64,
     wide: bool,
     short_prefix: [u8; SHORT_PREFIX_BYTES],
+    pub(super) slot: LedToBy,
 }
 
 /// A value that lies in a sealed piece of its own.
@@ -156,12 +158,18 @@ impl DataBlock {
             base_time_ms,
             wide,
             short_prefix,
+            slot: LedToBy::default(),
             data,
         })
     }
 
     pub(crate) fn data(&self) -> &Bytes {
         &self.data
+    }
+
+    /// The memory cache does not hold the block any more.
+    pub(crate) fn evicted(&self) {
+        self.slot.clear();
     }
 
     /// Number of rows.

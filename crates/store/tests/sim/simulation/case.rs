@@ -67,6 +67,7 @@ impl Shape {
             block_bytes: self.block_bytes,
             memtable_bytes_max: self.memtable_bytes,
             flush_part_bytes_min: self.memtable_bytes / 4,
+            compaction_part_bytes_min: self.file_bytes,
             l0_files_max: self.l0_files,
             file_bytes_target: self.file_bytes,
             level_bytes_base: self.level_bytes,
