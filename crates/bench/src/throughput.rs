@@ -2,6 +2,8 @@
 //!
 //! Each engine is loaded alone. Then they take turns, in short rounds, so that whatever else the machine does meets all of them; the
 //! median of the rounds counts.
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::contender::{Contender, Drain};
@@ -175,6 +177,7 @@ pub fn run(
         for contender in contenders.iter_mut() {
             contender.close()?;
             contender.setup().cache_bytes = sizes.data_bytes() / 10;
+            read_all(&contender.setup().directory)?;
             contender.open()?;
             let warm_up = drawn(keys, reads, 99);
             contender.work(Work::MultiGet, &warm_up, sizes.read_budget, Drain::No)?;
@@ -187,6 +190,20 @@ pub fn run(
         contender.close()?;
     }
     Ok(rows)
+}
+
+/// Reads all files below a directory, so that the system has them in memory. The workloads before found all rows in their caches, and
+/// the system takes memory away from files that nobody reads.
+fn read_all(directory: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_all(&path)?;
+        } else {
+            std::io::copy(&mut File::open(path)?, &mut std::io::sink())?;
+        }
+    }
+    Ok(())
 }
 
 /// Every key once, in random order, and maps for the scans.
