@@ -95,3 +95,67 @@ impl<T, W> Drop for Report<'_, T, W> {
         self.team.finished.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::COMPACTION;
+    use crate::{BackgroundPool, BackgroundThreads, BlockCache, Environment, StoreOptions};
+
+    fn with_threads(compaction: usize) -> (tokio::runtime::Runtime, Arc<Context>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let threads = BackgroundThreads {
+            flush: 1,
+            compaction,
+        };
+        let mut env = Environment::new(
+            Arc::new(object_store::memory::InMemory::new()),
+            "d".into(),
+            runtime.handle().clone(),
+            BlockCache::new(0),
+            "p",
+        );
+        env.executor = BackgroundPool::new(threads, runtime.handle().clone());
+        (runtime, Context::new(env, StoreOptions::default()))
+    }
+
+    #[test]
+    fn results_come_in_order_however_many_threads_there_are() {
+        for threads in [1, 2, 4] {
+            let (_runtime, context) = with_threads(threads);
+            let results = in_parts(&context, COMPACTION, 50, |_, part| Ok(part * 2));
+            let results: Vec<usize> = results.into_iter().map(Result::unwrap).collect();
+            assert_eq!(results, (0..50).map(|part| part * 2).collect::<Vec<_>>());
+        }
+        let (_runtime, context) = with_threads(1);
+        assert!(in_parts(&context, COMPACTION, 0, |_, part| Ok(part)).is_empty());
+    }
+
+    #[test]
+    fn a_part_that_fails_or_panics_does_not_stop_the_others() {
+        let (_runtime, context) = with_threads(2);
+        let main = std::thread::current().id();
+        let results = in_parts(&context, COMPACTION, 20, move |_, part| {
+            // A panic of the thread that leads would be the panic of the whole.
+            let helps = std::thread::current().id() != main;
+            match part {
+                3 => Err(Error::usage("on purpose")),
+                _ if part % 5 == 0 && helps => panic!("on purpose"),
+                _ => {
+                    std::thread::yield_now();
+                    Ok(part)
+                }
+            }
+        });
+        assert_eq!(results.len(), 20);
+        let failed = |part: usize| results.get(part).is_some_and(Result::is_err);
+        assert!(failed(3));
+        assert!(
+            (0..20)
+                .filter(|part| part % 5 != 0 && *part != 3)
+                .all(|part| !failed(part))
+        );
+    }
+}

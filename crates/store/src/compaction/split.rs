@@ -23,7 +23,7 @@ pub(crate) fn split(context: &Context, job: &CompactionJob) -> Vec<CompactionJob
 }
 
 /// Keys that divide the job into at most so many parts of about the same weight; ascending.
-fn cuts(job: &CompactionJob, parts: usize) -> Vec<Bytes> {
+pub(super) fn cuts(job: &CompactionJob, parts: usize) -> Vec<Bytes> {
     let files = || job.runs.iter().flatten();
     let mut starts: Vec<&Bytes> = files().map(|file| &file.lower).collect();
     starts.sort_unstable();
@@ -51,7 +51,7 @@ fn cuts(job: &CompactionJob, parts: usize) -> Vec<Bytes> {
     cuts
 }
 
-fn cut(job: &CompactionJob, cuts: &[Bytes]) -> Vec<CompactionJob> {
+pub(super) fn cut(job: &CompactionJob, cuts: &[Bytes]) -> Vec<CompactionJob> {
     let part = |number: usize| {
         let from = number.checked_sub(1).and_then(|before| cuts.get(before));
         let until = cuts.get(number);

@@ -69,9 +69,10 @@ impl LocalFiles {
         }
     }
 
-    /// Reads into `scratch` what is in the system's memory; `None` if that is not all, or the file is not open.
+    /// Reads into `scratch` what is in the system's memory; `None` if that is not all, or the file cannot be opened without waiting.
     pub(crate) fn read_at_once<'b>(
         &self,
+        path: &Path,
         id: HandleId,
         range: &Range<u64>,
         scratch: &'b mut Vec<u8>,
@@ -80,7 +81,7 @@ impl LocalFiles {
         if length > AT_ONCE_BYTES_MAX {
             return None;
         }
-        let file = self.handles.open(id)?;
+        let file = self.handles.get_at_once(id, || (self.paths.locate)(path))?;
         if scratch.len() < length {
             scratch.resize(length, 0);
         }
@@ -135,14 +136,14 @@ mod tests {
             let path = Path::from(name);
             objects.put(&path, "0123456789".into()).await.unwrap();
             let mut scratch = Vec::new();
-            let not_open = local.read_at_once(id as u64, &(3..7), &mut scratch);
-            assert_eq!(not_open, None);
+            let none = local.read_at_once(&Path::from("none"), 9, &(3..7), &mut scratch);
+            assert_eq!(none, None);
             let bytes = local.read(&path, id as u64, 3..7).unwrap();
             assert_eq!(&bytes[..], b"3456", "{path}");
-            if let Some(bytes) = local.read_at_once(id as u64, &(4..8), &mut scratch) {
+            if let Some(bytes) = local.read_at_once(&path, id as u64, &(4..8), &mut scratch) {
                 assert_eq!(bytes, b"4567", "{path}");
             }
-            let past_the_end = local.read_at_once(id as u64, &(8..12), &mut scratch);
+            let past_the_end = local.read_at_once(&path, id as u64, &(8..12), &mut scratch);
             assert_eq!(past_the_end, None);
         }
         let path = Path::from("a/b.sst");

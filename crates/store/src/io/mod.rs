@@ -161,7 +161,7 @@ impl Files {
         cached.read(file.path(), key(file), range, class).await
     }
 
-    /// Reads a piece of a file into `scratch` if that takes no waiting: the file is open, and the system has the bytes in memory.
+    /// Reads a piece of a file into `scratch` if that takes no waiting: the system has the bytes in memory.
     pub(crate) fn read_at_once<'b>(
         &self,
         file: &SstFile,
@@ -170,7 +170,7 @@ impl Files {
     ) -> Option<&'b [u8]> {
         self.local
             .as_ref()?
-            .read_at_once(file.id().0, range, scratch)
+            .read_at_once(file.path(), file.id().0, range, scratch)
     }
 
     /// A range that was read did not pass its check: if it came from the file cache, the next read asks the object store.

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::planted::{self, Bug};
 use crate::{FileRef, TableId};
 
-/// The end of a file is read together with all index partitions if both take no more than this.
+/// The end of a distant file is read together with all index partitions if both take no more than this.
 const END_WITH_INDEX_BYTES_MAX: u64 = 256 << 10;
 /// A filter up to this size is read as a whole.
 const FILTER_WHOLE_BYTES_MAX: u64 = 64 << 10;
@@ -157,11 +157,9 @@ impl SstFile {
     pub(crate) fn end_part(&self) -> PartPlace {
         let end = u64::from(self.about.end_bytes);
         let with_index = end + u64::from(self.about.index_bytes);
-        let bytes = if with_index <= END_WITH_INDEX_BYTES_MAX {
-            with_index
-        } else {
-            end
-        };
+        // Another read of a local file costs less than partitions that nobody asks for.
+        let together = with_index <= END_WITH_INDEX_BYTES_MAX && !self.context.files.are_local();
+        let bytes = if together { with_index } else { end };
         PartPlace {
             place: Place {
                 offset: self.about.size_bytes - bytes,

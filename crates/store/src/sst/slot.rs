@@ -99,3 +99,59 @@ impl SlotAt<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::put_varint;
+    use crate::sst::block::BlockBuilder;
+
+    fn index() -> Arc<[IndexBlock]> {
+        // Start, no prefix, one place: separator "m" at the start, of 20 bytes.
+        let mut bytes = vec![0, 0, 1];
+        bytes.extend_from_slice(&[1, b'm', 0]);
+        put_varint(&mut bytes, 20);
+        Arc::new([IndexBlock::decode(&|| "the index".into(), &bytes, 0..20).unwrap()])
+    }
+
+    fn block() -> Arc<DataBlock> {
+        let mut plain = Vec::new();
+        BlockBuilder::default().finish(&mut plain);
+        let block = DataBlock::from_plain(&|| "the block".into(), plain.into());
+        Arc::new(block.unwrap())
+    }
+
+    fn at(index: &Arc<[IndexBlock]>) -> SlotAt<'_> {
+        SlotAt {
+            index,
+            partition: 0,
+            entry: 0,
+        }
+    }
+
+    #[test]
+    fn a_slot_leads_to_its_block_until_that_is_evicted() {
+        let (index, block) = (index(), block());
+        assert!(at(&index).get().is_none());
+        at(&index).fill(&block);
+        assert!(Arc::ptr_eq(&at(&index).get().unwrap(), &block));
+        block.evicted();
+        assert!(at(&index).get().is_none());
+        at(&index).fill(&block);
+        let weak = Arc::downgrade(&block);
+        drop(block);
+        assert!(weak.upgrade().is_none(), "a slot keeps no block");
+        assert!(at(&index).get().is_none());
+    }
+
+    #[test]
+    fn one_slot_leads_to_a_block_and_the_next_takes_over_from_a_closed_store() {
+        let (first, second, block) = (index(), index(), block());
+        at(&first).fill(&block);
+        at(&second).fill(&block);
+        assert!(at(&second).get().is_none());
+        drop(first);
+        at(&second).fill(&block);
+        assert!(at(&second).get().is_some());
+    }
+}

@@ -292,6 +292,7 @@ impl Worker {
 /// Options that make small data go through every part of the store.
 pub fn small() -> StoreOptions {
     StoreOptions {
+        compaction_part_bytes_min: 4 << 10,
         block_bytes: 256,
         memtable_bytes_max: 64 << 10,
         l0_files_max: 3,

@@ -11,6 +11,8 @@ use crate::version::VersionFile;
 
 /// L0 goes down when it has this many times the runs that start a compaction, however light they are,
 const CROWDED_FACTOR: usize = 3;
+/// or this many times the files, in however few runs,
+const FILES_FACTOR: usize = 4;
 /// or when it weighs at least one part in so many of what it overlaps below.
 const SHARE: u64 = 4;
 
@@ -72,11 +74,13 @@ impl Tree<'_> {
             return None;
         }
         let runs = runs(free);
-        if runs.len() < self.options.l0_files_max {
+        // What comes in the order of keys lies in one run, and would stay in L0 for ever.
+        let many = free.len() >= self.options.l0_files_max.saturating_mul(FILES_FACTOR);
+        if runs.len() < self.options.l0_files_max && !many {
             return None;
         }
         if busy.is_none()
-            && let Some(job) = self.all_of_l0(&runs)
+            && let Some(job) = self.all_of_l0(&runs, many)
         {
             return Some(job);
         }
@@ -85,12 +89,12 @@ impl Tree<'_> {
     }
 
     /// All runs into the level below, if they weigh enough or are too many.
-    fn all_of_l0(&self, runs: &[Run]) -> Option<CompactionJob> {
+    fn all_of_l0(&self, runs: &[Run], many: bool) -> Option<CompactionJob> {
         let job = self.merge_down(runs.to_vec(), self.targets.base, Reason::L0);
         let dragged = job.runs.get(runs.len()).map_or(0, |dragged| bytes(dragged));
         let weight: u64 = runs.iter().map(|run| bytes(run)).sum();
         let crowded = runs.len() >= self.options.l0_files_max.saturating_mul(CROWDED_FACTOR);
-        let due = crowded || weight.saturating_mul(SHARE) >= dragged;
+        let due = crowded || many || weight.saturating_mul(SHARE) >= dragged;
         (due && self.is_free(&job)).then_some(job)
     }
 

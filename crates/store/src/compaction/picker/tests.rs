@@ -1,8 +1,10 @@
 //! Shapes of trees and what the picker makes of them.
 use super::*;
+use crate::compaction::split::{cut, cuts};
 use crate::context::Context;
 use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
+use crate::version::Sought;
 use crate::{BlockCache, Environment, FileRef};
 
 /// Levels from L1 on, so that shapes are easy to see.
@@ -416,4 +418,105 @@ fn a_file_of_tombstones_is_cleaned_or_goes_to_meet_what_it_hides() {
     assert_eq!(job.runs.len(), 2);
     let few = one_file(6, |about| about.tombstones = 400);
     assert!(super::pick(&few, &OPTIONS, &at(0, 1)).is_none());
+}
+
+#[test]
+fn a_large_job_is_cut_where_files_begin() {
+    let files = version(&[
+        (0, 0, 9, 100),
+        (1, 0, 3, 100),
+        (1, 4, 6, 100),
+        (1, 7, 9, 100),
+    ]);
+    let job = CompactionJob {
+        runs: vec![files.levels[0].clone(), files.levels[1].clone()],
+        output_level: 1,
+        drop_tombstones: true,
+        action: Action::Merge,
+        reason: Reason::L0,
+        file_bytes_target: 100,
+    };
+    assert!(cuts(&job, 1).is_empty());
+    for (parts, starts) in [(2, vec![4]), (3, vec![4, 7]), (9, vec![4, 7])] {
+        let cuts = cuts(&job, parts);
+        let groups: Vec<u16> = cuts
+            .iter()
+            .map(|cut| crate::key::group(cut).unwrap())
+            .collect();
+        assert_eq!(groups, starts, "{parts} parts");
+        let made = cut(&job, &cuts);
+        assert_eq!(made.len(), cuts.len() + 1);
+        // Each file counts in each part up to where the next begins, and nothing is left out.
+        for (run, whole) in job.runs.iter().enumerate() {
+            let (lower, upper) = span(whole.iter());
+            let bounds = made.iter().map(|part| span(part.runs[run].iter()));
+            let bounds: Vec<_> = bounds.collect();
+            assert_eq!(bounds.first().map(|b| &b.0), Some(&lower));
+            assert_eq!(bounds.last().map(|b| &b.1), Some(&upper));
+            assert!(bounds.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+        }
+        let narrowed: usize = made.iter().map(|part| part.runs[0].len()).sum();
+        assert_eq!(narrowed, made.len(), "the file of L0 is in every part");
+        let of_level_1: usize = made.iter().map(|part| part.runs[1].len()).sum();
+        assert_eq!(of_level_1, 3, "the others are in one each");
+        assert!(
+            made.iter()
+                .all(|part| part.drop_tombstones && part.output_level == 1)
+        );
+    }
+}
+
+/// Bounds are compared by their heads first; that must be the order of the whole keys.
+#[test]
+fn a_file_is_found_for_every_key_in_its_range() {
+    let context = context();
+    let mut random = 7u64;
+    let mut key = || -> Vec<u8> {
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        // Long ties in the first sixteen bytes, and keys that end within them.
+        let len = 4 + (random >> 59) as usize;
+        let mut key = vec![0; len];
+        key[len - 1] = (random >> 33) as u8 & 1;
+        key[len / 2] = (random >> 40) as u8 & 1;
+        key
+    };
+    for number in 0..200 {
+        let (a, b) = (key(), key());
+        if a == b {
+            continue;
+        }
+        let about = FileRef {
+            smallest: a.clone().min(b.clone()).into(),
+            upper: a.max(b).into(),
+            clip: KeyGroupRange {
+                start: 0,
+                end: u16::MAX,
+            },
+            ..described(number, (1, 0, 0, 1))
+        };
+        let file = SstFile::written(&context, about.path.as_str().into(), about);
+        file.name();
+        let mut version = Version::default();
+        version.levels[1].extend(VersionFile::whole(file.clone(), 1));
+        for _ in 0..100 {
+            let key = key();
+            let inside = file.smallest <= key.as_slice() && key.as_slice() < file.upper.as_ref();
+            let sought = Sought::new(&key);
+            assert_eq!(version.file_for(1, sought).is_some(), inside, "{key:?}");
+            assert_eq!(version.levels[1][0].may_hold(sought), inside, "{key:?}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_in_the_order_of_keys_does_not_stay_in_l0() {
+    let in_order = |files: u16| -> Vec<(u8, u16, u16, u64)> {
+        (0..files).rev().map(|i| (0, i, i, 100)).collect()
+    };
+    assert!(pick(&version(&in_order(15)), &OPTIONS).is_none());
+    let job = pick(&version(&in_order(16)), &OPTIONS).unwrap();
+    assert_eq!((job.runs.len(), job.output_level), (1, 1));
+    assert_eq!(job.action, Action::Move, "nothing lies below");
 }
