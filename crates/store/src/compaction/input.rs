@@ -15,11 +15,12 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::io::ReadClass;
 use crate::row::{RowKind, RowRef, Seal};
-use crate::sst::block::{BlockCursor, DataBlock};
+use crate::sst::block::{Aside, BlockCursor, DataBlock};
 use crate::sst::file::SstFile;
 use crate::sst::index::{IndexBlock, Place};
 use crate::sst::part::Part;
 use crate::sst::reader::{load_index, read_checked};
+use crate::sst::seal::checked;
 use crate::version::VersionFile;
 
 const PIECE_BYTES: u64 = 2 << 20;
@@ -403,9 +404,30 @@ fn decode_block(
         }
     };
     let has_values = block.gap_start < block.place.offset;
+    if has_values {
+        check_values(file, &rows, base, bytes)?;
+    }
     Ok(Block {
         rows,
         hot: cached.is_some(),
         around: has_values.then(|| (base, bytes.clone())),
     })
+}
+
+/// Checks the values that lie aside of a block's rows, which are copied under their seal later on: what is damaged is read again only
+/// if it is noticed now.
+fn check_values(file: &SstFile, rows: &DataBlock, base: u64, bytes: &Bytes) -> Result<()> {
+    let mut cursor = BlockCursor::default();
+    while cursor.advance(rows) {
+        let Some(Aside { place, .. }) = cursor.aside() else {
+            continue;
+        };
+        let start = place.offset.checked_sub(base).map(|start| start as usize);
+        let value = start.and_then(|start| bytes.get(start..start + place.bytes as usize));
+        if let Some(value) = value {
+            let what = || format!("the value at offset {} of {}", place.offset, file.path());
+            checked(&what, value, file.seed, place.offset)?;
+        }
+    }
+    Ok(())
 }
