@@ -12,6 +12,7 @@ use crate::compaction::remote::board::Name as BoardName;
 use crate::compaction::remote::message::{self, JobMessage, Outcome, ResultMessage};
 use crate::compaction::task::CompactionTask;
 use crate::encoding::Reader;
+use crate::expiry::ExpiryClock;
 use crate::file_cache::{decode_sidecar, sample_sidecar};
 use crate::key;
 use crate::objects;
@@ -352,7 +353,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         compression: Compression::Lz4,
         value_aside_bytes: 4 << 10,
         tables: vec![(TableId(1), options)],
-        now_ms: 12,
+        clock: ExpiryClock::new(12, [(TableId(1), -3)]),
         operands_since_ms: -5,
         directory: "job/shared".into(),
         file_prefix: "000001-w0".into(),

@@ -83,7 +83,8 @@
 //! * [`Store::delete_prefix`] removes all keys under a prefix with one entry, however many there are.
 //! * [`Store::put_at`] and [`Store::merge_at`] say when a row was written. In a table with a TTL, rows that are older are
 //!   hidden from reads and fall out in compactions. Of operands and the value they meet the newest time counts; what had
-//!   expired when an operand came does not come back to life.
+//!   expired when an operand came does not come back to life. [`TableOptions::untimed_as_ms`] says what becomes of rows without a
+//!   time. In a table with [`TableOptions::event_time`], [`Store::advance_event_time`] takes the place of the clock.
 //!
 //! A key has at most 65,531 bytes and a value at most 1 GiB.
 //!
@@ -93,6 +94,7 @@
 //! |---|---|
 //! | `memtable` | rows since the last freeze: an arena with a hash index, an ordered companion for scanned tables |
 //! | `row`, `rules`, `merge`, `fold` | what a row says, what a table's options mean, how rows of one key become one |
+//! | `expiry` | by which now the rows of each table expire |
 //! | `flush` | frozen memtables of all tables become one file |
 //! | `sst` | the files: blocks, filter, index, footer; writing as a stream, reading with checks |
 //! | `version` | which files make up the tree, and which key groups of each count |
@@ -123,6 +125,7 @@ mod context;
 mod encoding;
 mod error;
 mod executor;
+mod expiry;
 mod file_cache;
 mod flush;
 mod fold;

@@ -80,11 +80,12 @@ impl Merging {
         match (operands.rooted, operands.base) {
             (true, Some(base)) => self.set(State::Value, base, operands.first_ms),
             (true, None) => self.set(State::Gone, &[], operands.first_ms),
-            // What had expired when the operands came does not count.
+            // What had expired when the operands came does not count. Rows that are not seen have no time, and may count.
             (false, _)
-                if operands
-                    .first_ms
-                    .is_some_and(|first| rules.expired(self.time_ms, first)) =>
+                if self.state != State::Open
+                    && rules
+                        .counted(operands.first_ms)
+                        .is_some_and(|first| rules.expired(self.time_ms, first)) =>
             {
                 self.set(State::Gone, &[], None);
             }
@@ -148,7 +149,7 @@ impl Merging {
 
     /// Forgets a row that has expired at `now_ms`.
     pub(crate) fn expire(&mut self, rules: &Rules, now_ms: i64) {
-        if rules.expired(self.time_ms, now_ms) {
+        if self.state != State::Open && rules.expired(self.time_ms, now_ms) {
             self.set(State::Gone, &[], None);
         }
     }

@@ -61,8 +61,17 @@ pub struct TableOptions {
     /// What `Store::merge` does with its operands.
     pub merge: Merge,
     /// Rows that were written with a time are dropped by compactions and hidden from reads when they are older than this
-    /// many milliseconds. `None`: rows never expire, whatever times they carry.
+    /// many milliseconds: when time + TTL is now or earlier. A sum that is later than the latest time there is never comes.
+    /// `None`: rows never expire, whatever times they carry.
     pub ttl_ms: Option<u64>,
+    /// In a table with a TTL, a row or operand without a time, or with an earlier one, counts as written at this time: when the TTL
+    /// was switched on over rows that were there. `None`: what has no time never expires.
+    pub untimed_as_ms: Option<i64>,
+    /// Times of rows are event times: what has expired is decided by the largest time that [`Store::advance_event_time`] was
+    /// given, instead of the environment's clock. Before the first one, nothing has.
+    ///
+    /// [`Store::advance_event_time`]: crate::Store::advance_event_time
+    pub event_time: bool,
     /// Reads return rows that have expired as long as no compaction has dropped them.
     pub show_expired: bool,
     /// The shape of the part of each key that scans are asked by. Files then have a filter over that part too. Empty: no

@@ -25,6 +25,10 @@ pub(crate) struct Rules {
     pub(crate) merges: bool,
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) show_expired: bool,
+    /// When rows without a time or with an earlier one count as written.
+    pub(crate) untimed_as_ms: Option<i64>,
+    /// Rows expire by the table's event time, not by the clock.
+    pub(crate) event_time: bool,
     pub(crate) prefix: Vec<KeyPart>,
     /// Identity of the prefix's shape: files say which shape their filters were made with.
     pub(crate) prefix_shape: u64,
@@ -37,6 +41,8 @@ impl Rules {
         merges: true,
         ttl_ms: None,
         show_expired: true,
+        untimed_as_ms: None,
+        event_time: false,
         prefix: Vec::new(),
         prefix_shape: 0,
     };
@@ -52,18 +58,30 @@ impl Rules {
             merges: options.merge != Merge::None,
             ttl_ms: options.ttl_ms,
             show_expired: options.show_expired,
+            untimed_as_ms: options.untimed_as_ms,
+            event_time: options.event_time,
             prefix: options.prefix.clone(),
             prefix_shape: options.prefix_shape(),
         }
     }
 
-    /// Whether a row of this time has expired at `now_ms`.
+    /// Whether a row of this time has expired at `now_ms`. A row whose time and TTL add up to more than there is never does, not even
+    /// at the end of time.
     #[inline]
     pub(crate) fn expired(&self, time_ms: Option<i64>, now_ms: i64) -> bool {
-        match (self.ttl_ms, time_ms) {
-            (Some(ttl), Some(time)) => time.saturating_add_unsigned(ttl) <= now_ms,
-            _ => false,
-        }
+        let Some(ttl_ms) = self.ttl_ms else {
+            return false;
+        };
+        self.counted(time_ms)
+            .and_then(|time| time.checked_add_unsigned(ttl_ms))
+            .is_some_and(|end| end <= now_ms)
+    }
+
+    /// When a row of this time counts as written. Of two rows, that of the newest known time is the newest of both, so rows that are
+    /// merged need to know nothing of this.
+    #[inline]
+    pub(crate) fn counted(&self, time_ms: Option<i64>) -> Option<i64> {
+        time_ms.max(self.untimed_as_ms)
     }
 
     /// Whether reads at `now_ms` pass over a row of this time.
@@ -85,6 +103,13 @@ impl TableRules {
             all.resize_with(at + 1, || None);
         }
         all[at] = Some(rules);
+    }
+
+    /// The tables whose rows expire.
+    pub(crate) fn with_ttl(&self) -> impl Iterator<Item = (TableId, &Rules)> {
+        let all = self.0.iter().enumerate();
+        all.filter_map(|(id, rules)| Some((TableId(id as u16), rules.as_deref()?)))
+            .filter(|(_, rules)| rules.ttl_ms.is_some())
     }
 
     pub(crate) fn of(&self, table: TableId) -> &Rules {
@@ -115,6 +140,51 @@ mod tests {
         assert!(rules(Some(10)).expired(Some(5), 15));
         assert!(!rules(Some(10)).expired(None, i64::MAX));
         assert!(!rules(None).expired(Some(i64::MIN), i64::MAX));
+    }
+
+    /// A bounded input ends with the largest time there is. With a sum that stopped there, every row of a table with a long TTL
+    /// had expired at that moment.
+    #[test]
+    fn the_end_of_time_ends_only_what_is_over_by_then() {
+        let rules = |ttl_ms| Rules {
+            ttl_ms: Some(ttl_ms),
+            ..Rules::UNKNOWN
+        };
+        assert!(!rules(u64::MAX).expired(Some(0), i64::MAX));
+        assert!(!rules(u64::MAX).expired(Some(i64::MAX), i64::MAX));
+        assert!(!rules(1).expired(Some(i64::MAX), i64::MAX));
+        assert!(!rules(11).expired(Some(i64::MAX - 10), i64::MAX));
+        assert!(rules(10).expired(Some(i64::MAX - 10), i64::MAX));
+        assert!(rules(1_000).expired(Some(1_700_000_000_000), i64::MAX));
+        assert!(rules(u64::MAX).expired(Some(i64::MIN), i64::MAX));
+        assert!(!rules(1).expired(Some(i64::MIN), i64::MIN));
+    }
+
+    #[test]
+    fn rows_without_a_time_or_an_earlier_one_count_as_written_when_the_table_says() {
+        let rules = Rules {
+            ttl_ms: Some(10),
+            untimed_as_ms: Some(100),
+            ..Rules::UNKNOWN
+        };
+        assert!(!rules.expired(None, 109));
+        assert!(rules.expired(None, 110));
+        assert!(!rules.expired(Some(101), 110), "its own time counts");
+        assert!(rules.expired(Some(101), 111));
+        assert!(!rules.expired(Some(95), 109), "from before the TTL");
+        assert!(rules.expired(Some(95), 110));
+        let never = Rules {
+            untimed_as_ms: None,
+            ..rules
+        };
+        assert!(!never.expired(None, i64::MAX));
+        assert!(never.expired(Some(95), 105));
+        let off = Rules {
+            ttl_ms: None,
+            untimed_as_ms: Some(100),
+            ..never
+        };
+        assert!(!off.expired(None, i64::MAX));
     }
 
     #[test]

@@ -288,9 +288,9 @@ impl Engine for Aquifer {
     #[inline]
     fn append(&mut self, table: Table, key: &Key, operand: &[u8]) -> Result<()> {
         self.tick()?;
-        Ok(self
-            .store
-            .merge(table_id(table), key.group, key.bytes(), operand)?)
+        self.store
+            .merge(table_id(table), key.group, key.bytes(), operand)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {

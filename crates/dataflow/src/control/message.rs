@@ -1,4 +1,7 @@
 //! The messages of the control dataflow. They cross processes, so they are decoded with care.
+//!
+//! A worker's part of a checkpoint is all that the coordinator learns of the worker, and what it leaves out is not in the checkpoint. So
+//! what other crates describe (file lists, options of tables) travels whole, in the encoding of those who own it.
 
 use aquifer_state::checkpoint::OperatorSnapshot;
 use aquifer_state::{KeyedSnapshot, StateDescription, StateError};
@@ -38,10 +41,45 @@ pub(super) struct Part {
     pub range: (u16, u16),
     /// The store's own encoding of its file list.
     pub files: Vec<u8>,
-    /// Operator, state, layout, ordered, table.
-    pub tables: Vec<(String, String, String, bool, u16)>,
+    /// The tables the worker knows.
+    pub tables: Vec<Table>,
     /// Operator, elements, committables.
     pub operators: Vec<(String, Opaque, Opaque)>,
+}
+
+/// One table of a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Table {
+    pub table: u16,
+    pub operator: String,
+    pub state: String,
+    pub layout: String,
+    /// The store's own encoding of the table's options.
+    pub options: Vec<u8>,
+}
+
+impl Table {
+    fn new(description: StateDescription, table: TableId) -> Self {
+        let mut options = Vec::new();
+        description.options.encode(&mut options);
+        Self {
+            table: table.0,
+            operator: description.operator,
+            state: description.state,
+            layout: description.layout,
+            options,
+        }
+    }
+
+    fn described(self) -> Result<(StateDescription, TableId), StateError> {
+        let description = StateDescription {
+            options: TableOptions::decode(&self.options)?,
+            operator: self.operator,
+            state: self.state,
+            layout: self.layout,
+        };
+        Ok((description, TableId(self.table)))
+    }
 }
 
 impl Part {
@@ -57,7 +95,7 @@ impl Part {
             tables: part
                 .tables
                 .into_iter()
-                .map(|(d, table)| (d.operator, d.state, d.layout, d.options.ordered, table.0))
+                .map(|(description, table)| Table::new(description, table))
                 .collect(),
             operators: part
                 .operators
@@ -88,22 +126,8 @@ impl Up {
             tables: part
                 .tables
                 .into_iter()
-                .map(|(operator, state, layout, ordered, table)| {
-                    let options = TableOptions {
-                        ordered,
-                        ..TableOptions::default()
-                    };
-                    (
-                        StateDescription {
-                            operator,
-                            state,
-                            options,
-                            layout,
-                        },
-                        TableId(table),
-                    )
-                })
-                .collect(),
+                .map(Table::described)
+                .collect::<Result<_, _>>()?,
             operators: part
                 .operators
                 .into_iter()
@@ -120,4 +144,90 @@ impl Up {
 fn index(worker: u64) -> Result<usize, StateError> {
     usize::try_from(worker)
         .map_err(|_| StateError::Corrupt(format!("expected the index of a worker, found {worker}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_store::{KeyPart, Merge};
+
+    use super::*;
+
+    fn part(options: Vec<TableOptions>) -> Acknowledgement {
+        let tables = options.into_iter().enumerate().map(|(id, options)| {
+            let description = StateDescription {
+                operator: "3-sessions".into(),
+                state: format!("state {id}"),
+                options,
+                layout: "list-1".into(),
+            };
+            (description, TableId(id as u16))
+        });
+        Acknowledgement {
+            worker: 2,
+            checkpoint_id: 7,
+            range: KeyGroupRange { start: 5, end: 9 },
+            keyed: KeyedSnapshot {
+                files: Checkpoint::default(),
+            },
+            tables: tables.collect(),
+            operators: vec![OperatorSnapshot {
+                operator: "1-source".into(),
+                elements: vec![vec![1, 2]],
+                committables: vec![vec![3]],
+            }],
+        }
+    }
+
+    /// What the coordinator gets of a part.
+    fn carried(part: Acknowledgement) -> Result<Acknowledgement, StateError> {
+        match Up::Acknowledged(Box::new(Part::new(part))).into_event()? {
+            Event::Acknowledged(part) => Ok(part),
+            _ => panic!("a part of a checkpoint became something else"),
+        }
+    }
+
+    /// Only `ordered` travelled, so the metadata of a checkpoint said of every other option that it was not set. A restored job that did
+    /// not register a list again compacted its rows without the merge rule, and one with a TTL kept them for ever.
+    #[test]
+    fn every_option_of_a_table_reaches_the_coordinator() {
+        let options = vec![
+            TableOptions::default(),
+            TableOptions {
+                ordered: true,
+                merge: Merge::Append,
+                ttl_ms: Some(86_400_000),
+                untimed_as_ms: Some(1_700_000_000_000),
+                event_time: true,
+                show_expired: true,
+                prefix: vec![
+                    KeyPart::Terminated,
+                    KeyPart::Optional(vec![KeyPart::Fixed(8)]),
+                ],
+            },
+            TableOptions {
+                merge: Merge::Fold("sum-i64".into()),
+                ttl_ms: Some(u64::MAX),
+                ..TableOptions::default()
+            },
+        ];
+        let sent = part(options.clone());
+        let come = carried(sent.clone()).unwrap();
+        let come_options: Vec<_> = come.tables.iter().map(|(d, _)| d.options.clone()).collect();
+        assert_eq!(come_options, options);
+        assert_eq!(come.tables, sent.tables);
+        assert_eq!(come.keyed, sent.keyed);
+        assert_eq!(come.operators, sent.operators);
+        assert_eq!(
+            (come.worker, come.checkpoint_id, come.range),
+            (sent.worker, sent.checkpoint_id, sent.range)
+        );
+    }
+
+    #[test]
+    fn options_that_are_none_are_an_error() {
+        let mut part = Part::new(part(vec![TableOptions::default()]));
+        part.tables[0].options = vec![250, 1, 2];
+        let error = Up::Acknowledged(Box::new(part)).into_event().unwrap_err();
+        assert!(error.to_string().contains("options of a table"), "{error}");
+    }
 }

@@ -108,7 +108,11 @@ impl KeyedStateBackend for MemoryBackend {
             })
             .collect();
         let done = found.next().is_none();
-        Ok(ScanLookup::Rows(ScanRows { rows, done }))
+        Ok(ScanLookup::Rows(ScanRows {
+            rows,
+            done,
+            ..ScanRows::default()
+        }))
     }
     fn fetch(
         &self,

@@ -153,7 +153,11 @@ impl Group {
                 row
             })
             .collect();
-        ScanRows { rows, done }
+        ScanRows {
+            rows,
+            done,
+            ..ScanRows::default()
+        }
     }
 
     /// The same rows in another kind of table.

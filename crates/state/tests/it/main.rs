@@ -9,6 +9,7 @@ mod maps;
 mod model;
 mod snapshots;
 mod timers;
+mod unused_tables;
 mod values;
 mod world;
 

@@ -14,6 +14,7 @@ use crate::TableId;
 use crate::context::Context;
 use crate::error::Result;
 use crate::executor::COMPACTION;
+use crate::expiry::ExpiryClock;
 use crate::io::ReadClass;
 use crate::key;
 use crate::merge::Merging;
@@ -31,17 +32,22 @@ use crate::version::VersionFile;
 pub(crate) struct Terms {
     pub(crate) rules: TableRules,
     /// Rows that have expired by now are dropped.
-    pub(crate) now_ms: i64,
+    pub(crate) clock: ExpiryClock,
     /// Operands that are not among the inputs, but newer, were written at this time or later. Rows of tables with operands are
-    /// dropped only if they had expired by then: until then the operands may have kept them alive.
+    /// dropped only if they had expired by then: until then the operands may have kept them alive. The least over all tables, so that
+    /// one that lags behind in event time lets the others keep rows for longer than they had to, but none is dropped too early.
     pub(crate) operands_since_ms: i64,
 }
 
 impl Terms {
-    fn dropped_if_expired_by(&self, rules: &Rules) -> i64 {
+    fn dropped_if_expired_by(&self, table: TableId, rules: &Rules) -> i64 {
+        if rules.ttl_ms.is_none() {
+            return i64::MIN;
+        }
+        let now_ms = self.clock.of(table, rules);
         match rules.merges {
-            true => self.now_ms.min(self.operands_since_ms),
-            false => self.now_ms,
+            true => now_ms.min(self.operands_since_ms),
+            false => now_ms,
         }
     }
 }
@@ -92,7 +98,8 @@ fn merge(
     let mut merging = Merging::default();
     let mut pace = Pace::new(context);
     while let Some(key) = stand_at_least(&runs, &mut at_key) {
-        let rules = terms.rules.of(key::table(key).unwrap_or(TableId(u16::MAX)));
+        let table = key::table(key).unwrap_or(TableId(u16::MAX));
+        let rules = terms.rules.of(table);
         // What a range tombstone of a newer run covers does not count.
         let hidden_from = (ranges.iter())
             .position(|ranges| !ranges.is_empty() && ranges.covers(key))
@@ -102,8 +109,15 @@ fn merge(
         let counting = at_key.partition_point(|&i| i < hidden_from);
         let is_open = !job.drop_tombstones && hidden_from == runs.len();
         let at_key_counting = at_key.get(..counting).unwrap_or_default();
-        if let Some(row) = merge_rows(&runs, at_key_counting, is_open, terms, rules, &mut merging)?
-            && (is_open && !planted::is(Bug::TombstonesDropped) || row.kind != RowKind::Tombstone)
+        let expired_by = terms.dropped_if_expired_by(table, rules);
+        if let Some(row) = merge_rows(
+            &runs,
+            at_key_counting,
+            is_open,
+            expired_by,
+            rules,
+            &mut merging,
+        )? && (is_open && !planted::is(Bug::TombstonesDropped) || row.kind != RowKind::Tombstone)
         {
             let hot = at_key.first().is_some_and(|&newest| runs[newest].is_hot());
             outputs.add(key, row, hot)?;
@@ -253,12 +267,12 @@ fn stand_at_least<'a>(runs: &'a [RunInput], at_key: &mut Vec<usize>) -> Option<&
     least
 }
 
-/// What is kept of one key's rows; `is_open` if there may be older ones elsewhere.
+/// What is kept of one key's rows; `is_open` if there may be older ones elsewhere. What has expired by `expired_by` is not.
 fn merge_rows<'a>(
     runs: &'a [RunInput],
     at_key: &[usize],
     is_open: bool,
-    terms: &Terms,
+    mut expired_by: i64,
     rules: &Rules,
     merging: &'a mut Merging,
 ) -> Result<Option<RowRef<'a>>> {
@@ -271,7 +285,6 @@ fn merge_rows<'a>(
         return Ok(None);
     };
     let adds_to_older = |row: &RowRef<'_>| row.kind == RowKind::Operands && !is_rooted(row.value);
-    let mut expired_by = terms.dropped_if_expired_by(rules);
     if planted::is(Bug::DroppedEarly) {
         expired_by = expired_by.saturating_add(5000);
     }

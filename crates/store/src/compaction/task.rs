@@ -11,6 +11,7 @@ use crate::checkpoint::{Checkpoint, FileRef};
 use crate::context::Context;
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
+use crate::expiry::ExpiryClock;
 use crate::options::{Compression, StoreOptions, TableId, TableOptions};
 use crate::rules::{Rules, TableRules};
 use crate::sst::file::SstFile;
@@ -34,8 +35,8 @@ pub(crate) struct CompactionTask {
     pub(crate) value_aside_bytes: u64,
     /// Options of the tables whose rows the files may hold; folds are in them by name.
     pub(crate) tables: Vec<(TableId, TableOptions)>,
-    /// The clock by which rows expire.
-    pub(crate) now_ms: i64,
+    /// By which now rows expire.
+    pub(crate) clock: ExpiryClock,
     /// See [`Terms::operands_since_ms`].
     pub(crate) operands_since_ms: i64,
     /// Where outputs go,
@@ -64,7 +65,7 @@ impl CompactionTask {
             compression: context.options.compression_of(job.output_level),
             value_aside_bytes: context.options.value_aside_bytes as u64,
             tables,
-            now_ms: terms.now_ms,
+            clock: terms.clock.clone(),
             operands_since_ms: terms.operands_since_ms,
             directory: context.env.directory.to_string(),
             file_prefix,
@@ -126,7 +127,7 @@ impl CompactionTask {
             options.encode(&mut bytes);
             put_bytes(out, &bytes);
         }
-        out.extend_from_slice(&self.now_ms.to_le_bytes());
+        self.clock.encode(out);
         out.extend_from_slice(&self.operands_since_ms.to_le_bytes());
         put_bytes(out, self.directory.as_bytes());
         put_bytes(out, self.file_prefix.as_bytes());
@@ -192,7 +193,7 @@ impl CompactionTask {
             compression,
             value_aside_bytes,
             tables,
-            now_ms: reader.u64("clock")?.cast_signed(),
+            clock: ExpiryClock::decode(reader)?,
             operands_since_ms: reader.u64("time of newer operands")?.cast_signed(),
             directory: text(reader, "output directory")?,
             file_prefix: text(reader, "prefix of output names")?,
@@ -247,7 +248,7 @@ pub(crate) fn run(context: &Arc<Context>, task: &CompactionTask) -> Result<Vec<F
     }
     let terms = Arc::new(Terms {
         rules,
-        now_ms: task.now_ms,
+        clock: task.clock.clone(),
         operands_since_ms: task.operands_since_ms,
     });
     let outputs = job::run(context, &job, &terms)?.into_iter();

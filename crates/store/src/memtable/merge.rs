@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::rules::{MergeRule, Rules};
 
 impl Memtable {
-    /// Merges an operand into a key's row. With `older`, older sources may know the key.
+    /// Merges an operand into a key's row. With `older`, older sources may know the key. Returns how many bytes the row's value or
+    /// operands have now.
     #[allow(clippy::too_many_arguments, reason = "the parts of one row")]
     pub(crate) fn merge(
         &mut self,
@@ -20,7 +21,7 @@ impl Memtable {
         time_ms: Option<i64>,
         rules: &Rules,
         older: bool,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         if matches!(rules.merge, MergeRule::Unknown) {
             return Err(Error::usage(
                 "an operand was merged into a table that takes none, or whose fold is not known",
@@ -29,23 +30,26 @@ impl Memtable {
         let Some(found) = self.find(hash, group, key) else {
             let times = time_ms.map(|time| (time, time));
             if older {
-                return self.insert(hash, group, key, Kind::One, times, operand);
+                self.insert(hash, group, key, Kind::One, times, operand)?;
+                return Ok(operand.len());
             }
             let mut value = std::mem::take(&mut self.scratch);
             value.clear();
             fold(&rules.merge, None, operand, &mut value);
             let inserted = self.insert(hash, group, key, Kind::Value, times, &value);
+            let len = value.len();
             self.scratch = value;
-            return inserted;
+            return inserted.map(|()| len);
         };
         let row = self.arena.at(found.place);
         let head = Head::read(row);
         let before = head.times(row);
-        let ended = matches!((before, time_ms), (Some((_, last)), Some(now)) if rules.expired(Some(last), now));
+        let last = before.map(|(_, last)| last);
+        let ended = (rules.counted(time_ms)).is_some_and(|now| rules.expired(last, now));
         let kind = if ended { Kind::Tombstone } else { head.kind() };
         let times = match (before, time_ms) {
             (Some((first, last)), Some(now)) if !ended => Some((first.min(now), last.max(now))),
-            (Some(before), None) => Some(before),
+            (Some(before), None) if !ended => Some(before),
             (_, now) => now.map(|now| (now, now)),
         };
         let mut made = std::mem::take(&mut self.scratch);
@@ -53,7 +57,9 @@ impl Memtable {
         let row = self.arena.at(found.place);
         let value = head.value(&self.arena, row);
         let result = match (&rules.merge, kind) {
-            (MergeRule::Append, Kind::Tombstone) => self.set(found, Kind::Value, times, operand),
+            (MergeRule::Append, Kind::Tombstone) => {
+                self.set_checked(found, Kind::Value, times, operand)
+            }
             (MergeRule::Append, kind @ (Kind::Value | Kind::One)) => {
                 self.extend(found, kind, times, &[operand])
             }
@@ -91,11 +97,12 @@ impl Memtable {
         kind: Kind,
         times: Option<(i64, i64)>,
         value: &[u8],
-    ) -> Result<()> {
+    ) -> Result<usize> {
         if value.len() > VALUE_BYTES_MAX {
             return Err(too_long(value.len()));
         }
-        self.set(found, kind, times, value)
+        self.set(found, kind, times, value)?;
+        Ok(value.len())
     }
 }
 

@@ -250,14 +250,14 @@ impl Memtable {
         Ok(())
     }
 
-    /// Adds bytes to the end of a row's content.
+    /// Adds bytes to the end of a row's content, and returns how many it has now.
     fn extend(
         &mut self,
         mut found: Found,
         kind: Kind,
         times: Option<(i64, i64)>,
         parts: &[&[u8]],
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let added: usize = parts.iter().map(|part| part.len()).sum();
         let head = Head::read(self.arena.at(found.place));
         let len = head.value_len as usize + added;
@@ -289,7 +289,7 @@ impl Memtable {
                 at += part.len();
             }
         }
-        Ok(())
+        Ok(len)
     }
 
     /// Moves a row to where its value may take `len` bytes and more, and where there is room for times, if asked for. Keeps

@@ -308,4 +308,17 @@ fn an_operand_that_comes_too_late_meets_nothing() {
         .unwrap();
     assert_eq!(row(&table), Known::Value(b"b".to_vec(), Some(15)));
     assert_eq!(table.oldest_ms(), 5);
+    // What has no time counts as written when the table says, and otherwise never ends.
+    for (untimed_as_ms, expected) in [(Some(100), &b"b"[..]), (None, b"ab")] {
+        let rules = Rules {
+            untimed_as_ms,
+            ..rules.clone()
+        };
+        let mut table = Memtable::new(false);
+        for (operand, time_ms) in [(b"a", None), (b"b", Some(110))] {
+            let merged = table.merge(at, 0, b"k", operand, time_ms, &rules, false);
+            merged.unwrap();
+        }
+        assert_eq!(row(&table), Known::Value(expected.to_vec(), Some(110)));
+    }
 }

@@ -85,8 +85,12 @@ fn grouping_does_not_matter() {
         let mut random = seed;
         let (rule, numbers) = &folds[seed as usize % folds.len()];
         let ttl = (seed % 2 == 0).then_some(20);
-        let known = rules(rule.clone(), ttl);
-        let unknown = rules(MergeRule::Unknown, ttl);
+        // Some tables have a TTL only since a moment, and rows from before have no time or an earlier one.
+        let switched_on_ms = (seed % 4 == 0).then_some(130);
+        let [known, unknown] = [rule.clone(), MergeRule::Unknown].map(|merge| Rules {
+            untimed_as_ms: switched_on_ms,
+            ..rules(merge, ttl)
+        });
         let mut time = 100;
         let mut writes = Vec::new();
         for i in 0..1 + below(&mut random, 9) {
@@ -101,14 +105,15 @@ fn grouping_does_not_matter() {
                 1 => Write::Delete,
                 _ => Write::Merge(bytes),
             };
-            writes.push((write, ttl.map(|_| time)));
+            let untimed = switched_on_ms.is_some_and(|on| time <= on) && below(&mut random, 2) == 0;
+            writes.push((write, ttl.map(|_| time).filter(|_| !untimed)));
         }
         let rows: Vec<Owned> = writes.iter().map(|(w, t)| single(w, *t)).collect();
         // What a store that folds each operand at once would hold.
         let mut model: Option<(Vec<u8>, Option<i64>)> = None;
         for (write, time_ms) in &writes {
-            let expired = match (&model, time_ms) {
-                (Some((_, then)), Some(now)) => known.expired(*then, *now),
+            let expired = match (&model, time_ms.max(switched_on_ms)) {
+                (Some((_, then)), Some(now)) => known.expired(*then, now),
                 _ => false,
             };
             let before = model.take();
@@ -195,4 +200,22 @@ fn expired_rows_become_tombstones() {
             assert_eq!(merging.row().unwrap().kind, expected);
         }
     }
+}
+
+/// Operands on rows that are not seen: those have no time here, which does not mean that they were written without one.
+#[test]
+fn what_is_not_seen_has_not_expired() {
+    let rules = Rules {
+        untimed_as_ms: Some(100),
+        ..rules(MergeRule::Append, Some(10))
+    };
+    let late = [single(&Write::Merge(b"+".to_vec()), Some(500))];
+    let open = merged(&late, true, &rules).unwrap();
+    assert_eq!(open.0, RowKind::Operands);
+    let seen = [single(&Write::Put(b"v".to_vec()), Some(495)), open];
+    let value = merged(&seen, false, &rules).unwrap();
+    assert_eq!(value, (RowKind::Value, Some(500), b"v+".to_vec()));
+    let untimed = [single(&Write::Put(b"v".to_vec()), None), late[0].clone()];
+    let value = merged(&untimed, true, &rules).unwrap();
+    assert_eq!(value, (RowKind::Value, Some(500), b"+".to_vec()));
 }

@@ -1,7 +1,8 @@
 //! How the options of a table are written down in a checkpoint's metadata.
 //!
-//! A format version (u8), then flags (u8: bit 0 ordered, bit 1 expired rows are shown, bit 2 a TTL follows), the TTL in
-//! milliseconds (varint, if flagged), the merge (u8: 0 none, 1 append, 2 fold with its name as varint length and bytes), and
+//! A format version (u8), then flags (u8: bit 0 ordered, bit 1 expired rows are shown, bit 2 a TTL follows, bit 3 the time of rows
+//! without one follows, bit 4 times are event times), the TTL in milliseconds (varint, if flagged), that time in milliseconds since the
+//! Unix epoch (i64, if flagged), the merge (u8: 0 none, 1 append, 2 fold with its name as varint length and bytes), and
 //! the number of key parts (varint) with each part: 0 and a length (u16), 1, or 2 and the optional parts in the same form.
 //! The decoder takes hostile bytes: every length, the nesting and the number of parts are bounded.
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +15,8 @@ const FORMAT_VERSION: u8 = 1;
 const ORDERED: u8 = 1;
 const SHOW_EXPIRED: u8 = 2;
 const TTL: u8 = 4;
+const UNTIMED_AS: u8 = 8;
+const EVENT_TIME: u8 = 16;
 const MERGE_NONE: u8 = 0;
 const MERGE_APPEND: u8 = 1;
 const MERGE_FOLD: u8 = 2;
@@ -32,12 +35,17 @@ impl TableOptions {
             (self.ordered, ORDERED),
             (self.show_expired, SHOW_EXPIRED),
             (self.ttl_ms.is_some(), TTL),
+            (self.untimed_as_ms.is_some(), UNTIMED_AS),
+            (self.event_time, EVENT_TIME),
         ] {
             flags |= if is_set { flag } else { 0 };
         }
         out.push(flags);
         if let Some(ttl_ms) = self.ttl_ms {
             put_varint(out, ttl_ms);
+        }
+        if let Some(untimed_as_ms) = self.untimed_as_ms {
+            out.extend_from_slice(&untimed_as_ms.to_le_bytes());
         }
         match &self.merge {
             Merge::None => out.push(MERGE_NONE),
@@ -67,7 +75,7 @@ impl TableOptions {
             )));
         }
         let flags = reader.u8("flags")?;
-        if flags & !(ORDERED | SHOW_EXPIRED | TTL) != 0 {
+        if flags & !(ORDERED | SHOW_EXPIRED | TTL | UNTIMED_AS | EVENT_TIME) != 0 {
             return Err(Error::corrupt(format!(
                 "the options of a table have flags {flags:#04x}, of which some are unknown"
             )));
@@ -75,6 +83,10 @@ impl TableOptions {
         let ttl_ms = match flags & TTL {
             0 => None,
             _ => Some(reader.varint("TTL")?),
+        };
+        let untimed_as_ms = match flags & UNTIMED_AS {
+            0 => None,
+            _ => Some(reader.u64("time of rows without one")?.cast_signed()),
         };
         let merge = match reader.u8("merge")? {
             MERGE_NONE => Merge::None,
@@ -99,6 +111,8 @@ impl TableOptions {
             merge,
             ttl_ms,
             show_expired: flags & SHOW_EXPIRED != 0,
+            untimed_as_ms,
+            event_time: flags & EVENT_TIME != 0,
             prefix,
         })
     }
@@ -156,7 +170,13 @@ mod tests {
                 merge: Merge::Append,
                 ttl_ms: Some(u64::MAX),
                 show_expired: true,
+                untimed_as_ms: Some(i64::MIN),
+                event_time: true,
                 prefix: vec![KeyPart::Fixed(8)],
+            },
+            TableOptions {
+                untimed_as_ms: Some(1_700_000_000_000),
+                ..Default::default()
             },
             TableOptions {
                 merge: Merge::Fold("sum".into()),

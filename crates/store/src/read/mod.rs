@@ -52,8 +52,9 @@ enum Repr<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// A value that lies somewhere, written at a time if one is known.
     #[inline]
-    pub(crate) fn borrowed(bytes: &'a [u8], time_ms: Option<i64>) -> Self {
+    pub fn with_time(bytes: &'a [u8], time_ms: Option<i64>) -> Self {
         Self {
             bytes: Repr::Borrowed(bytes),
             time_ms,
@@ -68,7 +69,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(crate) fn owned(bytes: Bytes, time_ms: Option<i64>) -> Self {
+    /// A value that is held by the answer itself, written at a time if one is known.
+    #[inline]
+    pub fn owned(bytes: Bytes, time_ms: Option<i64>) -> Self {
         Self {
             bytes: Repr::Owned(bytes),
             time_ms,
@@ -110,7 +113,7 @@ impl std::fmt::Debug for Value<'_> {
 
 impl<'a> From<&'a [u8]> for Value<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self::borrowed(bytes, None)
+        Self::with_time(bytes, None)
     }
 }
 

@@ -27,8 +27,18 @@ pub(crate) use memory::MemoryRows;
 pub struct ScanRows {
     /// Keys without group and table, and values.
     pub rows: Vec<(Bytes, Bytes)>,
+    /// When each of the rows was written, in milliseconds since the Unix epoch, if its writer said so; of several operands, the
+    /// newest. Empty if none of the rows has a time.
+    pub times: Vec<Option<i64>>,
     /// False when `rows` stopped at the asked number and more may follow.
     pub done: bool,
+}
+
+impl ScanRows {
+    /// When the row at a place in `rows` was written, if that is known.
+    pub fn time_ms(&self, at: usize) -> Option<i64> {
+        self.times.get(at).copied().flatten()
+    }
 }
 
 /// The answer of a synchronous scan.

@@ -29,6 +29,7 @@ use crate::compaction::picker::{CompactionOptions, l0_depth};
 use crate::compaction::remote::worker::Compactors;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::memtable::Memtable;
 use crate::options::{
     Environment, KeyGroupRange, Merge, StoreOptions, StoreStats, TableId, TableOptions,
@@ -54,8 +55,8 @@ pub struct Store {
     l0_runs: usize,
     /// So many of the newest files in L0 are flushed already but belong to the checkpoint after the one in progress.
     ahead: usize,
-    /// The longest TTL of all tables.
-    ttl_ms_max: Option<u64>,
+    /// Some table has a TTL.
+    expires: bool,
     /// When the tree was last looked at although it had not changed.
     looked_ms: i64,
     /// Files that cannot be made younger.
@@ -123,7 +124,7 @@ impl Store {
             limits,
             write_delayed_total: Duration::ZERO,
             ahead: 0,
-            ttl_ms_max: None,
+            expires: false,
             looked_ms: i64::MIN,
             ageless: BTreeSet::new(),
             barrier: false,
@@ -173,11 +174,12 @@ impl Store {
                 }
                 let rules = Arc::new(Rules::new(&options, &self.context.env.folds));
                 self.context.describe_table(table, rules.clone());
-                self.ttl_ms_max = self.ttl_ms_max.max(options.ttl_ms);
+                self.expires |= options.ttl_ms.is_some();
                 let active = Memtable::new(options.ordered);
                 *slot = Some(Table {
                     options,
                     rules,
+                    event_ms: expiry::BEFORE_ALL,
                     active,
                     frozen: Vec::new(),
                     passed: false,
@@ -185,6 +187,23 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    /// Tells a table that was created with [`TableOptions::event_time`] how far its input has come, in milliseconds since the Unix epoch:
+    /// rows whose time and TTL add up to that or less have expired for reads from now on, and for compactions that start from now on.
+    /// A time that is not later than the latest so far changes nothing. Is not part of checkpoints: tell it again after a restore.
+    pub fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<()> {
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
+        if !found.rules.event_time {
+            return Err(Error::usage(format!(
+                "table {} was told an event time, but was created without one: its rows expire by the clock",
+                table.0
+            )));
+        }
+        found.event_ms = found.event_ms.max(now_ms);
+        Ok(())
     }
 
     #[inline]

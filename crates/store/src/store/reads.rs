@@ -1,11 +1,9 @@
 //! The reads of a [`Store`]: synchronous over what is in memory, asynchronous for the rest.
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Store;
-use super::table::Seen;
+use super::table::{Seen, Table};
 use crate::error::Result;
 use crate::key::{self, KEY_HEADER_BYTES, KeyBuffer};
 use crate::merge::HeldOperands;
@@ -45,8 +43,12 @@ impl Store {
     }
 
     /// The time that decides what has expired; not asked for where nothing does.
-    fn now_ms(&self, rules: &Rules) -> i64 {
-        rules.ttl_ms.map_or(0, |_| (self.context.env.clock)())
+    fn now_ms(&self, table: &Table) -> i64 {
+        match table.rules.ttl_ms {
+            None => 0,
+            Some(_) if table.rules.event_time => table.event_ms,
+            Some(_) => (self.context.env.clock)(),
+        }
     }
 
     /// Looks a key up in memory.
@@ -57,23 +59,23 @@ impl Store {
         let found = self.table(table)?;
         let mut memory = Vec::new();
         let below = match found.look(hash, header, key, &mut memory) {
-            Seen::Value(value, time_ms) => Some(Value::borrowed(value, time_ms)),
+            Seen::Value(value, time_ms) => Some(Value::with_time(value, time_ms)),
             Seen::Unknown if !self.version.is_empty() => {
-                return self.get_from_files(&found.rules, hash, header, key, &memory);
+                return self.get_from_files(found, hash, header, key, &memory);
             }
             Seen::Gone | Seen::Unknown => None,
         };
         if memory.is_empty() && found.rules.ttl_ms.is_none() {
             return Ok(below.map_or(Lookup::Absent, Lookup::Found));
         }
-        let now_ms = self.now_ms(&found.rules);
+        let now_ms = self.now_ms(found);
         let value = answer(below, &[], &memory, &found.rules, now_ms)?;
         Ok(value.map_or(Lookup::Absent, Lookup::Found))
     }
 
     fn get_from_files(
         &self,
-        rules: &Arc<Rules>,
+        table: &Table,
         hash: u64,
         header: [u8; KEY_HEADER_BYTES],
         key: &[u8],
@@ -96,14 +98,15 @@ impl Store {
                     version: self.version.clone(),
                     key: whole.as_slice().into(),
                     hash,
-                    rules: rules.clone(),
-                    now_ms: self.now_ms(rules),
+                    rules: table.rules.clone(),
+                    now_ms: self.now_ms(table),
                     operands: memory.iter().filter_map(HeldOperands::copy_row).collect(),
                     installs: self.installs,
                 }));
             }
         };
-        let value = answer(below, &operands, memory, rules, self.now_ms(rules))?;
+        let now_ms = self.now_ms(table);
+        let value = answer(below, &operands, memory, &table.rules, now_ms)?;
         Ok(value.map_or(Lookup::Absent, Lookup::Found))
     }
 
@@ -116,7 +119,7 @@ impl Store {
     ) -> Result<()> {
         let found = self.table(table)?;
         let rules = &found.rules;
-        let now_ms = self.now_ms(rules);
+        let now_ms = self.now_ms(found);
         let mut pending = PendingKeys::default();
         let mut hashes = [0; KEYS_AHEAD];
         for (i, &(group, key)) in keys.iter().enumerate() {
@@ -132,7 +135,7 @@ impl Store {
             let hash = hashes[at];
             let mut memory = Vec::new();
             let below = match found.look(hash, header, key, &mut memory) {
-                Seen::Value(value, time_ms) => Some(Value::borrowed(value, time_ms)),
+                Seen::Value(value, time_ms) => Some(Value::with_time(value, time_ms)),
                 Seen::Gone => None,
                 Seen::Unknown => {
                     pending.push(i, hash, &header, key, memory);
@@ -199,7 +202,7 @@ impl Store {
             upper,
             rows_max,
             rules: memtables.rules.clone(),
-            now_ms: self.now_ms(&memtables.rules),
+            now_ms: self.now_ms(memtables),
             prefix_hash: prefix_hash(&memtables.rules, group, table, prefix),
         };
         if window
@@ -208,8 +211,8 @@ impl Store {
             .is_some_and(|upper| *upper <= window.lower)
         {
             return Ok(ScanLookup::Rows(ScanRows {
-                rows: Vec::new(),
                 done: true,
+                ..ScanRows::default()
             }));
         }
         let memory = MemoryRows::capture(memtables.newest_first(), group, &window)?;

@@ -10,6 +10,8 @@ use crate::rules::Rules;
 pub(super) struct Table {
     pub(super) options: TableOptions,
     pub(super) rules: Arc<Rules>,
+    /// The largest event time it was told, which decides what has expired if it goes by event time.
+    pub(super) event_ms: i64,
     pub(super) active: Memtable,
     /// Not installed yet; oldest first.
     pub(super) frozen: Vec<FrozenTable>,

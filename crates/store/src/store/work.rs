@@ -16,6 +16,7 @@ use crate::compaction::remote::worker::offer;
 use crate::compaction::task::CompactionTask;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{COMPACTION, FLUSH};
+use crate::expiry::ExpiryClock;
 use crate::flush::{Frozen, flush};
 use crate::memtable::Memtable;
 use crate::options::{TableId, TableOptions};
@@ -144,7 +145,13 @@ impl Store {
     fn note_ageless(&mut self, job: &CompactionJob, outputs: &[Arc<VersionFile>]) {
         let oldest = |file: &Arc<VersionFile>| Some(file.file.times_ms?.0);
         let before = job.runs.iter().flatten().filter_map(oldest).min();
-        let stuck = outputs.iter().filter(|file| oldest(file) <= before);
+        let untimed = |files: &[Arc<VersionFile>]| -> u64 {
+            (files.iter()).fold(0, |sum, file| sum.saturating_add(file.file.untimed))
+        };
+        let shed_untimed = untimed(outputs) < untimed(&job.inputs());
+        let stuck = outputs
+            .iter()
+            .filter(|file| oldest(file) <= before && !shed_untimed);
         self.ageless.extend(stuck.map(|file| file.file.id()));
         // Files that are gone need not be remembered.
         let there: BTreeSet<_> = self.version.files().map(|file| file.file.id()).collect();
@@ -268,7 +275,7 @@ impl Store {
 
     /// Rows expire while nothing happens: every now and then the tree is looked at although it has not changed.
     fn look_at_the_time(&mut self) {
-        if self.ttl_ms_max.is_none() || self.tidy_at != self.installs {
+        if !self.expires || self.tidy_at != self.installs {
             return;
         }
         let now_ms = (self.context.env.clock)();
@@ -276,6 +283,16 @@ impl Store {
             self.looked_ms = now_ms;
             self.tidy_at = u64::MAX;
         }
+    }
+
+    /// By which now rows expire, at this moment.
+    fn expiry_clock(&self) -> ExpiryClock {
+        let tables = self.tables.iter().enumerate();
+        let event_ms = tables.filter_map(|(id, table)| {
+            let table = table.as_ref()?;
+            (table.rules.event_time).then_some((TableId(id as u16), table.event_ms))
+        });
+        ExpiryClock::new((self.context.env.clock)(), event_ms)
     }
 
     fn pick(&self) -> Option<CompactionJob> {
@@ -286,9 +303,8 @@ impl Store {
                 .map(|running| &running.job)
                 .collect(),
             ahead: self.ahead,
-            now_ms: (self.context.env.clock)(),
+            clock: self.expiry_clock(),
             rules: self.context.table_rules(),
-            ttl_ms_max: self.ttl_ms_max,
             ageless: self.ageless.clone(),
             leisure: self.flushes_installed > 0,
         };
@@ -349,12 +365,19 @@ impl Store {
 
     /// What a compaction that starts now may take for granted.
     fn terms(&self, job: &CompactionJob) -> Terms {
-        let memtables = self.tables.iter().flatten().flat_map(Table::newest_first);
+        let rules = self.context.table_rules();
+        let tables = self.tables.iter().flatten();
+        let memtables = (tables.filter(|table| table.rules.merges)).flat_map(Table::newest_first);
         let in_memory = memtables.map(Memtable::oldest_ms).min();
+        let may_hold_operands = |file: &VersionFile| {
+            let tables = file.file.tables();
+            tables.is_none_or(|held| held.iter().any(|(id, _)| rules.of(TableId(*id)).merges))
+        };
         // Files of the levels above the deepest input, and beside it, may be newer.
         let deepest = job.runs.iter().flatten().map(|file| file.level).max();
         let newer = self.version.files().filter(|file| {
             deepest.is_some_and(|deepest| file.level <= deepest)
+                && may_hold_operands(file)
                 && !job
                     .runs
                     .iter()
@@ -364,8 +387,8 @@ impl Store {
         let in_files = newer.filter_map(|file| Some(file.file.times_ms?.0)).min();
         let oldest = in_memory.into_iter().chain(in_files).min();
         Terms {
-            rules: self.context.table_rules(),
-            now_ms: (self.context.env.clock)(),
+            clock: self.expiry_clock(),
+            rules,
             operands_since_ms: oldest.unwrap_or(i64::MAX),
         }
     }

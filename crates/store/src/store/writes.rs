@@ -20,7 +20,10 @@ impl Store {
     }
 
     /// Like [`Self::put`], for a value that was written at `time_ms` (milliseconds since the Unix epoch) and expires when that
-    /// is as long ago as the table's TTL. Give a time to all rows of a table or to none.
+    /// is as long ago as the table's TTL. One table may hold rows with and without times: each goes by its own time, and those without
+    /// by [`TableOptions::untimed_as_ms`].
+    ///
+    /// [`TableOptions::untimed_as_ms`]: crate::TableOptions::untimed_as_ms
     #[inline]
     pub fn put_at(
         &mut self,
@@ -61,15 +64,29 @@ impl Store {
 
     /// Merges an operand into what a key holds, without reading it: see [`TableOptions::merge`]. The table must take operands.
     ///
+    /// Returns how many bytes of value or operands the active memtable has of the key now, so that who appends can begin another key in
+    /// time. What lies below the memtable is not counted: it is not looked at.
+    ///
     /// [`TableOptions::merge`]: crate::TableOptions::merge
     #[inline]
-    pub fn merge(&mut self, table: TableId, group: u16, key: &[u8], operand: &[u8]) -> Result<()> {
+    pub fn merge(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        operand: &[u8],
+    ) -> Result<usize> {
         self.write_operand(table, group, key, operand, None)
     }
 
     /// Like [`Self::merge`], for an operand that was written at `time_ms`: of all operands of a key and the value they merge
     /// into, the newest time counts. An operand that comes when what it meets has expired meets nothing.
-    /// Times of one key must not go back, or that depends on how its rows were grouped into files.
+    ///
+    /// Values and operands without times count as written at [`TableOptions::untimed_as_ms`], and so do those with earlier times. If that
+    /// is not set, those without times neither expire nor let anything expire until one with a time joins them, whose time then counts
+    /// for all. Times of one key must not go back, counted like this, or what is met depends on how its rows were grouped into files.
+    ///
+    /// [`TableOptions::untimed_as_ms`]: crate::TableOptions::untimed_as_ms
     #[inline]
     pub fn merge_at(
         &mut self,
@@ -78,7 +95,7 @@ impl Store {
         key: &[u8],
         operand: &[u8],
         time_ms: i64,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         self.write_operand(table, group, key, operand, Some(time_ms))
     }
 
@@ -89,7 +106,7 @@ impl Store {
         key: &[u8],
         operand: &[u8],
         time_ms: Option<i64>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         check_lengths(table, key.len(), operand.len())?;
         let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
             return Err(unknown(table));
@@ -111,9 +128,10 @@ impl Store {
         let before = found.active.bytes();
         let rules = &found.rules;
         let active = &mut found.active;
-        active.merge(hash, group, key, operand, time_ms, rules, older)?;
+        let held = active.merge(hash, group, key, operand, time_ms, rules, older)?;
         let after = active.bytes();
-        self.grown(before, after)
+        self.grown(before, after)?;
+        Ok(held)
     }
 
     /// Removes every key of a group that starts with `prefix`, without reading any of them. Costs as much as the rows under the

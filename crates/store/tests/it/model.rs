@@ -19,7 +19,14 @@ const SUMS: TableId = TableId(3);
 const LOGS: TableId = TableId(9);
 /// Values that expire.
 const BRIEF: TableId = TableId(10);
-const TABLES: [TableId; 6] = [POINTS, SORTED, LISTS, SUMS, LOGS, BRIEF];
+/// Lists that expire by event time.
+const EVENTS: TableId = TableId(11);
+/// Lists that have a TTL since `SWITCHED_ON_MS`: before, they are written with times and without.
+const MIXED: TableId = TableId(12);
+const TABLES: [TableId; 8] = [POINTS, SORTED, LISTS, SUMS, LOGS, BRIEF, EVENTS, MIXED];
+const SWITCHED_ON_MS: i64 = 1_400;
+/// What event time is behind the clock by at first.
+const BEHIND_MS: i64 = 1_000_000;
 
 /// A value and when it was written.
 type Row = (Vec<u8>, Option<i64>);
@@ -50,6 +57,19 @@ fn table_options(table: TableId) -> TableOptions {
         BRIEF => TableOptions {
             ordered: true,
             ttl_ms: Some(80),
+            ..base
+        },
+        EVENTS => TableOptions {
+            merge: Merge::Append,
+            ttl_ms: Some(120),
+            event_time: true,
+            ..base
+        },
+        MIXED => TableOptions {
+            ordered: true,
+            merge: Merge::Append,
+            ttl_ms: Some(120),
+            untimed_as_ms: Some(SWITCHED_ON_MS),
             ..base
         },
         SORTED => TableOptions {
@@ -88,9 +108,17 @@ fn folded(table: TableId, value: Option<&[u8]>, operand: &[u8]) -> Vec<u8> {
 }
 
 fn expired(table: TableId, time_ms: Option<i64>, now_ms: i64) -> bool {
-    match (table_options(table).ttl_ms, time_ms) {
+    match (table_options(table).ttl_ms, counted(table, time_ms)) {
         (Some(ttl), Some(time)) => time + ttl as i64 <= now_ms,
         _ => false,
+    }
+}
+
+/// When a row of a table counts as written.
+fn counted(table: TableId, time_ms: Option<i64>) -> Option<i64> {
+    match table_options(table).untimed_as_ms {
+        Some(least) => Some(time_ms.map_or(least, |time| time.max(least))),
+        None => time_ms,
     }
 }
 
@@ -99,6 +127,8 @@ struct Job<'w> {
     world: &'w mut World,
     random: Rng,
     now_ms: Arc<AtomicI64>,
+    /// How far the input of tables with event time has come.
+    event_ms: i64,
     workers: Vec<(KeyGroupRange, Worker)>,
     model: Rows,
     /// The last completed checkpoint and what it should hold.
@@ -137,6 +167,29 @@ impl Job<'_> {
         self.now_ms.load(Ordering::Relaxed)
     }
 
+    /// What decides about the rows of a table.
+    fn now_of(&self, table: TableId) -> i64 {
+        match table_options(table).event_time {
+            true => self.event_ms,
+            false => self.now(),
+        }
+    }
+
+    /// Both kinds of time pass, each at its own pace.
+    fn pass_time(&mut self) {
+        let passes = self.random.below(8) as i64;
+        self.now_ms.fetch_add(passes, Ordering::Relaxed);
+        self.event_ms += self.random.below(12) as i64;
+        for (_, worker) in &mut self.workers {
+            let store = &mut worker.store;
+            store.advance_event_time(EVENTS, self.event_ms).unwrap();
+            // What comes too late changes nothing.
+            store
+                .advance_event_time(EVENTS, self.event_ms - 50)
+                .unwrap();
+        }
+    }
+
     fn key(&mut self) -> (TableId, u16, Vec<u8>) {
         let table = TABLES[self.random.below(TABLES.len() as u64) as usize];
         let group = self.random.below(GROUPS) as u16;
@@ -147,8 +200,11 @@ impl Job<'_> {
 
     fn write(&mut self) {
         let (table, group, key) = self.key();
-        let now = self.now();
-        let time = table_options(table).ttl_ms.map(|_| now);
+        let now = self.now_of(table);
+        let mut time = table_options(table).ttl_ms.map(|_| now);
+        if table == MIXED && now < SWITCHED_ON_MS && self.random.chance(600) {
+            time = None;
+        }
         let at = (table, group, key.clone());
         let bytes = match table {
             SUMS => (self.random.next_u64() as i64).to_le_bytes().to_vec(),
@@ -170,14 +226,22 @@ impl Job<'_> {
                 self.model.remove(&at);
             }
             25..75 if merges => {
-                match time {
+                let held = match time {
                     Some(time) => store.merge_at(table, group, &key, &bytes, time).unwrap(),
                     None => store.merge(table, group, &key, &bytes).unwrap(),
-                }
+                };
+                let met = counted(table, time).unwrap_or(now);
                 let before = self.model.remove(&at);
-                let before = before.filter(|(_, time)| !expired(table, *time, now));
+                let before = before.filter(|(_, time)| !expired(table, *time, met));
                 let value = before.as_ref().map(|(value, _)| value.as_slice());
-                self.model.insert(at, (folded(table, value, &bytes), time));
+                let made = folded(table, value, &bytes);
+                if table_options(table).merge == Merge::Append {
+                    // Of what is there, the memtable holds what was written last.
+                    let all = bytes.len()..=made.len();
+                    assert!(all.contains(&held), "{held} bytes of {all:?} are held");
+                }
+                let time = time.max(before.and_then(|(_, time)| time));
+                self.model.insert(at, (made, time));
             }
             _ => {
                 match time {
@@ -192,7 +256,7 @@ impl Job<'_> {
     /// What a reader should see of a key.
     fn expected(&self, at: &(TableId, u16, Vec<u8>)) -> Option<Row> {
         let row = self.model.get(at)?;
-        (!expired(at.0, row.1, self.now())).then(|| row.clone())
+        (!expired(at.0, row.1, self.now_of(at.0))).then(|| row.clone())
     }
 
     /// What a reader should see of a group from a key on.
@@ -201,12 +265,12 @@ impl Job<'_> {
         table: TableId,
         group: u16,
         from: &[u8],
-    ) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    ) -> impl Iterator<Item = (Vec<u8>, Row)> {
         self.model
             .range((table, group, from.to_vec())..)
             .take_while(move |((t, g, _), _)| (*t, *g) == (table, group))
-            .filter(move |(_, (_, time))| !expired(table, *time, self.now()))
-            .map(|((_, _, key), (value, _))| (key.clone(), value.clone()))
+            .filter(move |(_, (_, time))| !expired(table, *time, self.now_of(table)))
+            .map(|((_, _, key), row)| (key.clone(), row.clone()))
     }
 
     fn check_get(&mut self) {
@@ -261,16 +325,15 @@ impl Job<'_> {
         let found =
             self.worker(group)
                 .scan(table, group, &prefix, &from, until.as_deref(), rows_max);
-        let expected: Vec<(Vec<u8>, Vec<u8>)> = (self.expected_from(table, group, &from))
+        let expected: Vec<(Vec<u8>, Row)> = (self.expected_from(table, group, &from))
             .filter(|(key, _)| {
                 key.starts_with(&prefix) && until.as_ref().is_none_or(|until| key < until)
             })
             .collect();
-        let rows: Vec<(Vec<u8>, Vec<u8>)> = found
-            .rows
-            .iter()
-            .map(|(k, v)| (k.to_vec(), v.to_vec()))
+        let rows: Vec<(Vec<u8>, Row)> = (found.rows.iter().enumerate())
+            .map(|(i, (k, v))| (k.to_vec(), (v.to_vec(), found.time_ms(i))))
             .collect();
+        assert!(found.times.is_empty() || found.times.iter().any(Option::is_some));
         assert_eq!(rows, expected[..expected.len().min(rows_max)]);
         assert!(!found.done || rows.len() == expected.len());
         assert!(
@@ -337,6 +400,8 @@ impl Job<'_> {
                     .create_table(table, table_options(table))
                     .unwrap();
             }
+            let told = worker.store.advance_event_time(EVENTS, self.event_ms);
+            told.unwrap();
             self.workers.push((range, worker));
         }
     }
@@ -344,8 +409,9 @@ impl Job<'_> {
     fn check_all(&mut self) {
         for group in 0..GROUPS as u16 {
             for table in TABLES {
-                let expected: BTreeMap<Vec<u8>, Vec<u8>> =
-                    self.expected_from(table, group, b"").collect();
+                let expected: BTreeMap<Vec<u8>, Vec<u8>> = (self.expected_from(table, group, b""))
+                    .map(|(key, (value, _))| (key, value))
+                    .collect();
                 assert_eq!(self.worker(group).rows(table, group), expected);
             }
         }
@@ -359,6 +425,7 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
         world: &mut world,
         random: Rng::new(seed),
         now_ms: Arc::new(AtomicI64::new(1_000)),
+        event_ms: 1_000 - BEHIND_MS,
         workers: Vec::new(),
         model: Rows::new(),
         last: (Vec::new(), Rows::new()),
@@ -391,10 +458,7 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
                     worker.store.poll().unwrap();
                 }
             }
-            140..200 => {
-                let passes = job.random.below(8) as i64;
-                job.now_ms.fetch_add(passes, Ordering::Relaxed);
-            }
+            140..200 => job.pass_time(),
             _ => job.write(),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aquifer_store::{
-    Compactor, CompactorOptions, Folds, RateLimiter, RemoteCompaction, StoreOptions,
+    Compactor, CompactorOptions, Folds, RateLimiter, RemoteCompaction, StoreOptions, TableId,
+    TableOptions,
 };
 use aquifer_testkit::{FaultPlan, FaultyObjects, RequestKind, Rng};
 use object_store::ObjectStore;
@@ -137,6 +138,72 @@ fn a_compactor_does_the_work_and_nothing_is_left_behind() {
     // The others are files that just moved.
     assert!(stats.compactions_elsewhere >= 3, "{stats:?}");
     world.until(|world| messages(world).is_empty());
+}
+
+/// The compactor's clock has nothing to do with it, nor has the worker's: of two tables that go by event time, each takes its own along.
+#[test]
+fn a_compactor_goes_by_the_tables_event_times() {
+    let world = World::new(4 << 20);
+    let _compactor = start(&world, world.bucket.clone(), "", "c1");
+    let mut worker = world.open_with(options(), vec![], |env| {
+        env.clock = Arc::new(|| 1 << 40);
+        env.remote_compaction = Some(RemoteCompaction {
+            claim_wait: Duration::from_secs(30),
+            ..remote()
+        });
+    });
+    let tables = [TableId(5), TableId(6)];
+    for table in tables {
+        let options = TableOptions {
+            ttl_ms: Some(100),
+            event_time: true,
+            ..TableOptions::default()
+        };
+        worker.store.create_table(table, options).unwrap();
+        for i in 0..400u32 {
+            let put = worker
+                .store
+                .put_at(table, 3, &i.to_be_bytes(), &[7; 40], 500);
+            put.unwrap();
+        }
+    }
+    worker.store.advance_event_time(tables[0], 599).unwrap();
+    worker.store.advance_event_time(tables[1], 600).unwrap();
+    let rows_of = |worker: &mut Worker| {
+        for table in tables {
+            worker.store.freeze(table).unwrap();
+        }
+        let files = worker.checkpoint();
+        let inspected = files.files.iter().map(|file| file.entries);
+        inspected.sum::<u64>()
+    };
+    assert_eq!(rows_of(&mut worker), 800);
+    let mut model = Model::new();
+    for seed in 0..4 {
+        for table in tables {
+            // Something of each table in every file, so that no file is left alone.
+            for key in [0, u32::MAX] {
+                let put = worker
+                    .store
+                    .put_at(table, 3, &key.to_be_bytes(), b"new", 700);
+                put.unwrap();
+            }
+            worker.store.freeze(table).unwrap();
+        }
+        let more = worker.store.stats().compactions + 2;
+        churn(&mut worker, &mut model, 60 + seed, more);
+    }
+    finish(&world, &mut worker, &model);
+    let stats = worker.store.stats();
+    assert!(stats.compactions_elsewhere >= 3, "{stats:?}");
+    assert_eq!(worker.rows(tables[0], 3).len(), 401);
+    assert_eq!(worker.rows(tables[1], 3).len(), 2);
+    let left = rows_of(&mut worker);
+    let others = model.len() as u64;
+    assert!(
+        left < 401 + 100 + 2 * others,
+        "{left} rows are left, of them {others} of another table"
+    );
 }
 
 #[test]

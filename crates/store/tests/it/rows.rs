@@ -114,7 +114,10 @@ fn tables_take_only_what_they_were_made_for() {
         worker.store.put(SORTED, 3, &vec![7; 65_532], b"v"),
         worker.store.delete(SORTED, 3, &vec![7; 65_532]),
         worker.store.delete_prefix(SORTED, 3, &vec![7; 65_532]),
-        worker.store.merge(LISTS, 3, &vec![7; 65_532], b"v"),
+        worker
+            .store
+            .merge(LISTS, 3, &vec![7; 65_532], b"v")
+            .map(drop),
     ] {
         let error = refused.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Usage);

@@ -81,7 +81,7 @@ fn scan(
     let mut from = prefix.to_vec();
     loop {
         let found = store.scan(table, group, prefix, &from, None, PIECE_ROWS);
-        let ScanRows { rows, done } = match found.map_err(broken)? {
+        let ScanRows { rows, done, .. } = match found.map_err(broken)? {
             ScanLookup::Rows(rows) => rows,
             ScanLookup::Cold(cold) => {
                 let fetched = opened.runtime.block_on(store.fetch_scan(cold));

@@ -25,6 +25,7 @@ use bytes::Bytes;
 
 pub(crate) use self::l0::depth as l0_depth;
 use self::levels::Targets;
+use crate::expiry::ExpiryClock;
 use crate::options::StoreOptions;
 use crate::rules::TableRules;
 use crate::sst::file::FileId;
@@ -118,12 +119,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) running: Vec<&'a CompactionJob>,
     /// So many of the newest files in L0 belong to the next checkpoint and must not be merged with older ones yet.
     pub(crate) ahead: usize,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) now_ms: i64,
+    /// By which now rows expire.
+    pub(crate) clock: ExpiryClock,
     /// What the tables' options mean.
     pub(crate) rules: TableRules,
-    /// The longest TTL of all tables, if any has one.
-    pub(crate) ttl_ms_max: Option<u64>,
     /// Files that did not become younger when they were rewritten for their age.
     pub(crate) ageless: BTreeSet<FileId>,
     /// Whether there is time for jobs that only save space.

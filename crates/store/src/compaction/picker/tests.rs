@@ -2,6 +2,7 @@
 use super::*;
 use crate::compaction::split::{cut, cuts};
 use crate::context::Context;
+use crate::expiry::ExpiryClock;
 use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
 use crate::version::Sought;
@@ -340,9 +341,8 @@ fn at(now_ms: i64, ttl_ms: u64) -> Surroundings<'static> {
     let rule = crate::rules::Rules::new(&options, &crate::Folds::default());
     rules.set(crate::TableId(0), Arc::new(rule));
     Surroundings {
-        now_ms,
+        clock: ExpiryClock::new(now_ms, []),
         rules,
-        ttl_ms_max: Some(ttl_ms),
         leisure: true,
         ..Surroundings::default()
     }
@@ -369,7 +369,7 @@ fn files_are_rewritten_when_most_of_them_has_expired() {
     around.ageless.insert(tree.levels[6][0].file.id());
     assert!(super::pick(&tree, &OPTIONS, &around).is_none());
     around.ageless.clear();
-    around.ttl_ms_max = None;
+    around.rules = TableRules::default();
     assert!(super::pick(&tree, &OPTIONS, &around).is_none());
     let untimed = one_file(6, |about| {
         about.times_ms = Some((1_000, 2_000));
@@ -382,6 +382,49 @@ fn files_are_rewritten_when_most_of_them_has_expired() {
     };
     assert!(super::pick(&untimed, &options, &at(5_999, 100)).is_none());
     assert!(super::pick(&untimed, &options, &at(6_000, 100)).is_some());
+}
+
+#[test]
+fn files_age_by_the_time_of_their_tables() {
+    let tree = one_file(6, |about| about.times_ms = Some((1_000, 2_000)));
+    let picked = |options: crate::TableOptions, now_ms, event_ms: Option<i64>| {
+        let mut around = at(now_ms, 100);
+        let rules = crate::rules::Rules::new(&options, &crate::Folds::default());
+        around.rules.set(crate::TableId(0), rules.into());
+        let event_ms = event_ms.map(|event_ms| (crate::TableId(0), event_ms));
+        around.clock = ExpiryClock::new(now_ms, event_ms);
+        super::pick(&tree, &OPTIONS, &around).map(|job| job.reason)
+    };
+    let by_event = crate::TableOptions {
+        ttl_ms: Some(100),
+        event_time: true,
+        ..Default::default()
+    };
+    for (event_ms, reason) in [
+        (None, None),
+        (Some(i64::MIN), None),
+        (Some(1_500), None),
+        (Some(1_700), Some(Reason::Age)),
+        (Some(i64::MAX), Some(Reason::Age)),
+    ] {
+        for now_ms in [0, i64::MAX] {
+            assert_eq!(picked(by_event.clone(), now_ms, event_ms), reason);
+        }
+    }
+    // What never expires is not waste, not even at the end of time.
+    let for_ever = crate::TableOptions {
+        ttl_ms: Some(u64::MAX),
+        ..by_event.clone()
+    };
+    assert_eq!(picked(for_ever, 0, Some(i64::MAX)), None);
+    // The TTL was switched on at 5,000: until 5,100 everything is still there.
+    let since = crate::TableOptions {
+        untimed_as_ms: Some(5_000),
+        event_time: false,
+        ..by_event
+    };
+    assert_eq!(picked(since.clone(), 5_099, None), None);
+    assert_eq!(picked(since, 5_100, None), Some(Reason::Age));
 }
 
 /// Expiry at the ends of time: neither the longest TTL nor the widest span of times overflows.

@@ -3,7 +3,7 @@
 //! *Gone as they are* are files that nothing can be seen of: a newer range tombstone covers all of it, or all its rows have expired and
 //! nothing older lies below that they hide. *Waste* is what a clip hides, what are tombstones, and what has expired; a file of which it
 //! makes more than half is written anew. Expiry is judged from the oldest and newest time in a file, as if the others lay evenly between,
-//! and by the longest TTL there is; the rewriting itself looks at every row.
+//! and by the table of the file that keeps its rows longest; the rewriting itself looks at every row.
 use std::sync::Arc;
 
 use super::{Action, CompactionJob, Reason, Tree};
@@ -35,7 +35,7 @@ impl<'a> Tree<'a> {
             .placed()
             .filter(|(_, file)| file.file.range_tombstones > 0)
             .collect();
-        let may_expire = self.around.ttl_ms_max.is_some();
+        let may_expire = self.around.rules.with_ttl().next().is_some();
         if hiding.is_empty() && !may_expire {
             return None;
         }
@@ -92,17 +92,20 @@ impl<'a> Tree<'a> {
     /// Whether all rows have expired, as far as memory knows what is in the file. Rows of tables that take operands are not judged:
     /// newer operands may have kept them alive.
     fn has_expired(&self, file: &VersionFile) -> bool {
-        let (0, Some((_, newest)), Some(tables)) =
-            (file.file.untimed, file.file.times_ms, file.file.tables())
-        else {
+        let Some(tables) = file.file.tables() else {
             return false;
         };
-        tables.iter().all(|(table, _)| {
-            let rules = self.around.rules.of(TableId(*table));
-            !rules.merges
-                && rules.ttl_ms.is_some()
-                && rules.expired(Some(newest), self.around.now_ms)
-        })
+        let newest = file.file.times_ms.map(|(_, newest)| newest);
+        let has_untimed = file.file.untimed > 0;
+        (newest.is_some() || has_untimed)
+            && tables.iter().all(|(table, _)| {
+                let table = TableId(*table);
+                let rules = self.around.rules.of(table);
+                let now_ms = self.around.clock.of(table, rules);
+                !rules.merges
+                    && newest.is_none_or(|newest| rules.expired(Some(newest), now_ms))
+                    && (!has_untimed || rules.expired(None, now_ms))
+            })
     }
 
     /// A file of which more than half is waste. Only while nothing else is going on: there is no hurry.
@@ -136,24 +139,65 @@ impl<'a> Tree<'a> {
 
     /// Whether more than half of the rows have probably expired, or some have and the oldest is very old.
     fn is_old(&self, file: &VersionFile) -> bool {
-        let (Some(ttl_ms), Some((oldest, newest))) = (self.around.ttl_ms_max, file.file.times_ms)
-        else {
-            return false;
-        };
-        let now_ms = self.around.now_ms;
-        let cut = now_ms.saturating_sub_unsigned(ttl_ms);
-        if oldest > cut || self.around.ageless.contains(&file.file.id()) {
+        if self.around.ageless.contains(&file.file.id()) {
             return false;
         }
-        let very_old = (self.options.periodic_ms)
-            .is_some_and(|period| oldest.saturating_add_unsigned(period) <= now_ms);
-        let all = newest.abs_diff(oldest).saturating_add(1);
-        let expired = cut.min(newest).abs_diff(oldest).saturating_add(1);
-        let timed = (file.file.entries)
-            .saturating_sub(file.file.tombstones)
-            .saturating_sub(file.file.untimed);
-        let gone = u128::from(timed) * u128::from(expired) / u128::from(all);
+        let Some(limits) = self.limits_of(file) else {
+            return false;
+        };
+        let mut gone = u128::from(limits.untimed_gone);
+        let mut very_old = false;
+        if let (Some(cut), Some((oldest, newest))) = (limits.cut_ms, file.file.times_ms)
+            && oldest <= cut
+        {
+            very_old = (self.options.periodic_ms)
+                .and_then(|period| oldest.checked_add_unsigned(period))
+                .is_some_and(|end| end <= limits.now_ms);
+            let all = newest.abs_diff(oldest).saturating_add(1);
+            let expired = cut.min(newest).abs_diff(oldest).saturating_add(1);
+            let timed = (file.file.entries)
+                .saturating_sub(file.file.tombstones)
+                .saturating_sub(file.file.untimed);
+            gone += u128::from(timed) * u128::from(expired) / u128::from(all);
+        }
         very_old || gone * 2 > u128::from(file.file.entries)
+    }
+
+    /// What has expired in a file, judged by the table with a TTL that keeps its rows longest, of those that have rows in it as far as
+    /// that is known. `None` if nothing can expire.
+    fn limits_of(&self, file: &VersionFile) -> Option<Limits> {
+        let held = file.file.tables();
+        let rows_of = |table: TableId| {
+            let held = held?;
+            let at = held.binary_search_by_key(&table.0, |(id, _)| *id).ok()?;
+            held.get(at).map(|(_, rows)| rows)
+        };
+        let mut limits: Option<Limits> = None;
+        for (table, rules) in self.around.rules.with_ttl() {
+            let rows = rows_of(table);
+            let Some(ttl_ms) = rules.ttl_ms.filter(|_| held.is_none() || rows.is_some()) else {
+                continue;
+            };
+            let now_ms = self.around.clock.of(table, rules);
+            // Nothing counts as older than the table says.
+            let cut_ms = now_ms.checked_sub_unsigned(ttl_ms);
+            let cut_ms = cut_ms.filter(|cut| rules.untimed_as_ms.is_none_or(|least| least <= *cut));
+            let limits = limits.get_or_insert(Limits {
+                cut_ms,
+                now_ms,
+                untimed_gone: 0,
+            });
+            limits.cut_ms = limits.cut_ms.min(cut_ms);
+            limits.now_ms = limits.now_ms.min(now_ms);
+            if rules.expired(None, now_ms) {
+                let rows = rows.map_or(0, |rows| rows.rows.saturating_sub(rows.tombstones));
+                limits.untimed_gone = limits.untimed_gone.saturating_add(rows);
+            }
+        }
+        limits.map(|limits| Limits {
+            untimed_gone: limits.untimed_gone.min(file.file.untimed),
+            ..limits
+        })
     }
 
     /// Writes a file anew where it is, without what need not be kept.
@@ -170,6 +214,15 @@ impl<'a> Tree<'a> {
             },
         }
     }
+}
+
+/// What has expired in a file.
+struct Limits {
+    /// Rows of this time and older; `None` if there are none so old.
+    cut_ms: Option<i64>,
+    now_ms: i64,
+    /// Rows without a time that count as written so long ago, at most.
+    untimed_gone: u64,
 }
 
 /// Whether the clip leaves less than half of the key groups between the file's first and last key.

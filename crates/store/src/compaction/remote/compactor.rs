@@ -310,7 +310,7 @@ impl Compactor {
         env.executor = self.pool.clone();
         env.compaction_rate = self.options.rate.clone();
         env.folds = self.options.folds.clone();
-        let now_ms = job.task.now_ms;
+        let now_ms = job.task.clock.wall_ms();
         env.clock = Arc::new(move || now_ms);
         Context::new(env, job.task.store_options())
     }

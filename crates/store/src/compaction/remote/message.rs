@@ -8,7 +8,7 @@ use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"AQRC";
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 const HEADER_BYTES: usize = 6;
 const CHECKSUM_BYTES: usize = 8;
 /// No message is larger; checked before one is read.

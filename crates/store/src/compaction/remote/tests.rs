@@ -1,6 +1,7 @@
 //! Messages: they come back as they were, and hostile bytes are errors.
 use super::message::{JobMessage, Outcome, ResultMessage, Sign};
 use crate::compaction::task::CompactionTask;
+use crate::expiry::ExpiryClock;
 use crate::{Compression, FileRef, KeyGroupRange, Merge, TableId, TableOptions};
 
 fn file(number: u8) -> FileRef {
@@ -37,12 +38,14 @@ fn task() -> CompactionTask {
                 TableId(900),
                 TableOptions {
                     ttl_ms: Some(u64::MAX),
+                    event_time: true,
+                    untimed_as_ms: Some(-9),
                     merge: Merge::Fold("sum-i64".into()),
                     ..TableOptions::default()
                 },
             ),
         ],
-        now_ms: -5,
+        clock: ExpiryClock::new(-5, [(TableId(900), i64::MAX)]),
         operands_since_ms: i64::MIN,
         directory: "job/shared".into(),
         file_prefix: "000001-w0-c7".into(),

@@ -19,10 +19,16 @@ use crate::version::Version;
 struct Output {
     bytes: Vec<u8>,
     rows: Vec<(usize, usize, usize)>,
+    /// Empty until a row has a time.
+    times: Vec<Option<i64>>,
 }
 
 impl Output {
-    fn push(&mut self, key: &[u8], value: &[u8]) {
+    fn push(&mut self, key: &[u8], value: &[u8], time_ms: Option<i64>) {
+        if time_ms.is_some() || !self.times.is_empty() {
+            self.times.resize(self.rows.len(), None);
+            self.times.push(time_ms);
+        }
         let start = self.bytes.len();
         self.bytes
             .extend_from_slice(key.get(KEY_HEADER_BYTES..).unwrap_or_default());
@@ -36,6 +42,7 @@ impl Output {
         let slice = |(start, middle, end)| (bytes.slice(start..middle), bytes.slice(middle..end));
         ScanRows {
             rows: self.rows.into_iter().map(slice).collect(),
+            times: self.times,
             done,
         }
     }
@@ -182,7 +189,7 @@ fn put_out<'a>(
         RowKind::Tombstone => {}
         RowKind::Value => {
             if !rules.hides(newest.time_ms, now_ms) {
-                output.push(key, newest.value);
+                output.push(key, newest.value, newest.time_ms);
             }
         }
         RowKind::Operands => {
@@ -202,7 +209,7 @@ fn put_out<'a>(
             if let Some((value, time_ms)) = merging.take_value()?
                 && !rules.hides(time_ms, now_ms)
             {
-                output.push(key, &value);
+                output.push(key, &value, time_ms);
             }
         }
     }

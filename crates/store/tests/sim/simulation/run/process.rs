@@ -168,6 +168,7 @@ impl Process {
             Some(time_ms) => store.merge_at(id(table), group, &key, &row.value, time_ms),
             None => store.merge(id(table), group, &key, &row.value),
         }
+        .map(drop)
         .map_err(ended)?;
         self.live.merge(table, group, key, row);
         Ok(())
