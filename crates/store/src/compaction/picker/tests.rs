@@ -2,7 +2,6 @@
 use super::*;
 use crate::compaction::split::{cut, cuts};
 use crate::context::Context;
-use crate::expiry::ExpiryClock;
 use crate::options::KeyGroupRange;
 use crate::sst::file::SstFile;
 use crate::version::Sought;
