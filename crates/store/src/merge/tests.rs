@@ -112,7 +112,7 @@ fn grouping_does_not_matter() {
         // What a store that folds each operand at once would hold.
         let mut model: Option<(Vec<u8>, Option<i64>)> = None;
         for (write, time_ms) in &writes {
-            let expired = match (&model, time_ms.max(switched_on_ms)) {
+            let expired = match (&model, (*time_ms).max(switched_on_ms)) {
                 (Some((_, then)), Some(now)) => known.expired(*then, now),
                 _ => false,
             };
