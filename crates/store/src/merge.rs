@@ -93,6 +93,10 @@ impl Merging {
         }
         if matches!(self.state, State::Open | State::Gone) {
             self.first_ms = operands.first_ms;
+        } else if self.first_ms.is_none() {
+            // A row in a file has two times or none, so what came without one gets that by which it counts.
+            let counted = [rules.untimed_as_ms, operands.first_ms];
+            self.first_ms = counted.into_iter().flatten().min();
         }
         for operand in operands.list {
             self.operand(operand, &rules.merge);

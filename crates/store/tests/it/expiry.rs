@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use aquifer_store::{
     Checkpoint, ErrorKind, Lookup, Merge, ScanLookup, StoreOptions, TableId, TableOptions,
 };
-use aquifer_testkit::RequestKind;
+use aquifer_testkit::{RequestKind, Rng};
 
 use crate::harness::{ALL, POINTS, Worker, World, small};
 
@@ -60,11 +60,13 @@ fn entries(files: &Checkpoint) -> u64 {
     files.files.iter().map(|file| file.entries).sum()
 }
 
-/// Makes checkpoints of two new rows, the first and the last there are, until compactions have gone over everything in between.
+/// Makes checkpoints of two new rows, the first and the last there are, so long that compactions go over everything in between.
 fn churn(worker: &mut Worker) -> Checkpoint {
-    for round in 0..12u8 {
-        worker.put(EVENTS, 0, &[0], &[round]);
-        worker.put(CLOCKED, 0, &[255; 8], &[round]);
+    let mut random = Rng::new(1);
+    for _ in 0..12 {
+        let value: Vec<u8> = (0..3_000).map(|_| random.below(256) as u8).collect();
+        worker.put(EVENTS, 0, &[0], &value);
+        worker.put(CLOCKED, 0, &[255; 8], &value);
         checkpoint(worker);
         worker.settle();
     }
