@@ -136,15 +136,15 @@ impl OpenContext<'_> {
             .state
             .backend()
             .borrow_mut()
-            .register(&StateDescription {
-                operator: self.operator.to_owned(),
-                state: state.to_owned(),
-                options: aquifer_store::TableOptions {
+            .register(&StateDescription::raw(
+                self.operator,
+                state,
+                aquifer_store::TableOptions {
                     ordered,
                     ..Default::default()
                 },
-                layout: layout.to_owned(),
-            })?;
+                layout,
+            ))?;
         self.tables.push(table);
         Ok(table)
     }

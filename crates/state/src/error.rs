@@ -12,6 +12,12 @@ pub enum StateError {
     /// A checkpoint holds this state in a layout that the program does not read.
     #[error("{0}")]
     Incompatible(String),
+    /// More state than the configuration allows: raise the limit it names, or choose another place for snapshots.
+    #[error("{0}")]
+    Limit(String),
+    /// A function of the program failed on a record: fix the program or the record.
+    #[error("{0}")]
+    User(String),
     /// Bytes that were read are not what was written.
     #[error("{0}")]
     Corrupt(String),

@@ -73,6 +73,8 @@
 //! state in another layout than the checkpoint has (key type, user key type, serializer, kind) is refused with an error that names both.
 //! States that a program does not have any more stay in its checkpoints.
 //!
+//! A snapshot's rows can be read by whoever needs them, without its backend: [`rows`].
+//!
 //! # Keys
 //! A key's [key group](key_group) is Flink's, computed from Java's hash code. Keys and user keys are [encoded in order](ordered); values go
 //! through a [serializer], postcard for serde types.
@@ -84,19 +86,22 @@ pub mod access;
 mod backend;
 mod blocking;
 pub mod checkpoint;
+mod encoding;
 mod error;
 mod forst;
 mod heap;
 pub mod key_group;
 pub mod ordered;
 mod registry;
+pub mod rows;
 pub mod serializer;
 mod state;
 pub mod timers;
 
 pub use self::backend::{
-    BackendKind, BackendStats, KeyedSnapshot, KeyedStateBackend, SharedBackend, StateDescription,
-    open_backend,
+    BackendKind, BackendSetup, BackendStats, DbFile, DbSnapshot, InlineFile, KeyedSnapshot,
+    KeyedStateBackend, ListChunk, RocksdbOptions, Row, SharedBackend, SnapshotStorage,
+    StateDescription, StorageKind, TableMoment, choose, open, open_backend,
 };
 pub use self::error::StateError;
 pub use self::state::{

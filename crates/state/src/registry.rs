@@ -2,15 +2,21 @@
 //!
 //! Numbers of tables are never reused: a state that a program no longer has keeps its number, because its rows are still in the files.
 
-use aquifer_store::{TableId, TableOptions};
+use std::collections::BTreeSet;
 
+use aquifer_store::{Clock, TableId, TableOptions};
+
+use crate::backend::Moments;
+use crate::serializer::{Compatibility, StateKind};
 use crate::{StateDescription, StateError};
 
 /// The tables of one backend.
-#[derive(Debug)]
 pub(crate) struct TableRegistry {
     /// In the order of their numbers.
     tables: Vec<(StateDescription, TableId)>,
+    /// Those that this program has asked for.
+    registered: BTreeSet<TableId>,
+    clock: Clock,
 }
 
 /// What registering a state has found.
@@ -24,7 +30,10 @@ pub(crate) enum Registered {
 
 impl TableRegistry {
     /// Starts from the tables of a checkpoint (none for a new job).
-    pub(crate) fn new(mut tables: Vec<(StateDescription, TableId)>) -> Result<Self, StateError> {
+    pub(crate) fn new(
+        mut tables: Vec<(StateDescription, TableId)>,
+        clock: Clock,
+    ) -> Result<Self, StateError> {
         tables.sort_by_key(|(_, id)| *id);
         for pair in tables.windows(2) {
             if let [(first, a), (second, b)] = pair
@@ -36,23 +45,54 @@ impl TableRegistry {
                 )));
             }
         }
-        Ok(Self { tables })
+        Ok(Self {
+            tables,
+            registered: BTreeSet::new(),
+            clock,
+        })
     }
 
-    /// Finds or makes the table of a state.
-    pub(crate) fn register(&mut self, wanted: &StateDescription) -> Result<Registered, StateError> {
+    /// Finds or makes the table of a state that is written and read by what its schema says and by nothing else.
+    pub(crate) fn register(
+        &mut self,
+        wanted: &StateDescription,
+        moments: &Moments,
+    ) -> Result<Registered, StateError> {
+        let known = self.find(&wanted.operator, &wanted.state);
+        let value = known.map_or(Compatibility::AsIs, |known| {
+            wanted.schema.value.compatibility(&known.schema.value)
+        });
+        self.register_typed(wanted, &value, moments)
+    }
+
+    /// Finds or makes the table of a state whose serializer finds `value` of what the checkpoint says of its values.
+    pub(crate) fn register_typed(
+        &mut self,
+        wanted: &StateDescription,
+        value: &Compatibility,
+        moments: &Moments,
+    ) -> Result<Registered, StateError> {
         let known = self
             .tables
             .iter_mut()
             .find(|(d, _)| d.operator == wanted.operator && d.state == wanted.state);
         if let Some((known, id)) = known {
-            if known.layout != wanted.layout {
-                return Err(StateError::Incompatible(format!(
-                    "state `{}` of operator `{}` is laid out as `{}`, but the program now expects `{}`",
-                    wanted.state, wanted.operator, known.layout, wanted.layout
-                )));
-            }
+            // One name for two kinds of state in one program is its own mistake, not one of the checkpoint.
+            let mistaken = known.schema.kind != wanted.schema.kind && self.registered.contains(id);
+            check(known, wanted, value).map_err(|error| match error {
+                StateError::Incompatible(text) if mistaken => StateError::Usage(text),
+                error => error,
+            })?;
             known.options = wanted.options.clone();
+            known.layout.clone_from(&wanted.layout);
+            let now_ms = if wanted.options.event_time {
+                moments.event_time(*id)
+            } else {
+                Some((self.clock)())
+            };
+            known.schema = known.schema.succeeded_by(&wanted.schema, now_ms);
+            known.options.untimed_as_ms = known.schema.untimed_as_ms;
+            self.registered.insert(*id);
             return Ok(Registered::Known(*id));
         }
         let next = self
@@ -65,8 +105,26 @@ impl TableRegistry {
                 wanted.state, wanted.operator
             )));
         };
-        self.tables.push((wanted.clone(), TableId(next)));
+        let mut new = wanted.clone();
+        // No row of it was ever written without a time.
+        new.schema.untimed_as_ms = None;
+        new.options.untimed_as_ms = None;
+        self.tables.push((new, TableId(next)));
+        self.registered.insert(TableId(next));
         Ok(Registered::New(TableId(next)))
+    }
+
+    /// What is known of a state.
+    pub(crate) fn find(&self, operator: &str, state: &str) -> Option<&StateDescription> {
+        let mut known = self.tables.iter().map(|(description, _)| description);
+        known.find(|known| known.operator == operator && known.state == state)
+    }
+
+    /// The options of a table, as they are after it was registered.
+    pub(crate) fn options_of(&self, table: TableId) -> Option<TableOptions> {
+        let mut known = self.tables.iter();
+        let (description, _) = known.find(|(_, id)| *id == table)?;
+        Some(description.options.clone())
     }
 
     /// Every table with its options.
@@ -87,43 +145,148 @@ impl TableRegistry {
     }
 }
 
+/// An error that names operator, state, and what does not fit.
+fn check(
+    known: &StateDescription,
+    wanted: &StateDescription,
+    value: &Compatibility,
+) -> Result<(), StateError> {
+    let both_raw = known.schema.kind == StateKind::Raw && wanted.schema.kind == StateKind::Raw;
+    if both_raw && known.layout != wanted.layout {
+        return Err(StateError::Incompatible(format!(
+            "state `{}` of operator `{}` is laid out as `{}`, but the program now expects `{}`",
+            wanted.state, wanted.operator, known.layout, wanted.layout
+        )));
+    }
+    match known.schema.resolve(&wanted.schema, value) {
+        Ok(_) => Ok(()),
+        Err(StateError::Incompatible(why)) => Err(StateError::Incompatible(format!(
+            "state `{}` of operator `{}` cannot be used: {why}",
+            wanted.state, wanted.operator
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serializer::{SerializerSnapshot, StateSchema};
 
     fn state(operator: &str, state: &str, layout: &str) -> StateDescription {
+        StateDescription::raw(operator, state, TableOptions::default(), layout)
+    }
+
+    fn registry(tables: Vec<(StateDescription, TableId)>) -> Result<TableRegistry, StateError> {
+        TableRegistry::new(tables, std::sync::Arc::new(|| 0))
+    }
+
+    fn typed(kind: StateKind, value: &str, ttl: bool) -> StateDescription {
         StateDescription {
-            operator: operator.into(),
-            state: state.into(),
-            options: TableOptions::default(),
-            layout: layout.into(),
+            schema: StateSchema {
+                kind,
+                key: SerializerSnapshot::opaque("String"),
+                namespace: SerializerSnapshot::void(),
+                user_key: None,
+                value: SerializerSnapshot::opaque(value),
+                ttl,
+                untimed_as_ms: None,
+            },
+            ..state("op", "s", value)
         }
     }
 
     #[test]
+    fn the_serializers_verdict_decides_about_values() {
+        let old = registry(vec![(typed(StateKind::Value, "a", false), TableId(0))]);
+        let new = typed(StateKind::Value, "b", false);
+        let mut registry = old.unwrap();
+        let refused = registry.register(&new, &Moments::default()).unwrap_err();
+        assert!(matches!(refused, StateError::Incompatible(_)), "{refused}");
+        let text = refused.to_string();
+        for part in ["`s`", "`op`", "`a`", "`b`"] {
+            assert!(text.contains(part), "{text}");
+        }
+        for verdict in [Compatibility::Reconfigured, Compatibility::AfterMigration] {
+            let table = registry
+                .register_typed(&new, &verdict, &Moments::default())
+                .unwrap();
+            assert_eq!(table, Registered::Known(TableId(0)));
+        }
+        // From now on it is what the program says.
+        assert_eq!(registry.tables(), [(new, TableId(0))]);
+    }
+
+    #[test]
+    fn another_kind_is_the_programs_mistake_or_the_checkpoints() {
+        let value = typed(StateKind::Value, "a", false);
+        let list = typed(StateKind::List, "a", false);
+        let mut restored = registry(vec![(value.clone(), TableId(0))]).unwrap();
+        let error = restored.register(&list, &Moments::default()).unwrap_err();
+        assert!(matches!(&error, StateError::Incompatible(text) if text.contains("list state")));
+        let mut fresh = registry(vec![]).unwrap();
+        fresh.register(&value, &Moments::default()).unwrap();
+        let error = fresh.register(&list, &Moments::default()).unwrap_err();
+        assert!(matches!(&error, StateError::Usage(text) if text.contains("list state")));
+    }
+
+    #[test]
+    fn untimed_rows_get_no_second_life() {
+        let untimed = |registry: &TableRegistry| registry.tables()[0].0.schema.untimed_as_ms;
+        let later =
+            |tables, now| TableRegistry::new(tables, std::sync::Arc::new(move || now)).unwrap();
+        let mut first = later(vec![], 5);
+        let expect = |registry: &mut TableRegistry, ttl, expected: Option<i64>| {
+            registry
+                .register(&typed(StateKind::Value, "a", ttl), &Moments::default())
+                .unwrap();
+            assert_eq!(untimed(registry), expected);
+            assert_eq!(registry.tables()[0].0.options.untimed_as_ms, expected);
+            registry.tables()
+        };
+        // All its rows have times; then some have none, which count from when the TTL is back.
+        let saved = expect(&mut first, true, None);
+        let saved = expect(&mut later(saved, 10), false, None);
+        let saved = expect(&mut later(saved, 20), true, Some(20));
+        let saved = expect(&mut later(saved, 30), true, Some(20));
+        let saved = expect(&mut later(saved, 40), false, None);
+        expect(&mut later(saved, 50), true, Some(50));
+    }
+
+    #[test]
     fn numbers_are_stable_over_restarts_and_never_reused() {
-        let mut first = TableRegistry::new(vec![]).unwrap();
+        let mut first = registry(vec![]).unwrap();
         assert_eq!(
-            first.register(&state("a", "s", "1")).unwrap(),
+            first
+                .register(&state("a", "s", "1"), &Moments::default())
+                .unwrap(),
             Registered::New(TableId(0))
         );
         assert_eq!(
-            first.register(&state("b", "s", "1")).unwrap(),
+            first
+                .register(&state("b", "s", "1"), &Moments::default())
+                .unwrap(),
             Registered::New(TableId(1))
         );
         assert_eq!(
-            first.register(&state("a", "s", "1")).unwrap(),
+            first
+                .register(&state("a", "s", "1"), &Moments::default())
+                .unwrap(),
             Registered::Known(TableId(0))
         );
 
         // The next program has lost operator a and won operator c.
-        let mut second = TableRegistry::new(first.tables()).unwrap();
+        let mut second = registry(first.tables()).unwrap();
         assert_eq!(
-            second.register(&state("c", "s", "1")).unwrap(),
+            second
+                .register(&state("c", "s", "1"), &Moments::default())
+                .unwrap(),
             Registered::New(TableId(2))
         );
         assert_eq!(
-            second.register(&state("b", "s", "1")).unwrap(),
+            second
+                .register(&state("b", "s", "1"), &Moments::default())
+                .unwrap(),
             Registered::Known(TableId(1))
         );
         assert_eq!(second.tables().len(), 3);
@@ -131,9 +294,10 @@ mod tests {
 
     #[test]
     fn another_layout_is_refused_with_both_named() {
-        let mut registry =
-            TableRegistry::new(vec![(state("op", "count", "old"), TableId(7))]).unwrap();
-        let error = registry.register(&state("op", "count", "new")).unwrap_err();
+        let mut registry = registry(vec![(state("op", "count", "old"), TableId(7))]).unwrap();
+        let error = registry
+            .register(&state("op", "count", "new"), &Moments::default())
+            .unwrap_err();
         assert!(matches!(error, StateError::Incompatible(_)));
         let text = error.to_string();
         for part in ["`count`", "`op`", "`old`", "`new`"] {
@@ -147,18 +311,14 @@ mod tests {
             (state("a", "s", ""), TableId(3)),
             (state("b", "s", ""), TableId(3)),
         ];
-        assert!(matches!(
-            TableRegistry::new(tables),
-            Err(StateError::Corrupt(_))
-        ));
+        assert!(matches!(registry(tables), Err(StateError::Corrupt(_))));
     }
 
     #[test]
     fn the_last_number_is_the_last() {
-        let mut registry =
-            TableRegistry::new(vec![(state("a", "s", ""), TableId(u16::MAX))]).unwrap();
+        let mut registry = registry(vec![(state("a", "s", ""), TableId(u16::MAX))]).unwrap();
         assert!(matches!(
-            registry.register(&state("b", "s", "")),
+            registry.register(&state("b", "s", ""), &Moments::default()),
             Err(StateError::Usage(_))
         ));
     }

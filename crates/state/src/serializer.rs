@@ -5,6 +5,7 @@
 //! the names and types of its fields and variants.
 
 mod shape;
+mod snapshot;
 
 use std::marker::PhantomData;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::snapshot::{Compatibility, Resolution, SerializerSnapshot, StateKind, StateSchema};
 use crate::StateError;
 
 /// Turns values of type `T` into bytes and back.
@@ -24,6 +26,33 @@ pub trait Serializer<T>: Clone + 'static {
 
     /// Names encoding, its version, and the type.
     fn layout(&self) -> String;
+
+    /// What a checkpoint keeps of this serializer.
+    fn snapshot(&self) -> SerializerSnapshot {
+        SerializerSnapshot::opaque(self.layout())
+    }
+
+    /// Whether this serializer may go on with what `old` has written. Asked before any value is read.
+    fn compatibility(&self, old: &SerializerSnapshot) -> Compatibility {
+        self.snapshot().compatibility(old)
+    }
+
+    /// This serializer as it has to be to read what `old` has written and to go on from it. Called once, before any value is read, after
+    /// a verdict other than `Incompatible`.
+    fn restored(self, old: &SerializerSnapshot) -> Result<Self, StateError> {
+        let _ = old;
+        Ok(self)
+    }
+
+    /// Reads one value that `old` has written: after the verdict `AfterMigration`.
+    fn migrate(&self, old: &SerializerSnapshot, bytes: &[u8]) -> Result<T, StateError> {
+        let _ = bytes;
+        Err(StateError::Incompatible(format!(
+            "a value written as `{}` cannot be migrated to `{}`",
+            old.describe(),
+            self.snapshot().describe()
+        )))
+    }
 }
 
 /// serde values in postcard's format (version 1).

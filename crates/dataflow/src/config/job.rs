@@ -92,6 +92,8 @@ impl Configuration {
             checkpoint_timeout_ms: whole_ms(self.get(&options::CHECKPOINT_TIMEOUT)),
             num_retained: self.get(&options::NUM_RETAINED),
             backend: self.get(&options::STATE_BACKEND),
+            storage: aquifer_state::SnapshotStorage::default(),
+            rocksdb: aquifer_state::RocksdbOptions::default(),
             async_state: self.get(&options::ASYNC_STATE),
             async_in_flight_max: self.get(&options::ASYNC_TOTAL_BUFFER),
             resume: surroundings.resume,

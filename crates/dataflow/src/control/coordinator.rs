@@ -239,8 +239,8 @@ impl Coordinator {
         open.completed = Some(Completed {
             checkpoint_id: open.id,
             duration_ms: 0,
-            state_bytes: state_bytes(&metadata),
-            files: files(&metadata),
+            state_bytes: metadata.state_bytes(),
+            files: metadata.files(),
         });
         effects.push(Effect::Write(Box::new(metadata)));
     }
@@ -282,28 +282,6 @@ impl Coordinator {
             }
         }
     }
-}
-
-/// The bytes of all files that a checkpoint names, each counted once.
-pub(crate) fn state_bytes(metadata: &CheckpointMetadata) -> u64 {
-    let sizes: BTreeMap<_, _> = metadata
-        .keyed
-        .iter()
-        .flat_map(|(_, k)| &k.files.files)
-        .map(|f| (&f.path, f.size_bytes))
-        .collect();
-    sizes.values().sum()
-}
-
-/// The files that a checkpoint names.
-pub(crate) fn files(metadata: &CheckpointMetadata) -> Vec<String> {
-    let paths: BTreeSet<_> = metadata
-        .keyed
-        .iter()
-        .flat_map(|(_, k)| &k.files.files)
-        .map(|f| f.path.clone())
-        .collect();
-    paths.into_iter().collect()
 }
 
 #[cfg(test)]

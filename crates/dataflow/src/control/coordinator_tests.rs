@@ -12,6 +12,8 @@ fn coordinator(workers: u16, interval_ms: Option<u64>) -> Coordinator {
         max_parallelism: 128,
         plan: "plan".into(),
         finished: false,
+        kind: Default::default(),
+        backend: aquifer_state::BackendKind::Forst,
         tables: Vec::new(),
         keyed: Vec::new(),
         origin: Default::default(),
@@ -34,9 +36,7 @@ fn part(worker: usize, checkpoint_id: u64, element: u8) -> Event {
         worker,
         checkpoint_id,
         range: KeyGroupRange { start: 0, end: 1 },
-        keyed: KeyedSnapshot {
-            files: aquifer_store::Checkpoint::default(),
-        },
+        keyed: KeyedSnapshot::default(),
         tables: Vec::new(),
         operators: vec![OperatorSnapshot {
             operator: "source".into(),

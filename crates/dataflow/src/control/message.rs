@@ -4,8 +4,9 @@
 //! what other crates describe (file lists, options of tables) travels whole, in the encoding of those who own it.
 
 use aquifer_state::checkpoint::OperatorSnapshot;
+use aquifer_state::serializer::StateSchema;
 use aquifer_state::{KeyedSnapshot, StateDescription, StateError};
-use aquifer_store::{Checkpoint, KeyGroupRange, TableId, TableOptions};
+use aquifer_store::{KeyGroupRange, TableId, TableOptions};
 use serde::{Deserialize, Serialize};
 
 use super::coordinator::{Acknowledgement, Event};
@@ -39,8 +40,8 @@ pub(super) struct Part {
     pub worker: u64,
     pub checkpoint_id: u64,
     pub range: (u16, u16),
-    /// The store's own encoding of its file list.
-    pub files: Vec<u8>,
+    /// The state layer's own encoding of the keyed part.
+    pub keyed: Vec<u8>,
     /// The tables the worker knows.
     pub tables: Vec<Table>,
     /// Operator, elements, committables.
@@ -56,18 +57,23 @@ pub(super) struct Table {
     pub layout: String,
     /// The store's own encoding of the table's options.
     pub options: Vec<u8>,
+    /// The state layer's own encoding of what it knows of the types.
+    pub schema: Vec<u8>,
 }
 
 impl Table {
     fn new(description: StateDescription, table: TableId) -> Self {
         let mut options = Vec::new();
         description.options.encode(&mut options);
+        let mut schema = Vec::new();
+        description.schema.encode(&mut schema);
         Self {
             table: table.0,
             operator: description.operator,
             state: description.state,
             layout: description.layout,
             options,
+            schema,
         }
     }
 
@@ -77,6 +83,7 @@ impl Table {
             operator: self.operator,
             state: self.state,
             layout: self.layout,
+            schema: StateSchema::decode(&self.schema)?,
         };
         Ok((description, TableId(self.table)))
     }
@@ -85,13 +92,13 @@ impl Table {
 impl Part {
     /// For the way to the coordinator.
     pub fn new(part: Acknowledgement) -> Self {
-        let mut files = Vec::new();
-        part.keyed.files.encode(&mut files);
+        let mut keyed = Vec::new();
+        part.keyed.encode(&mut keyed);
         Self {
             worker: part.worker as u64,
             checkpoint_id: part.checkpoint_id,
             range: (part.range.start, part.range.end),
-            files,
+            keyed,
             tables: part
                 .tables
                 .into_iter()
@@ -120,9 +127,7 @@ impl Up {
                 start: part.range.0,
                 end: part.range.1,
             },
-            keyed: KeyedSnapshot {
-                files: Checkpoint::decode(&part.files)?,
-            },
+            keyed: KeyedSnapshot::decode(&part.keyed)?,
             tables: part
                 .tables
                 .into_iter()
@@ -148,18 +153,18 @@ fn index(worker: u64) -> Result<usize, StateError> {
 
 #[cfg(test)]
 mod tests {
+    use aquifer_state::serializer::StateKind;
+    use aquifer_state::{InlineFile, TableMoment};
     use aquifer_store::{KeyPart, Merge};
 
     use super::*;
 
     fn part(options: Vec<TableOptions>) -> Acknowledgement {
         let tables = options.into_iter().enumerate().map(|(id, options)| {
-            let description = StateDescription {
-                operator: "3-sessions".into(),
-                state: format!("state {id}"),
-                options,
-                layout: "list-1".into(),
-            };
+            let state = format!("state {id}");
+            let mut description = StateDescription::raw("3-sessions", state, options, "list-1");
+            description.schema.kind = StateKind::List;
+            description.schema.untimed_as_ms = description.options.untimed_as_ms;
             (description, TableId(id as u16))
         });
         Acknowledgement {
@@ -167,7 +172,17 @@ mod tests {
             checkpoint_id: 7,
             range: KeyGroupRange { start: 5, end: 9 },
             keyed: KeyedSnapshot {
-                files: Checkpoint::default(),
+                tables: vec![TableMoment {
+                    table: TableId(1),
+                    list_chunk: 4,
+                    list_bytes: 5,
+                    event_time_ms: Some(6),
+                }],
+                inline: vec![InlineFile {
+                    name: "w2-1.sst".into(),
+                    bytes: vec![7; 8].into(),
+                }],
+                ..KeyedSnapshot::default()
             },
             tables: tables.collect(),
             operators: vec![OperatorSnapshot {

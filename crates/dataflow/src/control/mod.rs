@@ -10,7 +10,7 @@ mod message;
 mod reporter;
 mod storage;
 
-pub(crate) use coordinator::{Schedule, files, state_bytes};
+pub(crate) use coordinator::Schedule;
 pub(crate) use storage::{Custody, StorageTask};
 
 use std::cell::RefCell;

@@ -34,6 +34,7 @@ pub(super) fn build<'scope>(
         let mut run = Run {
             waiting: VecDeque::new(),
             sources_finished: false,
+            ended: shared.first_epoch.saturating_sub(1),
         };
         activator.activate();
         move |_| {
@@ -59,6 +60,8 @@ struct Run {
     /// Reports whose keyed state is on its way to the object store.
     waiting: VecDeque<WorkerReport>,
     sources_finished: bool,
+    /// The newest checkpoint of whose end the backend knows. Those of an attempt have no gaps: one that fails ends the attempt.
+    ended: u64,
 }
 
 impl Run {
@@ -70,6 +73,11 @@ impl Run {
             };
             shared.state.backend().borrow_mut().snapshot(report.epoch)?;
             self.waiting.push_back(report);
+        }
+        while self.ended < shared.control.committed.get() {
+            self.ended += 1;
+            let mut backend = shared.state.backend().borrow_mut();
+            backend.checkpoint_ended(self.ended, true)?;
         }
         loop {
             let polled = shared.state.backend().borrow_mut().poll()?;

@@ -11,7 +11,6 @@ use object_store::path::Path;
 
 use super::{JobOptions, run_id};
 use crate::JobError;
-use crate::control::files;
 
 /// The name under which the primary directory's store is mounted.
 const PRIMARY: &str = "primary";
@@ -75,7 +74,7 @@ impl Begin {
             ownership.exclude_foreign(restored.files().into_iter().filter(outside));
         }
         for id in storage.completed().await? {
-            ownership.restore(id, files(&storage.read(id).await?));
+            ownership.restore(id, storage.read(id).await?.files());
         }
 
         let (primary, mut mounts) = primary(options, &root, &storage.run, &run_id)?;

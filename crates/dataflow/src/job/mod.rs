@@ -18,7 +18,7 @@ use aquifer_state::key_group;
 use aquifer_store::BackgroundPool;
 
 use crate::JobError;
-use crate::control::{Custody, StorageTask, state_bytes};
+use crate::control::{Custody, StorageTask};
 use crate::graph::Env;
 use crate::worker::Attempt;
 use begin::Begin;
@@ -160,7 +160,7 @@ impl Begin {
 fn already_finished(restored: &CheckpointMetadata) -> JobReport {
     JobReport {
         already_finished: true,
-        state_bytes: state_bytes(restored),
+        state_bytes: restored.state_bytes(),
         ..JobReport::default()
     }
 }

@@ -32,6 +32,10 @@ pub struct JobOptions {
     pub num_retained: usize,
     /// `state.backend.type`.
     pub backend: aquifer_state::BackendKind,
+    /// `execution.checkpointing.storage` and its limits: where snapshots go.
+    pub storage: aquifer_state::SnapshotStorage,
+    /// `state.backend.rocksdb.*`.
+    pub rocksdb: aquifer_state::RocksdbOptions,
     /// `table.exec.async-state.enabled`.
     pub async_state: bool,
     /// Go on from the newest checkpoint of the newest run of this job name.
@@ -88,6 +92,8 @@ impl JobOptions {
             checkpoint_interval_ms: None,
             num_retained: 1,
             backend: aquifer_state::BackendKind::Forst,
+            storage: aquifer_state::SnapshotStorage::default(),
+            rocksdb: aquifer_state::RocksdbOptions::default(),
             async_state: true,
             resume: false,
             restore: None,

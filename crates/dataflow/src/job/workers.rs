@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aquifer_state::access::StateAccess;
-use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage};
-use aquifer_state::{BackendKind, KeyedSnapshot, key_group, open_backend};
+use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, CheckpointStorage};
+use aquifer_state::{BackendKind, BackendSetup, KeyedSnapshot, key_group};
 use aquifer_store::{
     BackgroundPool, BlockCache, Environment, FileCache, FileCacheOptions, KeyGroupRange, LocalDisk,
     RateLimiter, RemoteCompaction,
@@ -172,6 +172,8 @@ impl Workers {
             max_parallelism: self.max_parallelism,
             plan: self.options.plan.clone(),
             finished: false,
+            kind: CheckpointKind::Checkpoint,
+            backend: self.options.backend,
             tables: Vec::new(),
             keyed: Vec::new(),
             operators: Vec::new(),
@@ -231,16 +233,21 @@ impl Workers {
                 let _ = wake.activate();
             }
         });
-        let backend = open_backend(
-            self.options.backend,
-            environment,
-            self.options.store.clone(),
-            range,
-            restored.map(|r| r.tables.clone()).unwrap_or_default(),
-            restored
+        let backend = aquifer_state::open(BackendSetup {
+            storage: self.options.storage,
+            rocksdb: self.options.rocksdb.clone(),
+            tables: restored.map(|r| r.tables.clone()).unwrap_or_default(),
+            restored: restored
                 .map(|r| clipped(&r.keyed, range))
                 .unwrap_or_default(),
-        )?;
+            ..BackendSetup::new(
+                self.options.backend,
+                environment,
+                self.options.store.clone(),
+                range,
+                self.max_parallelism,
+            )
+        })?;
         let state = StateAccess::new(
             backend,
             self.handle.clone(),

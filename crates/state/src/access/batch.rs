@@ -49,6 +49,8 @@ impl Keys {
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     ranges: Vec<Option<(usize, usize)>>,
+    /// As far as rows have times: shorter than `ranges`, or as long.
+    times: Vec<Option<i64>>,
     bytes: Vec<u8>,
 }
 
@@ -68,6 +70,11 @@ impl Values {
         self.ranges[i].map(|(start, end)| &self.bytes[start..end])
     }
 
+    /// When the row of answer number `i` was written, if its writer said so.
+    pub fn time_ms(&self, i: usize) -> Option<i64> {
+        self.times.get(i).copied().flatten()
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
         (0..self.len()).map(|i| self.get(i))
@@ -77,11 +84,18 @@ impl Values {
     pub(crate) fn reset(&mut self, n: usize) {
         self.ranges.clear();
         self.ranges.resize(n, None);
+        self.times.clear();
         self.bytes.clear();
     }
 
-    /// Answer number `i` is `value`.
-    pub(crate) fn set(&mut self, i: usize, value: &[u8]) {
+    /// Answer number `i` is `value`, written at `time_ms`.
+    pub(crate) fn set(&mut self, i: usize, value: &[u8], time_ms: Option<i64>) {
+        if time_ms.is_some() && self.times.len() <= i {
+            self.times.resize(i + 1, None);
+        }
+        if let Some(known) = self.times.get_mut(i) {
+            *known = time_ms;
+        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.ranges[i] = Some((start, self.bytes.len()));

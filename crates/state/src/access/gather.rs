@@ -4,11 +4,10 @@
 //! so that neighbours share a range read. The gatherer holds at most [`READS_PER_REQUEST_MAX`] reads: then it issues by itself.
 
 use aquifer_store::{ColdRead, ColdScan, ScanRows};
-use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::{KeyedStateBackend, StateError};
+use crate::{KeyedStateBackend, Row, StateError};
 
 /// Reads of one grouped request.
 pub(super) const READS_PER_REQUEST_MAX: usize = 8192;
@@ -16,7 +15,7 @@ pub(super) const READS_PER_REQUEST_MAX: usize = 8192;
 const SCANS_MAX: usize = 256;
 
 /// The answer to a set of reads, in their order.
-pub(super) type ReadAnswer = Result<Vec<Option<Bytes>>, StateError>;
+pub(super) type ReadAnswer = Result<Vec<Option<Row>>, StateError>;
 
 struct WaitingReads {
     reads: usize,
@@ -67,7 +66,7 @@ impl Gatherer {
     pub(super) fn issue(&mut self, backend: &dyn KeyedStateBackend, runtime: &Handle) {
         if !self.waiting.is_empty() {
             let waiting = std::mem::take(&mut self.waiting);
-            let fetch = backend.fetch(std::mem::take(&mut self.reads));
+            let fetch = backend.fetch_rows(std::mem::take(&mut self.reads));
             runtime.spawn(async move { hand_out(fetch.await, waiting) });
         }
         for WaitingScan { scan, answer } in self.scans.drain(..) {

@@ -3,13 +3,15 @@
 //! **A fetched value is only used if nothing newer can exist.** While a cold read is under way, other records may write the same key, and
 //! a flush may move a newer value from the memtable into a file that the read was not planned on. So at the moment of use either nothing
 //! was written to the table since the read was planned, or the key is looked up again: an answer from memory wins; if memory still has
-//! none and no file was installed meanwhile, the fetched value is the newest; otherwise it is fetched again. After
+//! none and no file was installed meanwhile, the fetched value is the newest; otherwise it is fetched again. Where operands are
+//! merged, memory may know some of a key and still be cold: then they must be the same as well ([`aquifer_store::Moment`]). After
 //! a few rounds the read blocks the worker, which keeps writes and installs out, and ends.
 //!
 //! Writes to a table must go through clones of one [`StateAccess`] (an operator owns its tables), because they are counted here.
 
 mod batch;
 mod gather;
+mod newest;
 mod read;
 
 use std::cell::{Cell, RefCell};
@@ -26,9 +28,10 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::batch::{Keys, Values};
 use self::gather::Gatherer;
+use self::newest::Written;
 pub(crate) use self::read::{Hot, Planned, ScanRange, Waiting, ready};
 use self::read::{copied, unanswered};
-use crate::{SharedBackend, StateError};
+use crate::{ListChunk, SharedBackend, StateError};
 
 /// A worker's state as one operator sees it. Cheap to clone. Used from the worker's thread only.
 ///
@@ -46,8 +49,8 @@ struct Inner {
     max_parallelism: u16,
     asynchronous: bool,
     gathered: RefCell<Gatherer>,
-    /// Writes so far, by table number.
-    writes: RefCell<Vec<u64>>,
+    /// By table number.
+    writes: RefCell<Vec<Written>>,
     waiting: Cell<usize>,
 }
 
@@ -99,7 +102,7 @@ impl StateAccess {
         if !self.inner.asynchronous {
             return Ok(None);
         }
-        let cold = self.look_up_many(table, keys, &mut |_, _| {})?;
+        let cold = self.look_up_many(table, keys, &mut |_, _, _| {})?;
         if cold.is_empty() {
             return Ok(None);
         }
@@ -165,6 +168,68 @@ impl StateAccess {
             .backend
             .borrow_mut()
             .put(table, group, key, value)
+    }
+
+    /// Writes one key that was written at `time_ms`: what a TTL counts from.
+    pub fn put_at(
+        &self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<(), StateError> {
+        self.count_write(table);
+        let mut backend = self.inner.backend.borrow_mut();
+        backend.put_at(table, group, key, value, time_ms)
+    }
+
+    /// Appends an operand to what a key of a table with `Merge::Append` holds, without reading it. Returns how many bytes of the row
+    /// memory holds now.
+    pub fn merge(
+        &self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        operand: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<usize, StateError> {
+        self.count_merge(table);
+        let mut backend = self.inner.backend.borrow_mut();
+        backend.merge(table, group, key, operand, time_ms)
+    }
+
+    /// Removes every key of a group that starts with `prefix`, without reading.
+    pub fn delete_prefix(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<(), StateError> {
+        self.count_write(table);
+        let mut backend = self.inner.backend.borrow_mut();
+        backend.delete_prefix(table, group, prefix)
+    }
+
+    /// The chunk that the table's lists append to; `roll` moves on to the next one.
+    pub fn list_chunk(&self, table: TableId, roll: bool) -> Result<ListChunk, StateError> {
+        self.inner.backend.borrow_mut().list_chunk(table, roll)
+    }
+
+    /// Event time of a table whose TTL counts in it. Time that goes back is ignored.
+    pub fn advance_event_time(&self, table: TableId, now_ms: i64) -> Result<(), StateError> {
+        let mut backend = self.inner.backend.borrow_mut();
+        backend.advance_event_time(table, now_ms)
+    }
+
+    /// Event time of a table: the last that it was told, or restored.
+    pub fn event_time(&self, table: TableId) -> Option<i64> {
+        self.inner.backend.borrow().event_time(table)
+    }
+
+    /// Processing time, in milliseconds since the Unix epoch.
+    pub fn clock_ms(&self) -> i64 {
+        self.inner.backend.borrow().clock_ms()
     }
 
     /// Removes one key, whether it is there or not.

@@ -12,9 +12,10 @@ use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 
+use super::newest::Basis;
 use super::{Keys, StateAccess, Values, gather};
-use crate::StateError;
 use crate::blocking::wait;
+use crate::{Row, StateError};
 
 /// Rounds of an asynchronous read before it blocks.
 const READ_ATTEMPTS_MAX: usize = 4;
@@ -32,8 +33,11 @@ pub(crate) enum Waiting {
 pub(crate) struct Planned {
     read: ColdRead,
     writes: u64,
-    installs: u64,
+    basis: Basis,
 }
+
+/// Takes the number of a key, its value, and when its row was written.
+type Found<'a> = dyn FnMut(usize, &[u8], Option<i64>) + 'a;
 
 /// The answer of memory.
 pub(crate) enum Hot<R> {
@@ -42,23 +46,26 @@ pub(crate) enum Hot<R> {
 }
 
 impl StateAccess {
-    /// Asks memory. `decode` sees the value where it lies.
+    /// Asks memory. `decode` sees the value where it lies, and when its row was written, if that is known.
     pub(crate) fn look_up<R>(
         &self,
         table: TableId,
         group: u16,
         key: &[u8],
-        decode: &mut impl FnMut(Option<&[u8]>) -> R,
+        decode: &mut impl FnMut(Option<&[u8]>, Option<i64>) -> R,
     ) -> Result<Hot<R>, StateError> {
         let backend = self.inner.backend.borrow();
         Ok(match backend.get(table, group, key)? {
-            Lookup::Found(value) => Hot::Answer(decode(Some(&value))),
-            Lookup::Absent => Hot::Answer(decode(None)),
-            Lookup::Cold(read) => Hot::Cold(Planned {
-                read,
-                writes: self.writes(table),
-                installs: backend.installs(),
-            }),
+            Lookup::Found(value) => Hot::Answer(decode(Some(&value), value.time_ms())),
+            Lookup::Absent => Hot::Answer(decode(None, None)),
+            Lookup::Cold(read) => {
+                let writes = self.written(table);
+                Hot::Cold(Planned {
+                    basis: writes.basis(&read, backend.installs()),
+                    writes: writes.count,
+                    read,
+                })
+            }
         })
     }
 
@@ -70,7 +77,7 @@ impl StateAccess {
         key: &[u8],
         mut planned: Planned,
         waiting: Waiting,
-        mut decode: impl FnMut(Option<&[u8]>) -> R,
+        mut decode: impl FnMut(Option<&[u8]>, Option<i64>) -> R,
     ) -> Result<R, StateError> {
         let mut attempts = 0;
         loop {
@@ -83,17 +90,18 @@ impl StateAccess {
             let Planned {
                 read,
                 writes,
-                installs,
+                basis,
             } = planned;
             let fetched = self.fetch(vec![read], waiting).await?.pop().flatten();
-            if waiting == Waiting::Blocking || self.writes(table) == writes {
-                return Ok(decode(fetched.as_deref()));
+            let fetched = fetched.as_ref();
+            let value = fetched.map(|row| &row.value[..]);
+            let time_ms = fetched.and_then(|row| row.time_ms);
+            if waiting == Waiting::Blocking || self.written(table).count == writes {
+                return Ok(decode(value, time_ms));
             }
             match self.look_up(table, group, key, &mut decode)? {
                 Hot::Answer(answer) => return Ok(answer),
-                Hot::Cold(again) if again.installs == installs => {
-                    return Ok(decode(fetched.as_deref()));
-                }
+                Hot::Cold(again) if again.basis == basis => return Ok(decode(value, time_ms)),
                 Hot::Cold(again) => planned = again,
             }
         }
@@ -105,7 +113,7 @@ impl StateAccess {
         group: u16,
         key: &[u8],
         waiting: Waiting,
-        mut decode: impl FnMut(Option<&[u8]>) -> R,
+        mut decode: impl FnMut(Option<&[u8]>, Option<i64>) -> R,
     ) -> Result<R, StateError> {
         match self.look_up(table, group, key, &mut decode)? {
             Hot::Answer(answer) => Ok(answer),
@@ -116,7 +124,7 @@ impl StateAccess {
         }
     }
 
-    pub(super) async fn read_many(
+    pub(crate) async fn read_many(
         &self,
         table: TableId,
         keys: &Keys,
@@ -124,7 +132,8 @@ impl StateAccess {
         waiting: Waiting,
     ) -> Result<(), StateError> {
         values.reset(keys.len());
-        let mut cold = self.look_up_many(table, keys, &mut |i, value| values.set(i, value))?;
+        let mut found = |i, value: &[u8], time_ms| values.set(i, value, time_ms);
+        let mut cold = self.look_up_many(table, keys, &mut found)?;
         let mut attempts = 0;
         while !cold.is_empty() {
             attempts += 1;
@@ -133,33 +142,40 @@ impl StateAccess {
             } else {
                 waiting
             };
-            let (writes, installs) = (self.writes(table), self.installs());
+            let (writes, installs) = (self.written(table), self.installs());
             cold.sort_unstable_by_key(|(index, _)| *index);
-            let (indices, reads): (Vec<usize>, Vec<ColdRead>) = cold.into_iter().unzip();
+            let mut planned = Vec::with_capacity(cold.len());
+            let mut reads = Vec::with_capacity(cold.len());
+            for (index, read) in cold {
+                planned.push((index, writes.basis(&read, installs)));
+                reads.push(read);
+            }
             let fetched = self.fetch(reads, waiting).await?;
-            if waiting == Waiting::Blocking || self.writes(table) == writes {
-                for (index, value) in indices.iter().zip(&fetched) {
-                    if let Some(value) = value {
-                        values.set(*index, value);
+            if waiting == Waiting::Blocking || self.written(table).count == writes.count {
+                for ((index, _), row) in planned.iter().zip(&fetched) {
+                    if let Some(row) = row {
+                        values.set(*index, &row.value, row.time_ms);
                     }
                 }
                 return Ok(());
             }
             // Something was written meanwhile: every key is looked up anew, those that were hot as well.
             values.reset(keys.len());
-            cold = self.look_up_many(table, keys, &mut |i, value| values.set(i, value))?;
-            if self.installs() == installs {
-                cold.retain(|(index, _)| {
-                    let known = indices
-                        .binary_search(index)
-                        .ok()
-                        .and_then(|at| fetched.get(at));
-                    if let Some(Some(value)) = known {
-                        values.set(*index, value);
-                    }
-                    known.is_none()
-                });
-            }
+            let mut found = |i, value: &[u8], time_ms| values.set(i, value, time_ms);
+            cold = self.look_up_many(table, keys, &mut found)?;
+            let (writes, installs) = (self.written(table), self.installs());
+            cold.retain(|(index, read)| {
+                let basis = writes.basis(read, installs);
+                let known = planned
+                    .binary_search_by_key(index, |(index, _)| *index)
+                    .ok()
+                    .filter(|at| planned.get(*at).is_some_and(|(_, old)| *old == basis))
+                    .and_then(|at| fetched.get(at));
+                if let Some(Some(row)) = known {
+                    values.set(*index, &row.value, row.time_ms);
+                }
+                known.is_none()
+            });
         }
         Ok(())
     }
@@ -169,7 +185,7 @@ impl StateAccess {
         &self,
         table: TableId,
         keys: &Keys,
-        found: &mut dyn FnMut(usize, &[u8]),
+        found: &mut Found<'_>,
     ) -> Result<Vec<(usize, ColdRead)>, StateError> {
         let list: Vec<(u16, &[u8])> = keys.iter().collect();
         let mut cold = Vec::new();
@@ -177,7 +193,7 @@ impl StateAccess {
             .backend
             .borrow()
             .multi_get(table, &list, &mut |i, lookup| match lookup {
-                Lookup::Found(value) => found(i, &value),
+                Lookup::Found(value) => found(i, &value, value.time_ms()),
                 Lookup::Absent => {}
                 Lookup::Cold(read) => cold.push((i, read)),
             })?;
@@ -199,7 +215,7 @@ impl StateAccess {
             } else {
                 waiting
             };
-            let writes = self.writes(table);
+            let writes = self.written(table).count;
             let mut pieces = Vec::with_capacity(ranges.len());
             let mut cold = Vec::new();
             for (index, r) in ranges.iter().enumerate() {
@@ -241,7 +257,7 @@ impl StateAccess {
                 }
             };
             // Rows are those of the moment of the scan: still right if nothing was written since.
-            if waiting == Waiting::Blocking || self.writes(table) == writes {
+            if waiting == Waiting::Blocking || self.written(table).count == writes {
                 for (index, rows) in indices.into_iter().zip(fetched) {
                     pieces[index] = Some(rows);
                 }
@@ -257,12 +273,12 @@ impl StateAccess {
         &self,
         reads: Vec<ColdRead>,
         waiting: Waiting,
-    ) -> Result<Vec<Option<Bytes>>, StateError> {
+    ) -> Result<Vec<Option<Row>>, StateError> {
         let asked = reads.len();
         let answers = match waiting {
             Waiting::Asynchronous => self.answer(self.gather(reads)).await?,
             Waiting::Blocking => {
-                let fetch = self.inner.backend.borrow().fetch(reads);
+                let fetch = self.inner.backend.borrow().fetch_rows(reads);
                 wait(&self.inner.runtime, "a read of state", fetch)??
             }
         };
@@ -308,24 +324,6 @@ impl StateAccess {
     fn installs(&self) -> u64 {
         self.inner.backend.borrow().installs()
     }
-
-    fn writes(&self, table: TableId) -> u64 {
-        self.inner
-            .writes
-            .borrow()
-            .get(usize::from(table.0))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    pub(super) fn count_write(&self, table: TableId) {
-        let mut writes = self.inner.writes.borrow_mut();
-        let index = usize::from(table.0);
-        if writes.len() <= index {
-            writes.resize(index + 1, 0);
-        }
-        writes[index] += 1;
-    }
 }
 
 /// One scan of `StateAccess::scan_many`.
@@ -365,7 +363,7 @@ pub(crate) fn ready<T>(
     })
 }
 
-pub(super) fn copied(value: Option<&[u8]>) -> Option<Bytes> {
+pub(super) fn copied(value: Option<&[u8]>, _time_ms: Option<i64>) -> Option<Bytes> {
     value.map(Bytes::copy_from_slice)
 }
 

@@ -1,14 +1,20 @@
 //! Bytes of `_metadata` (`docs/format/metadata.md`). The checksum is verified before anything is parsed, yet the parser trusts
 //! nothing: a file can be forged with a right checksum.
 
-use aquifer_store::{Checkpoint, KeyGroupRange, TableId, TableOptions};
+mod databases;
+mod inline;
+mod keyed;
+
+use aquifer_store::{KeyGroupRange, TableId, TableOptions};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::metadata::{CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
-use crate::{KeyedSnapshot, StateDescription, StateError};
+use super::metadata::{CheckpointKind, CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
+use crate::encoding::{Reader, put_bytes, put_u16, put_u64, with_length};
+use crate::serializer::StateSchema;
+use crate::{BackendKind, KeyedSnapshot, StateDescription, StateError};
 
 const MAGIC: &[u8; 8] = b"AQCHKPT\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = MAGIC.len() + 4;
 const CHECKSUM_BYTES: usize = 8;
 /// Flink's bound on the number of key groups.
@@ -19,8 +25,51 @@ const SECTION_TABLES: u16 = 2;
 const SECTION_KEYED: u16 = 3;
 const SECTION_OPERATORS: u16 = 4;
 const SECTION_ORIGIN: u16 = 5;
+const SECTION_INLINE: u16 = 6;
+const SECTION_DATABASES: u16 = 7;
 /// Sections with this bit may be skipped by a reader that does not know them.
 const SECTION_OPTIONAL: u16 = 0x8000;
+
+const HEADER_PLACE: &str = "the header of checkpoint metadata";
+const BODY_PLACE: &str = "checkpoint metadata";
+const JOB_PLACE: &str = "the job section of checkpoint metadata";
+const TABLES_PLACE: &str = "the table section of checkpoint metadata";
+const KEYED_PLACE: &str = "the keyed state section of checkpoint metadata";
+const OPERATORS_PLACE: &str = "the operator section of checkpoint metadata";
+const ORIGIN_PLACE: &str = "the origin section of checkpoint metadata";
+const INLINE_PLACE: &str = "the section of inline files of checkpoint metadata";
+const DATABASES_PLACE: &str = "the section of databases of checkpoint metadata";
+
+const KINDS: [(CheckpointKind, u8); 3] = [
+    (CheckpointKind::Checkpoint, 0),
+    (CheckpointKind::NativeSavepoint, 1),
+    (CheckpointKind::CanonicalSavepoint, 2),
+];
+const BACKENDS: [(BackendKind, u8); 3] = [
+    (BackendKind::Hashmap, 0),
+    (BackendKind::Rocksdb, 1),
+    (BackendKind::Forst, 2),
+];
+
+/// The code of a value that a table of codes has.
+fn code_of<T: PartialEq>(codes: &[(T, u8)], value: T) -> u8 {
+    let found = codes.iter().find(|(known, _)| *known == value);
+    found.map_or(u8::MAX, |(_, code)| *code)
+}
+
+/// The value of a code, which an error calls `what`.
+fn value_of<T: Copy>(
+    codes: &[(T, u8)],
+    reader: &mut Reader<'_>,
+    what: &str,
+) -> Result<T, StateError> {
+    let code = reader.u8()?;
+    let found = codes.iter().find(|(_, known)| *known == code);
+    match found {
+        Some((value, _)) => Ok(*value),
+        None => Err(reader.wrong(&format!("{code} is not the code of a {what}"))),
+    }
+}
 
 pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
@@ -35,6 +84,8 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
         out.push(u8::from(metadata.finished));
         put_bytes(out, metadata.job_name.as_bytes());
         put_bytes(out, metadata.plan.as_bytes());
+        out.push(code_of(&KINDS, metadata.kind));
+        out.push(code_of(&BACKENDS, metadata.backend));
     });
     section(&mut out, SECTION_TABLES, |out| {
         put_u64(out, metadata.tables.len() as u64);
@@ -44,6 +95,7 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
             put_bytes(out, description.state.as_bytes());
             put_bytes(out, description.layout.as_bytes());
             with_length(out, |out| description.options.encode(out));
+            with_length(out, |out| description.schema.encode(out));
         }
     });
     section(&mut out, SECTION_KEYED, |out| {
@@ -51,7 +103,7 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
         for (range, snapshot) in &metadata.keyed {
             put_u16(out, range.start);
             put_u16(out, range.end);
-            with_length(out, |out| snapshot.files.encode(out));
+            keyed::encode(snapshot, out);
         }
     });
     section(&mut out, SECTION_OPERATORS, |out| {
@@ -77,6 +129,24 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
             put_bytes(out, file.as_bytes());
         }
     });
+    if metadata
+        .keyed
+        .iter()
+        .any(|(_, part)| !part.inline.is_empty())
+    {
+        section(&mut out, SECTION_INLINE, |out| {
+            inline::encode(&metadata.keyed, out);
+        });
+    }
+    if metadata
+        .keyed
+        .iter()
+        .any(|(_, part)| !part.databases.is_empty())
+    {
+        section(&mut out, SECTION_DATABASES, |out| {
+            databases::encode(&metadata.keyed, out);
+        });
+    }
     let checksum = xxh3_64(&out);
     put_u64(&mut out, checksum);
     out
@@ -87,37 +157,12 @@ fn section(out: &mut Vec<u8>, tag: u16, body: impl FnOnce(&mut Vec<u8>)) {
     with_length(out, body);
 }
 
-/// Writes the body after its length.
-fn with_length(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
-    let at = out.len();
-    put_u64(out, 0);
-    body(out);
-    let length = (out.len() - at - 8) as u64;
-    out[at..at + 8].copy_from_slice(&length.to_le_bytes());
-}
-
-fn put_u16(out: &mut Vec<u8>, value: u16) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_u64(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
 pub(super) fn decode(bytes: &[u8]) -> Result<CheckpointMetadata, StateError> {
-    let mut header = Reader {
-        rest: bytes,
-        place: "header",
-    };
+    let mut header = Reader::new(HEADER_PLACE, bytes);
     if header.take(MAGIC.len())? != MAGIC {
         return Err(corrupt("it does not begin as checkpoint metadata does"));
     }
-    let version = u32::from_le_bytes(header.array()?);
+    let version = header.u32()?;
     if version != VERSION {
         return Err(StateError::Incompatible(format!(
             "checkpoint metadata has format version {version}, but this version of Aquifer reads version {VERSION}"
@@ -135,18 +180,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<CheckpointMetadata, StateError> {
             "its checksum is {computed:016x}, but {stored:016x} was written"
         )));
     }
-    let mut body = Reader {
-        rest: &checked[HEADER_BYTES..],
-        place: "body",
-    };
-    let mut metadata = read_job(body.section(SECTION_JOB, "job section")?)?;
-    metadata.tables = read_tables(body.section(SECTION_TABLES, "table section")?)?;
-    let keyed = body.section(SECTION_KEYED, "keyed state section")?;
+    let mut body = Reader::new(BODY_PLACE, &checked[HEADER_BYTES..]);
+    let mut metadata = read_job(section_of(&mut body, SECTION_JOB, JOB_PLACE)?)?;
+    metadata.tables = read_tables(section_of(&mut body, SECTION_TABLES, TABLES_PLACE)?)?;
+    let keyed = section_of(&mut body, SECTION_KEYED, KEYED_PLACE)?;
     metadata.keyed = read_keyed(keyed, metadata.max_parallelism)?;
-    metadata.operators = read_operators(body.section(SECTION_OPERATORS, "operator section")?)?;
-    metadata.origin = read_origin(body.section(SECTION_ORIGIN, "origin section")?)?;
-    body.skip_optional_sections()?;
-    body.end()?;
+    let operators = section_of(&mut body, SECTION_OPERATORS, OPERATORS_PLACE)?;
+    metadata.operators = read_operators(operators)?;
+    metadata.origin = read_origin(section_of(&mut body, SECTION_ORIGIN, ORIGIN_PLACE)?)?;
+    read_further(body, &mut metadata.keyed)?;
     Ok(metadata)
 }
 
@@ -157,13 +199,11 @@ fn read_job(mut reader: Reader<'_>) -> Result<CheckpointMetadata, StateError> {
         created_unix_ms: reader.u64()?,
         parallelism: reader.u16()?,
         max_parallelism: reader.u16()?,
-        finished: match reader.u8()? {
-            0 => false,
-            1 => true,
-            other => return Err(reader.wrong(&format!("a flag is {other} instead of 0 or 1"))),
-        },
+        finished: reader.flag()?,
         job_name: reader.text()?,
         plan: reader.text()?,
+        kind: value_of(&KINDS, &mut reader, "kind of checkpoint")?,
+        backend: value_of(&BACKENDS, &mut reader, "state backend")?,
         tables: Vec::new(),
         keyed: Vec::new(),
         operators: Vec::new(),
@@ -180,17 +220,19 @@ fn read_job(mut reader: Reader<'_>) -> Result<CheckpointMetadata, StateError> {
 }
 
 fn read_tables(mut reader: Reader<'_>) -> Result<Vec<(StateDescription, TableId)>, StateError> {
-    let mut tables = reader.list(2 + 4 * 8)?;
+    let mut tables = reader.list(2 + 5 * 8)?;
     for _ in 0..tables.count {
         let table = TableId(reader.u16()?);
         let (operator, state, layout) = (reader.text()?, reader.text()?, reader.text()?);
         let options = TableOptions::decode(reader.bytes()?)?;
+        let schema = StateSchema::decode(reader.bytes()?)?;
         tables.items.push((
             StateDescription {
                 operator,
                 state,
                 options,
                 layout,
+                schema,
             },
             table,
         ));
@@ -203,7 +245,7 @@ fn read_keyed(
     mut reader: Reader<'_>,
     max_parallelism: u16,
 ) -> Result<Vec<(KeyGroupRange, KeyedSnapshot)>, StateError> {
-    let mut keyed = reader.list(2 + 2 + 8)?;
+    let mut keyed = reader.list(2 + 2 + 2 * 8)?;
     for _ in 0..keyed.count {
         let range = KeyGroupRange {
             start: reader.u16()?,
@@ -217,8 +259,7 @@ fn read_keyed(
                 max_parallelism - 1
             )));
         }
-        let files = Checkpoint::decode(reader.bytes()?)?;
-        keyed.items.push((range, KeyedSnapshot { files }));
+        keyed.items.push((range, keyed::read(&mut reader)?));
     }
     reader.end()?;
     Ok(keyed.items)
@@ -267,130 +308,57 @@ fn corrupt(what: &str) -> StateError {
     StateError::Corrupt(format!("checkpoint metadata is damaged: {what}"))
 }
 
-/// Takes values off the front of a slice; every length is checked against what is there.
-struct Reader<'a> {
-    rest: &'a [u8],
+/// The next section, which must have this tag; optional ones before it are skipped.
+fn section_of<'a>(
+    body: &mut Reader<'a>,
+    tag: u16,
     place: &'static str,
+) -> Result<Reader<'a>, StateError> {
+    loop {
+        let found = body.u16()?;
+        let rest = body.bytes()?;
+        if found == tag {
+            return Ok(Reader::new(place, rest));
+        }
+        if found & SECTION_OPTIONAL == 0 {
+            return Err(body.wrong(&format!(
+                "section {tag} is expected, section {found} was found"
+            )));
+        }
+    }
 }
 
-/// A list whose announced number of items the remaining bytes can hold.
-struct List<T> {
-    count: usize,
-    items: Vec<T>,
-}
-
-impl<'a> Reader<'a> {
-    fn wrong(&self, what: &str) -> StateError {
-        corrupt(&format!("{}: {what}", self.place))
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8], StateError> {
-        let Some((taken, rest)) = self.rest.split_at_checked(count) else {
-            return Err(self.wrong(&format!(
-                "{count} bytes are expected, {} are left",
-                self.rest.len()
-            )));
-        };
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
-        let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(self.wrong(&format!(
-                "{N} bytes are expected, {} are left",
-                self.rest.len()
-            )));
-        };
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    fn u8(&mut self) -> Result<u8, StateError> {
-        Ok(u8::from_le_bytes(self.array()?))
-    }
-
-    fn u16(&mut self) -> Result<u16, StateError> {
-        Ok(u16::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, StateError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], StateError> {
-        let length = self.u64()?;
-        // A length beyond the address space is beyond the rest of the slice, too.
-        self.take(usize::try_from(length).unwrap_or(usize::MAX))
-    }
-
-    fn text(&mut self) -> Result<String, StateError> {
-        let bytes = self.bytes()?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(self.wrong("a text is not UTF-8")),
+/// What follows the sections that are always there: sections that are there if they are not empty, and optional ones.
+fn read_further(
+    mut body: Reader<'_>,
+    keyed: &mut [(KeyGroupRange, KeyedSnapshot)],
+) -> Result<(), StateError> {
+    let mut last = SECTION_ORIGIN;
+    while !body.rest.is_empty() {
+        let found = body.u16()?;
+        let rest = body.bytes()?;
+        if found & SECTION_OPTIONAL != 0 {
+            continue;
         }
-    }
-
-    /// The head of a list of which each item takes at least `item_bytes_min` bytes.
-    fn list<T>(&mut self, item_bytes_min: usize) -> Result<List<T>, StateError> {
-        let announced = self.u64()?;
-        let count = usize::try_from(announced).unwrap_or(usize::MAX);
-        if count > self.rest.len() / item_bytes_min {
-            return Err(self.wrong(&format!(
-                "a list of {announced} items is announced, but {} bytes are left",
-                self.rest.len()
-            )));
-        }
-        // Items may be larger in memory than in the file: grow as they really come.
-        Ok(List {
-            count,
-            items: Vec::new(),
-        })
-    }
-
-    fn byte_strings(&mut self) -> Result<Vec<Vec<u8>>, StateError> {
-        let mut list = self.list(8)?;
-        for _ in 0..list.count {
-            list.items.push(self.bytes()?.to_vec());
-        }
-        Ok(list.items)
-    }
-
-    fn section(&mut self, tag: u16, place: &'static str) -> Result<Reader<'a>, StateError> {
-        loop {
-            let found = self.u16()?;
-            let rest = self.bytes()?;
-            if found == tag {
-                return Ok(Reader { rest, place });
+        match found {
+            _ if found <= last => {}
+            SECTION_INLINE => {
+                inline::read(Reader::new(INLINE_PLACE, rest), keyed)?;
+                last = found;
+                continue;
             }
-            if found & SECTION_OPTIONAL == 0 {
-                return Err(self.wrong(&format!(
-                    "section {tag} is expected, section {found} was found"
-                )));
+            SECTION_DATABASES => {
+                databases::read(Reader::new(DATABASES_PLACE, rest), keyed)?;
+                last = found;
+                continue;
             }
+            _ => {}
         }
+        return Err(body.wrong(&format!(
+            "section {found} is not expected after section {last}"
+        )));
     }
-
-    fn skip_optional_sections(&mut self) -> Result<(), StateError> {
-        while !self.rest.is_empty() {
-            let found = self.u16()?;
-            self.bytes()?;
-            if found & SECTION_OPTIONAL == 0 {
-                return Err(self.wrong(&format!(
-                    "section {found} is not expected after the last one"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&self) -> Result<(), StateError> {
-        match self.rest.len() {
-            0 => Ok(()),
-            left => Err(self.wrong(&format!("{left} bytes are left over"))),
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]

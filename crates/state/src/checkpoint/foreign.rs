@@ -108,15 +108,7 @@ impl ForeignCheckpoint {
         };
         let claimed = here(&storage.metadata_path(metadata.checkpoint_id))?;
         for (_, snapshot) in &mut metadata.keyed {
-            for file in &mut snapshot.files.files {
-                let path = Path::parse(&file.path).map_err(|error| {
-                    StateError::Corrupt(format!(
-                        "`{}` is not the path of a file: {error}",
-                        file.path
-                    ))
-                })?;
-                file.path = here(&path)?.to_string();
-            }
+            snapshot.map_paths(&mut |name| Ok(here(&parsed(name)?)?.to_string()))?;
         }
         metadata.origin = Origin {
             mounts: mounts
@@ -131,6 +123,13 @@ impl ForeignCheckpoint {
         };
         Ok(metadata)
     }
+}
+
+/// A path that metadata names.
+pub(super) fn parsed(name: &str) -> Result<Path, StateError> {
+    Path::parse(name).map_err(|error| {
+        StateError::Corrupt(format!("`{name}` is not the path of a file: {error}"))
+    })
 }
 
 /// The name under which the store at `uri` is mounted: the same everywhere.

@@ -5,7 +5,19 @@ use std::collections::BTreeMap;
 use aquifer_store::{KeyGroupRange, TableId};
 
 use super::codec;
-use crate::{KeyedSnapshot, StateDescription, StateError};
+use crate::{BackendKind, KeyedSnapshot, StateDescription, StateError};
+
+/// Who asked for the state to be kept, and in which form it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// Taken by the job for itself.
+    #[default]
+    Checkpoint,
+    /// Asked for by the user, in the form of the backend.
+    NativeSavepoint,
+    /// Asked for by the user, in the form that every backend reads.
+    CanonicalSavepoint,
+}
 
 /// State of one operator that is not keyed: one entry per worker that reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +69,10 @@ pub struct CheckpointMetadata {
     pub plan: String,
     /// True for the checkpoint that a finished job leaves behind.
     pub finished: bool,
+    /// Checkpoint or savepoint.
+    pub kind: CheckpointKind,
+    /// The backend that wrote the keyed state.
+    pub backend: BackendKind,
     /// The tables in the keyed state's files.
     pub tables: Vec<(StateDescription, TableId)>,
     /// Keyed state: which key groups of which files.
@@ -83,18 +99,36 @@ impl CheckpointMetadata {
         self.sizes().into_keys().map(str::to_owned).collect()
     }
 
-    /// Bytes of all state files; a file that several workers share counts once.
+    /// Bytes of all state files, and of those that the metadata holds itself; a file that several workers share counts once.
     pub fn state_bytes(&self) -> u64 {
-        self.sizes().into_values().fold(0, u64::saturating_add)
+        let inline = self.keyed.iter().map(|(_, part)| part.inline_bytes());
+        let sizes = self.sizes().into_values();
+        sizes.chain(inline).fold(0, u64::saturating_add)
+    }
+
+    /// Calls `each` with path and length of every state file in a store; with one that is named twice, twice.
+    pub fn for_each_path<'a>(&'a self, each: &mut dyn FnMut(&'a str, u64)) {
+        for (_, part) in &self.keyed {
+            part.for_each_path(each);
+        }
+    }
+
+    /// Gives every state file in a store the path that `new` says.
+    pub fn map_paths(
+        &mut self,
+        new: &mut dyn FnMut(&str) -> Result<String, StateError>,
+    ) -> Result<(), StateError> {
+        for (_, part) in &mut self.keyed {
+            part.map_paths(new)?;
+        }
+        Ok(())
     }
 
     fn sizes(&self) -> BTreeMap<&str, u64> {
-        let files = self
-            .keyed
-            .iter()
-            .flat_map(|(_, snapshot)| &snapshot.files.files);
-        files
-            .map(|file| (file.path.as_str(), file.size_bytes))
-            .collect()
+        let mut sizes = BTreeMap::new();
+        self.for_each_path(&mut |path, size_bytes| {
+            sizes.insert(path, size_bytes);
+        });
+        sizes
     }
 }

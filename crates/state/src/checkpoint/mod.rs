@@ -24,6 +24,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
+//! use aquifer_state::BackendKind;
 //! use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, CommitOutcome};
 //! use object_store::{memory::InMemory, path::Path};
 //!
@@ -41,6 +42,8 @@
 //!     max_parallelism: 128,
 //!     plan: "plan".into(),
 //!     finished: false,
+//!     kind: Default::default(),
+//!     backend: BackendKind::Forst,
 //!     tables: vec![],
 //!     keyed: vec![],
 //!     operators: vec![],
@@ -70,7 +73,7 @@ mod runs;
 mod storage;
 
 pub use foreign::{ClaimMode, ForeignCheckpoint};
-pub use metadata::{CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
+pub use metadata::{CheckpointKind, CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
 pub use ownership::FileOwnership;
 pub use placement::Placement;
 pub use storage::{CheckpointStorage, CommitOutcome};

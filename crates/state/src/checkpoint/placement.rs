@@ -15,6 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as ObjectError, MultipartUpload, ObjectStore, ObjectStoreExt};
 
+use super::foreign::parsed;
 use super::{CheckpointMetadata, CheckpointStorage, names};
 use crate::StateError;
 
@@ -45,19 +46,14 @@ impl CheckpointStorage {
         let shared = self.shared();
         let claimed = self.lineage().claimed.clone();
         let mut outside = BTreeMap::new();
-        for file in metadata
-            .keyed
-            .iter()
-            .flat_map(|(_, snapshot)| &snapshot.files.files)
-        {
-            let path = Path::parse(&file.path).map_err(|error| {
-                StateError::Corrupt(format!(
-                    "`{}` is not the path of a file: {error}",
-                    file.path
-                ))
-            })?;
-            if !path.prefix_matches(&shared) && !claimed.contains(&file.path) {
-                outside.insert(file.path.clone(), (path, file.size_bytes));
+        let mut named = BTreeMap::new();
+        metadata.for_each_path(&mut |name, size_bytes| {
+            named.insert(name, size_bytes);
+        });
+        for (name, size_bytes) in named {
+            let path = parsed(name)?;
+            if !path.prefix_matches(&shared) && !claimed.contains(name) {
+                outside.insert(name.to_owned(), (path, size_bytes));
             }
         }
         metadata.origin.claimed_files = claimed.into_iter().collect();
@@ -87,30 +83,19 @@ impl CheckpointStorage {
         for (name, _, to) in &copied {
             placement.copies.insert(name.clone(), to.to_string());
         }
-        for file in metadata
-            .keyed
-            .iter_mut()
-            .flat_map(|(_, snapshot)| &mut snapshot.files.files)
-        {
-            if let Some(copy) = placement.copies.get(&file.path) {
-                file.path.clone_from(copy);
-            }
-        }
+        metadata.map_paths(&mut |name| {
+            let copy = placement.copies.get(name);
+            Ok(copy.map_or_else(|| name.to_owned(), String::clone))
+        })?;
+        let mounted = |path: &str| Mounted::mount_of(&Path::from(path));
+        let mut used = BTreeSet::new();
+        metadata.for_each_path(&mut |name, _| used.extend(mounted(name)));
         let origin = &mut metadata.origin;
         if origin.claimed_files.is_empty() {
             origin.claimed = None;
         }
-        let mut used: Vec<&str> = origin.claimed.iter().map(String::as_str).collect();
-        used.extend(origin.claimed_files.iter().map(String::as_str));
-        let named = metadata
-            .keyed
-            .iter()
-            .flat_map(|(_, part)| &part.files.files);
-        used.extend(named.map(|file| file.path.as_str()));
-        let used: BTreeSet<String> = used
-            .into_iter()
-            .filter_map(|path| Mounted::mount_of(&Path::from(path)))
-            .collect();
+        let claimed = origin.claimed.iter().chain(&origin.claimed_files);
+        used.extend(claimed.filter_map(|path| mounted(path)));
         origin.mounts.retain(|mount| used.contains(&mount.name));
         Ok(copied.into_iter().map(|(_, from, to)| (from, to)).collect())
     }

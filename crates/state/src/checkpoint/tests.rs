@@ -19,7 +19,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::*;
-use crate::{KeyedSnapshot, StateError};
+use crate::{BackendKind, KeyedSnapshot, StateError};
 
 /// A store to test on, and the directory that must outlive it.
 struct Place {
@@ -122,10 +122,12 @@ fn metadata(attempt: u64, checkpoint_id: u64, files: &[String]) -> CheckpointMet
         max_parallelism: 128,
         plan: "plan".into(),
         finished: false,
+        kind: CheckpointKind::Checkpoint,
+        backend: BackendKind::Forst,
         tables: vec![],
         keyed: vec![(
             KeyGroupRange { start: 0, end: 127 },
-            KeyedSnapshot { files },
+            KeyedSnapshot::of_files(files),
         )],
         operators: vec![OperatorSnapshot {
             operator: "sink".into(),

@@ -40,14 +40,15 @@ impl Group {
         std::iter::once(&self.active).chain(self.frozen.iter().rev().map(Arc::as_ref))
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+    /// The value, and when it was written if its writer said so.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<(&[u8], Option<i64>)> {
         self.layers()
             .find_map(|layer| layer.get(key))
-            .and_then(Slot::value)
+            .and_then(Slot::live)
     }
 
-    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.active.set(key, Slot::Live(value));
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], time_ms: Option<i64>) {
+        self.active.set(key, Slot::Live(value, time_ms));
     }
 
     pub(crate) fn delete(&mut self, key: &[u8]) {
@@ -136,7 +137,13 @@ impl Group {
         let mut bytes = Vec::new();
         // (end of key, end of value) in `bytes`.
         let mut ends: Vec<(usize, usize)> = Vec::new();
-        for (key, value) in live.by_ref().take(rows_max) {
+        let mut times: Vec<Option<i64>> = Vec::new();
+        for (key, value, time_ms) in live.by_ref().take(rows_max) {
+            // Most tables have none: then there is no list of them.
+            if time_ms.is_some() || !times.is_empty() {
+                times.resize(ends.len(), None);
+                times.push(time_ms);
+            }
             bytes.extend_from_slice(key);
             let key_end = bytes.len();
             bytes.extend_from_slice(value);
@@ -153,18 +160,14 @@ impl Group {
                 row
             })
             .collect();
-        ScanRows {
-            rows,
-            done,
-            ..ScanRows::default()
-        }
+        ScanRows { rows, times, done }
     }
 
     /// The same rows in another kind of table.
     pub(crate) fn reordered(&self, ordered: bool) -> Self {
         let mut group = Self::new(ordered);
-        for (key, value) in LiveRows::all(self.layers()) {
-            group.put(key, value);
+        for (key, value, time_ms) in LiveRows::all(self.layers()) {
+            group.put(key, value, time_ms);
         }
         group
     }

@@ -6,7 +6,7 @@ use super::rows::{Rows, Slot};
 
 type LayerRows<'a> = Peekable<Box<dyn Iterator<Item = (&'a [u8], Slot<'a>)> + 'a>>;
 
-/// Iterates keys and values in key order: of each key the newest row, without those that are deleted.
+/// Iterates keys, values and times in key order: of each key the newest row, without those that are deleted.
 pub(crate) struct LiveRows<'a> {
     /// Newest first.
     layers: Vec<LayerRows<'a>>,
@@ -33,7 +33,7 @@ impl<'a> LiveRows<'a> {
 }
 
 impl<'a> Iterator for LiveRows<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = (&'a [u8], &'a [u8], Option<i64>);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -45,8 +45,8 @@ impl<'a> Iterator for LiveRows<'a> {
                     newest.get_or_insert(slot);
                 }
             }
-            if let Some(Slot::Live(value)) = newest {
-                return Some((key, value));
+            if let Some(Slot::Live(value, time_ms)) = newest {
+                return Some((key, value, time_ms));
             }
         }
     }

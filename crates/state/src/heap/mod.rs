@@ -12,8 +12,8 @@ mod rows;
 mod snapshot;
 
 use aquifer_store::{
-    Checkpoint, ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows,
-    Store, StoreOptions, TableId, Value,
+    ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows, StoreOptions,
+    TableId, Value,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -21,13 +21,19 @@ use futures_util::future::{self, BoxFuture};
 
 use self::group::Group;
 use self::snapshot::{FrozenTable, SnapshotJob};
-use crate::backend::check_group;
-use crate::blocking::wait;
+use crate::backend::{Moments, check_group};
 use crate::registry::{Registered, TableRegistry};
-use crate::{BackendStats, KeyedSnapshot, KeyedStateBackend, StateDescription, StateError};
+use crate::rows::row_source;
+use crate::serializer::Compatibility;
+use crate::{
+    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, StateDescription,
+    StateError, TableMoment,
+};
 
 /// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
 const FOLD_ROWS_PER_POLL: usize = 16 * 1024;
+/// Rows of a prefix that are deleted together.
+const DELETED_PER_PIECE: usize = 1024;
 /// Rows that a restore asks for at once.
 const RESTORE_ROWS_PER_SCAN: usize = 4096;
 
@@ -41,7 +47,8 @@ pub(crate) struct HeapBackend {
     tables: Vec<Option<HeapTable>>,
     /// Tables that the barrier has passed, by table number, until the snapshot starts.
     frozen: Vec<Option<FrozenTable>>,
-    job: Option<SnapshotJob>,
+    job: Option<(SnapshotJob, Vec<TableMoment>)>,
+    moments: Moments,
     snapshots_started: u64,
     /// Where folding goes on: (table, group), or None when there is nothing to fold.
     folding: Option<(usize, usize)>,
@@ -65,17 +72,13 @@ impl HeapTable {
 
 impl HeapBackend {
     /// Opens an empty backend, or loads what a checkpoint holds for these key groups.
-    pub(crate) fn open(
-        environment: Environment,
-        options: StoreOptions,
-        range: KeyGroupRange,
-        registry: TableRegistry,
-        restored: Vec<(Checkpoint, KeyGroupRange)>,
-    ) -> Result<Self, StateError> {
+    pub(crate) fn open(setup: BackendSetup, registry: TableRegistry) -> Result<Self, StateError> {
+        let restored = setup.restored;
         let mut backend = Self {
-            environment,
-            options,
-            range,
+            moments: Moments::restored(restored.iter().map(|(part, _)| part)),
+            environment: setup.environment,
+            options: setup.store,
+            range: setup.range,
             registry,
             tables: Vec::new(),
             frozen: Vec::new(),
@@ -89,52 +92,36 @@ impl HeapBackend {
         for (table, options) in known {
             backend.create(table, options.ordered);
         }
-        if restored
-            .iter()
-            .any(|(checkpoint, _)| !checkpoint.files.is_empty())
-        {
-            backend.load(restored)?;
-        }
+        backend.load(&restored)?;
         Ok(backend)
     }
 
-    /// Reads every row of the worker's key groups. Tables that the program does not register any more are loaded too: they must be in
-    /// the next snapshot.
-    fn load(&mut self, restored: Vec<(Checkpoint, KeyGroupRange)>) -> Result<(), StateError> {
-        let mut store = Store::open(self.environment.clone(), self.options.clone(), restored)?;
-        for (table, options) in self.registry.options() {
-            store.create_table(table, options)?;
+    /// Reads every row of the worker's key groups, also those that have expired by the checkpoint's options: the program's may be others.
+    /// Tables that the program does not register any more are loaded too: they must be in the next snapshot.
+    fn load(&mut self, restored: &[(KeyedSnapshot, KeyGroupRange)]) -> Result<(), StateError> {
+        let mut known = self.registry.tables();
+        for (description, _) in &mut known {
+            description.options.ttl_ms = None;
         }
-        for (index, table) in self.tables.iter_mut().enumerate() {
-            let Some(table) = table else { continue };
-            let id = TableId(index as u16);
-            for (group, rows) in (self.range.start..=self.range.end).zip(&mut table.groups) {
-                let mut from = Vec::new();
-                loop {
-                    let piece =
-                        match store.scan(id, group, b"", &from, None, RESTORE_ROWS_PER_SCAN)? {
-                            ScanLookup::Rows(rows) => rows,
-                            ScanLookup::Cold(scan) => wait(
-                                &self.environment.runtime,
-                                "loading a checkpoint",
-                                store.fetch_scan(scan),
-                            )??,
-                        };
-                    for (key, value) in &piece.rows {
-                        rows.put(key, value);
-                    }
-                    match piece.rows.last() {
-                        Some((key, _)) if !piece.done => {
-                            from.clear();
-                            from.extend_from_slice(key);
-                            from.push(0);
-                        }
-                        _ => break,
-                    }
-                }
-            }
+        for (snapshot, clip) in restored {
+            let Some(clip) = clip.intersection(self.range) else {
+                continue;
+            };
+            let mut source = row_source(snapshot, clip, &known, &self.environment)?;
+            while source.next(RESTORE_ROWS_PER_SCAN, &mut |row| {
+                self.group_mut(row.table, row.group)?
+                    .put(row.key, row.value, row.time_ms);
+                Ok(())
+            })? {}
         }
         Ok(())
+    }
+
+    fn registered(&mut self, found: Registered) -> TableId {
+        let (Registered::New(table) | Registered::Known(table)) = found;
+        let options = self.registry.options_of(table).unwrap_or_default();
+        self.create(table, options.ordered);
+        table
     }
 
     fn create(&mut self, table: TableId, ordered: bool) {
@@ -208,17 +195,28 @@ fn unknown_table(table: TableId) -> StateError {
 
 impl KeyedStateBackend for HeapBackend {
     fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
-        Ok(match self.registry.register(description)? {
-            Registered::New(table) | Registered::Known(table) => {
-                self.create(table, description.options.ordered);
-                table
-            }
-        })
+        let found = self.registry.register(description, &self.moments)?;
+        Ok(self.registered(found))
+    }
+
+    fn register_typed(
+        &mut self,
+        description: &StateDescription,
+        value: &Compatibility,
+    ) -> Result<TableId, StateError> {
+        let found = self
+            .registry
+            .register_typed(description, value, &self.moments)?;
+        Ok(self.registered(found))
+    }
+
+    fn description(&self, operator: &str, state: &str) -> Option<StateDescription> {
+        self.registry.find(operator, state).cloned()
     }
 
     fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError> {
         Ok(match self.group(table, group)?.get(key) {
-            Some(value) => Lookup::Found(Value::from(value)),
+            Some((value, time_ms)) => Lookup::Found(Value::with_time(value, time_ms)),
             None => Lookup::Absent,
         })
     }
@@ -242,19 +240,68 @@ impl KeyedStateBackend for HeapBackend {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StateError> {
+        self.put_at(table, group, key, value, None)
+    }
+
+    fn put_at(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<(), StateError> {
         if u32::try_from(key.len()).is_err() {
             return Err(StateError::Usage(format!(
                 "a key of {} bytes is too long, expected less than 4 GiB",
                 key.len()
             )));
         }
-        self.group_mut(table, group)?.put(key, value);
+        self.group_mut(table, group)?.put(key, value, time_ms);
         Ok(())
     }
 
     fn delete(&mut self, table: TableId, group: u16, key: &[u8]) -> Result<(), StateError> {
         self.group_mut(table, group)?.delete(key);
         Ok(())
+    }
+
+    fn merge(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        operand: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<usize, StateError> {
+        let rows = self.group_mut(table, group)?;
+        let (old, old_time_ms) = rows.get(key).unwrap_or_default();
+        // The newest time that is known counts, as in the store.
+        let time_ms = time_ms.max(old_time_ms);
+        let mut value = Vec::with_capacity(old.len() + operand.len());
+        value.extend_from_slice(old);
+        value.extend_from_slice(operand);
+        self.put_at(table, group, key, &value, time_ms)?;
+        self.moments.merged(table, operand.len());
+        Ok(value.len())
+    }
+
+    fn delete_prefix(
+        &mut self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<(), StateError> {
+        let rows = self.group_mut(table, group)?;
+        loop {
+            let piece = rows.scan(prefix, prefix, None, DELETED_PER_PIECE);
+            for (key, _) in &piece.rows {
+                rows.delete(key);
+            }
+            if piece.done {
+                return Ok(());
+            }
+        }
     }
 
     fn scan(
@@ -288,6 +335,27 @@ impl KeyedStateBackend for HeapBackend {
         future::ready(Err(never_cold())).boxed()
     }
 
+    fn always_hot(&self) -> bool {
+        true
+    }
+
+    fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {
+        self.moments.advance(table, now_ms);
+        Ok(())
+    }
+
+    fn event_time(&self, table: TableId) -> Option<i64> {
+        self.moments.event_time(table)
+    }
+
+    fn clock_ms(&self) -> i64 {
+        (self.environment.clock)()
+    }
+
+    fn list_chunk(&mut self, table: TableId, roll: bool) -> Result<ListChunk, StateError> {
+        Ok(self.moments.list_chunk(table, roll))
+    }
+
     fn installs(&self) -> u64 {
         0
     }
@@ -316,11 +384,12 @@ impl KeyedStateBackend for HeapBackend {
             self.frozen.resize_with(index + 1, || None);
         }
         self.frozen[index] = Some(frozen);
+        self.moments.freeze(table);
         Ok(())
     }
 
     fn snapshot(&mut self, checkpoint_id: u64) -> Result<(), StateError> {
-        if let Some(job) = &self.job {
+        if let Some((job, _)) = &self.job {
             return Err(StateError::Usage(format!(
                 "checkpoint {checkpoint_id} was started while checkpoint {} is being written",
                 job.checkpoint_id
@@ -341,32 +410,35 @@ impl KeyedStateBackend for HeapBackend {
             .flatten()
             .collect();
         self.snapshots_started += 1;
-        self.job = Some(SnapshotJob::start(
+        let job = SnapshotJob::start(
             checkpoint_id,
             self.snapshots_started,
             tables,
             self.range,
             &self.environment,
             &self.options,
-        ));
+        );
+        self.job = Some((job, self.moments.take()));
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
-        if let Some(job) = &self.job
+        if let Some((job, tables)) = &mut self.job
             && let Some(written) = job.result()
         {
             let checkpoint_id = job.checkpoint_id;
+            let tables = std::mem::take(tables);
             self.job = None;
             self.folding = Some((0, 0));
             let written = written?;
             self.bytes_uploaded += written.bytes_uploaded;
-            self.files_of_last_snapshot = written.checkpoint.files.len() as u64;
+            self.files_of_last_snapshot = written.files.files.len() as u64;
             (self.environment.waker)();
             return Ok(Some((
                 checkpoint_id,
                 KeyedSnapshot {
-                    files: written.checkpoint,
+                    tables,
+                    ..KeyedSnapshot::of_files(written.files)
                 },
             )));
         }

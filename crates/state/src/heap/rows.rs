@@ -1,7 +1,7 @@
 //! The rows of one key group in one layer: a hash table for point access, a B-tree for tables that are scanned.
 //!
-//! A layer may hold tombstones, which hide rows of older layers. A row of the hash table is one allocation, `key ‖ value`; a value of the
-//! same length is overwritten in place.
+//! A layer may hold tombstones, which hide rows of older layers. A row of the hash table is one allocation, `key ‖ value`, and eight
+//! bytes of time behind it if it was written with one; a value of the same length is overwritten in place.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,19 +13,50 @@ use xxhash_rust::xxh3::xxh3_64;
 /// What one layer says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot<'a> {
-    /// The value.
-    Live(&'a [u8]),
+    /// The value, and when it was written if its writer said so.
+    Live(&'a [u8], Option<i64>),
     /// Deleted: older layers do not count.
     Deleted,
 }
 
 impl<'a> Slot<'a> {
-    /// The value of a live slot.
-    pub(crate) fn value(self) -> Option<&'a [u8]> {
+    /// Value and time of a live slot.
+    pub(crate) fn live(self) -> Option<(&'a [u8], Option<i64>)> {
         match self {
-            Self::Live(value) => Some(value),
+            Self::Live(value, time_ms) => Some((value, time_ms)),
             Self::Deleted => None,
         }
+    }
+}
+
+/// Bytes of a time behind a value.
+const TIME_BYTES: usize = size_of::<i64>();
+
+/// A value, with its time behind it if it is `timed`.
+fn joined(before: &[u8], value: &[u8], time_ms: Option<i64>) -> Box<[u8]> {
+    let time_bytes = time_ms.map_or(0, |_| TIME_BYTES);
+    let mut bytes = Vec::with_capacity(before.len() + value.len() + time_bytes);
+    bytes.extend_from_slice(before);
+    bytes.extend_from_slice(value);
+    if let Some(time_ms) = time_ms {
+        bytes.extend_from_slice(&time_ms.to_le_bytes());
+    }
+    bytes.into_boxed_slice()
+}
+
+fn parted(bytes: &[u8], timed: bool) -> Slot<'_> {
+    match bytes.split_last_chunk::<TIME_BYTES>() {
+        Some((value, time)) if timed => Slot::Live(value, Some(i64::from_le_bytes(*time))),
+        _ => Slot::Live(bytes, None),
+    }
+}
+
+/// Overwrites value and time, which must have the same lengths.
+fn overwrite(bytes: &mut [u8], value: &[u8], time_ms: Option<i64>) {
+    let (old, time) = bytes.split_at_mut(value.len());
+    old.copy_from_slice(value);
+    if let Some(time_ms) = time_ms {
+        time.copy_from_slice(&time_ms.to_le_bytes());
     }
 }
 
@@ -138,22 +169,21 @@ pub(crate) struct HashedRows {
 }
 
 struct HashedRow {
-    /// Key, then value.
+    /// Key, then value, then its time if it is timed.
     bytes: Box<[u8]>,
     key_len: u32,
     live: bool,
+    timed: bool,
 }
 
 impl HashedRow {
     fn new(key: &[u8], slot: Slot<'_>) -> Self {
-        let value = slot.value().unwrap_or_default();
-        let mut bytes = Vec::with_capacity(key.len() + value.len());
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(value);
+        let (value, time_ms) = slot.live().unwrap_or_default();
         Self {
-            bytes: bytes.into_boxed_slice(),
+            bytes: joined(key, value, time_ms),
             key_len: key.len() as u32,
             live: slot != Slot::Deleted,
+            timed: time_ms.is_some(),
         }
     }
 
@@ -163,10 +193,15 @@ impl HashedRow {
 
     fn slot(&self) -> Slot<'_> {
         if self.live {
-            Slot::Live(&self.bytes[self.key_len as usize..])
+            parted(&self.bytes[self.key_len as usize..], self.timed)
         } else {
             Slot::Deleted
         }
+    }
+
+    fn value_bytes(&self) -> usize {
+        let time_bytes = if self.timed { TIME_BYTES } else { 0 };
+        self.bytes.len() - self.key_len as usize - time_bytes
     }
 
     fn parts(&self) -> (&[u8], Slot<'_>) {
@@ -193,8 +228,12 @@ impl HashedRows {
                 self.tombstones += usize::from(slot == Slot::Deleted);
                 self.tombstones -= usize::from(!row.live);
                 match slot {
-                    Slot::Live(value) if row.live && row.bytes.len() == key.len() + value.len() => {
-                        row.bytes[key.len()..].copy_from_slice(value);
+                    Slot::Live(value, time_ms)
+                        if row.live
+                            && row.timed == time_ms.is_some()
+                            && row.value_bytes() == value.len() =>
+                    {
+                        overwrite(&mut row.bytes[key.len()..], value, time_ms);
                     }
                     slot => {
                         self.bytes -= row.bytes.len() as u64;
@@ -239,20 +278,35 @@ impl HashedRows {
 #[derive(Default)]
 pub(crate) struct OrderedRows {
     /// `None` is a tombstone.
-    tree: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    tree: BTreeMap<Box<[u8]>, Option<OrderedValue>>,
     tombstones: usize,
     bytes: u64,
 }
 
-fn slot_of(value: &Option<Box<[u8]>>) -> Slot<'_> {
+struct OrderedValue {
+    /// The value, then its time if it is timed.
+    bytes: Box<[u8]>,
+    timed: bool,
+}
+
+impl OrderedValue {
+    fn new((value, time_ms): (&[u8], Option<i64>)) -> Self {
+        Self {
+            bytes: joined(&[], value, time_ms),
+            timed: time_ms.is_some(),
+        }
+    }
+}
+
+fn slot_of(value: &Option<OrderedValue>) -> Slot<'_> {
     match value {
-        Some(value) => Slot::Live(value),
+        Some(value) => parted(&value.bytes, value.timed),
         None => Slot::Deleted,
     }
 }
 
-fn value_bytes(value: &Option<Box<[u8]>>) -> u64 {
-    value.as_ref().map_or(0, |value| value.len() as u64)
+fn value_bytes(value: &Option<OrderedValue>) -> u64 {
+    value.as_ref().map_or(0, |value| value.bytes.len() as u64)
 }
 
 impl OrderedRows {
@@ -267,16 +321,20 @@ impl OrderedRows {
                 self.tombstones -= usize::from(old.is_none());
                 self.bytes -= value_bytes(old);
                 match (old.as_mut(), slot) {
-                    (Some(old), Slot::Live(value)) if old.len() == value.len() => {
-                        old.copy_from_slice(value);
+                    (Some(old), Slot::Live(value, time_ms))
+                        if old.timed == time_ms.is_some()
+                            && old.bytes.len()
+                                == value.len() + time_ms.map_or(0, |_| TIME_BYTES) =>
+                    {
+                        overwrite(&mut old.bytes, value, time_ms);
                     }
-                    (_, slot) => *old = slot.value().map(Box::from),
+                    (_, slot) => *old = slot.live().map(OrderedValue::new),
                 }
                 self.bytes += value_bytes(old);
             }
             None => {
                 self.tombstones += usize::from(slot == Slot::Deleted);
-                let value: Option<Box<[u8]>> = slot.value().map(Box::from);
+                let value = slot.live().map(OrderedValue::new);
                 self.bytes += key.len() as u64 + value_bytes(&value);
                 self.tree.insert(Box::from(key), value);
             }

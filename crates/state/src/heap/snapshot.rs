@@ -1,20 +1,18 @@
 //! Writes frozen tables into files, in the background.
 //!
-//! A private store takes the rows in the order in which files hold them, key group by key group, and a checkpoint of it is the snapshot.
-//! So no two of its files overlap, and whoever restores them finds one sorted run that needs no compaction.
-//! File names carry the backend's prefix and the number of the snapshot, so that they are never reused.
+//! The rows go into a [`SstRowSink`], key group by key group. File names carry the backend's prefix and the number of the snapshot, so that
+//! they are never reused.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use aquifer_store::{
-    Checkpoint, Environment, KeyGroupRange, Store, StoreOptions, TableId, TableOptions,
-};
+use aquifer_store::{Environment, KeyGroupRange, StoreOptions, TableId};
 
 use super::group::FrozenLayers;
 use super::live::LiveRows;
 use crate::StateError;
+use crate::rows::{RowRefs, RowSink, SstRowSink, WrittenRows};
 
 /// One table as it was when the barrier passed it.
 pub(crate) struct FrozenTable {
@@ -23,16 +21,10 @@ pub(crate) struct FrozenTable {
     pub(crate) groups: Vec<FrozenLayers>,
 }
 
-/// What a finished job has written.
-pub(crate) struct Written {
-    pub(crate) checkpoint: Checkpoint,
-    pub(crate) bytes_uploaded: u64,
-}
-
 /// A snapshot that is being written. Dropping it stops the writing.
 pub(crate) struct SnapshotJob {
     pub(crate) checkpoint_id: u64,
-    receiver: Receiver<Result<Written, StateError>>,
+    receiver: Receiver<Result<WrittenRows, StateError>>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -54,17 +46,15 @@ impl SnapshotJob {
             cancelled: Arc::clone(&cancelled),
         };
         let waker = Arc::clone(&environment.waker);
-        let progress = Arc::new(Progress::default());
-        let notify = Arc::clone(&progress);
-        let mut private = environment.clone();
-        private.file_prefix = format!("{}-h{number:06}", environment.file_prefix);
-        private.waker = Arc::new(move || notify.wake());
-        let options = options.clone();
-        environment.runtime.spawn_blocking(move || {
+        let prefix = format!("{}-h{number:06}", environment.file_prefix);
+        let (environment, options) = (environment.clone(), options.clone());
+        let runtime = environment.runtime.clone();
+        runtime.spawn_blocking(move || {
             // Dropped last, whatever happens: the worker hears of a thread that died as well.
             let _wake = WakeOnDrop(waker);
             let give = give;
-            let written = write(&tables, range, private, options, &progress, &cancelled);
+            let sink = SstRowSink::new(&environment, options, prefix, cancelled);
+            let written = sink.and_then(|sink| write(&tables, range, sink));
             // First let go of the layers, then tell: the worker folds them when it hears of the end.
             drop(tables);
             let _ = give.send(written);
@@ -73,7 +63,7 @@ impl SnapshotJob {
     }
 
     /// The outcome, once there is one.
-    pub(crate) fn result(&self) -> Option<Result<Written, StateError>> {
+    pub(crate) fn result(&self) -> Option<Result<WrittenRows, StateError>> {
         match self.receiver.try_recv() {
             Ok(written) => Some(written),
             Err(TryRecvError::Empty) => None,
@@ -99,89 +89,26 @@ impl Drop for WakeOnDrop {
     }
 }
 
-/// The private store's waker.
-#[derive(Default)]
-struct Progress {
-    woken: Mutex<bool>,
-    condvar: Condvar,
-}
-
-impl Progress {
-    fn wake(&self) {
-        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.condvar.notify_all();
-    }
-
-    fn wait(&self) {
-        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*woken {
-            woken = self
-                .condvar
-                .wait(woken)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        *woken = false;
-    }
-}
-
 fn write(
     tables: &[FrozenTable],
     range: KeyGroupRange,
-    environment: Environment,
-    mut options: StoreOptions,
-    progress: &Progress,
-    cancelled: &AtomicBool,
-) -> Result<Written, StateError> {
-    // Compactions would only rewrite what is in order already.
-    options.l0_files_max = usize::MAX;
-    let mut store = Store::open(environment, options, Vec::new())?;
-    for table in tables {
-        // Nothing is scanned here: no ordered companion.
-        store.create_table(table.table, TableOptions::default())?;
-    }
+    mut sink: SstRowSink,
+) -> Result<WrittenRows, StateError> {
     for (index, group) in (range.start..=range.end).enumerate() {
         for table in tables {
             let Some(layers) = table.groups.get(index) else {
                 continue;
             };
-            for (key, value) in LiveRows::all(layers.iter().rev().map(Arc::as_ref)) {
-                store.put(table.table, group, key, value)?;
+            for (key, value, time_ms) in LiveRows::all(layers.iter().rev().map(Arc::as_ref)) {
+                sink.put(RowRefs {
+                    group,
+                    table: table.table,
+                    key,
+                    value,
+                    time_ms,
+                })?;
             }
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(StateError::Usage("the snapshot was cancelled".into()));
-            }
-        }
-        // Lets finished flushes go, so that their memory is free again. No checkpoint has been asked for yet.
-        store.poll()?;
-    }
-    for table in tables {
-        store.freeze(table.table)?;
-    }
-    store.checkpoint()?;
-    let mut checkpoint = loop {
-        match store.poll()? {
-            Some(checkpoint) => break checkpoint,
-            None => progress.wait(),
-        }
-        if cancelled.load(Ordering::Relaxed) {
-            return Err(StateError::Usage("the snapshot was cancelled".into()));
-        }
-    };
-    form_a_level(&mut checkpoint);
-    Ok(Written {
-        checkpoint,
-        bytes_uploaded: store.stats().bytes_uploaded,
-    })
-}
-
-/// Puts files that do not overlap into level 1, in key order, where a store expects them so.
-fn form_a_level(checkpoint: &mut Checkpoint) {
-    let mut sorted: Vec<_> = checkpoint.files.iter().collect();
-    sorted.sort_by(|a, b| a.smallest.cmp(&b.smallest));
-    if sorted.is_sorted_by(|before, after| before.upper <= after.smallest) {
-        checkpoint.files = sorted.into_iter().cloned().collect();
-        for file in &mut checkpoint.files {
-            file.level = 1;
         }
     }
+    sink.finish()
 }

@@ -99,15 +99,15 @@ impl<K: OrderedKey + KeyHash> KeyedStateStore<K> {
             .access
             .backend()
             .borrow_mut()
-            .register(&StateDescription {
-                operator: self.operator.clone(),
-                state: state.to_owned(),
-                options: TableOptions {
+            .register(&StateDescription::raw(
+                &*self.operator,
+                state,
+                TableOptions {
                     ordered,
                     ..TableOptions::default()
                 },
                 layout,
-            })?;
+            ))?;
         let mut tables = self.tables.borrow_mut();
         if !tables.contains(&table) {
             tables.push(table);

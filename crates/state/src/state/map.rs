@@ -154,6 +154,7 @@ impl<UK: OrderedKey + 'static, UV: 'static, S: Serializer<UV>> MapState<UK, UV, 
         waiting: Waiting,
         mut decode: impl FnMut(Option<&[u8]>) -> Result<R, StateError> + 'static,
     ) -> StateFuture<R> {
+        let mut decode = move |value: Option<&[u8]>, _: Option<i64>| decode(value);
         let mut scratch = self.scratch.borrow_mut();
         let row_key = &mut scratch.row_key;
         let looked_up = self.row_key(user_key, row_key).and_then(|group| {

@@ -86,9 +86,11 @@ impl<V: 'static, S: Serializer<V>> ValueState<V, S> {
     fn read(&self, waiting: Waiting) -> StateFuture<Option<V>> {
         let serializer = &self.serializer;
         let hot = self.current.with(|group, key| {
-            let found = self.access.look_up(self.table, group, key, &mut |value| {
-                value.map(|value| serializer.deserialize(value)).transpose()
-            })?;
+            let found = self
+                .access
+                .look_up(self.table, group, key, &mut |value, _| {
+                    value.map(|value| serializer.deserialize(value)).transpose()
+                })?;
             Ok::<_, StateError>(match found {
                 Hot::Answer(answer) => Found::Now(answer),
                 Hot::Cold(planned) => Found::Later(planned, group, key.to_vec()),
@@ -102,7 +104,7 @@ impl<V: 'static, S: Serializer<V>> ValueState<V, S> {
         let (access, table, serializer) = (self.access.clone(), self.table, serializer.clone());
         StateFuture::waiting(async move {
             access
-                .finish(table, group, &key, planned, waiting, |value| {
+                .finish(table, group, &key, planned, waiting, |value, _| {
                     value.map(|value| serializer.deserialize(value)).transpose()
                 })
                 .await?

@@ -22,15 +22,15 @@ pub fn table(worker: &Worker, state: &str, ordered: bool) -> TableId {
     worker
         .backend
         .borrow_mut()
-        .register(&StateDescription {
-            operator: "op".into(),
-            state: state.into(),
-            options: TableOptions {
+        .register(&StateDescription::raw(
+            "op",
+            state,
+            TableOptions {
                 ordered,
                 ..TableOptions::default()
             },
-            layout: "raw".into(),
-        })
+            "raw",
+        ))
         .unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! Many records at once on one worker: a read that waits must never return a value that is no longer the newest.
 use aquifer_state::access::{Keys, Values};
-use aquifer_state::{BackendKind, ValueState, ValueStateDescriptor};
+use aquifer_state::{BackendKind, StateDescription, ValueState, ValueStateDescriptor};
+use aquifer_store::{Merge, TableOptions};
 use aquifer_testkit::{RequestKind, Rng};
 use futures_util::future::{join, join_all, try_join_all};
 
@@ -61,6 +62,56 @@ fn a_write_that_was_flushed_during_a_cold_read_wins() {
 #[test]
 fn a_write_that_was_flushed_and_evicted_during_a_cold_read_wins() {
     flushed_during_a_cold_read(0);
+}
+
+/// A list in a file that is cold, and an element that is appended while it is read: memory then knows a part of the list and must still
+/// go to the file for the rest. That no file was installed meanwhile says nothing: the appended element must be in the answer.
+#[test]
+fn an_operand_that_comes_during_a_cold_read_is_in_the_answer() {
+    let mut world = cold_world();
+    // Even the blocks that the read fetches are not kept: the second look is as cold as the first.
+    world.cache_bytes = 0;
+    let lists = |worker: &Worker| {
+        let options = TableOptions {
+            ordered: true,
+            merge: Merge::Append,
+            ..TableOptions::default()
+        };
+        let description = StateDescription::raw("op", "list", options, "raw");
+        let mut backend = worker.backend.borrow_mut();
+        backend.register(&description).unwrap()
+    };
+    let saved = {
+        let worker = world.worker();
+        let table = lists(&worker);
+        for key in [b"a", b"b"] {
+            worker.access.merge(table, 3, key, b"1", None).unwrap();
+        }
+        worker.checkpoint(1)
+    };
+    let worker = world.restore(&saved);
+    let table = lists(&worker);
+    let access = &worker.access;
+    let (value, ()) = worker.run(join(access.get(table, 3, b"a"), async {
+        access.merge(table, 3, b"a", b"2", None).unwrap();
+    }));
+    assert_eq!(value.unwrap().as_deref(), Some(&b"12"[..]));
+    // The same when memory has operands from the beginning, and for many keys at once.
+    let mut keys = Keys::default();
+    keys.push(3, b"a");
+    keys.push(3, b"b");
+    let mut values = Values::default();
+    let (many, (value, ())) = worker.run(join(
+        access.multi_get(table, &keys, &mut values),
+        join(access.get(table, 3, b"a"), async {
+            access.merge(table, 3, b"a", b"3", None).unwrap();
+            access.merge(table, 3, b"b", b"4", None).unwrap();
+        }),
+    ));
+    many.unwrap();
+    assert_eq!(value.unwrap().as_deref(), Some(&b"123"[..]));
+    let values: Vec<_> = values.iter().map(Option::unwrap).collect();
+    assert_eq!(values, [&b"123"[..], b"14"]);
 }
 
 fn flushed_during_a_cold_read(cache_bytes: u64) {

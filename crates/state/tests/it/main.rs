@@ -7,6 +7,7 @@ mod backends;
 mod concurrency;
 mod maps;
 mod model;
+mod rows;
 mod snapshots;
 mod timers;
 mod unused_tables;

@@ -175,7 +175,7 @@ fn run(world: &World, seed: u64) {
                 if rng.chance(500) {
                     world.kind.set(match world.kind.get() {
                         BackendKind::Hashmap => BackendKind::Forst,
-                        BackendKind::Forst => BackendKind::Hashmap,
+                        BackendKind::Forst | BackendKind::Rocksdb => BackendKind::Hashmap,
                     });
                 }
                 model = saved.1.clone();

@@ -3,7 +3,9 @@
 use aquifer::runner::RunError;
 use aquifer_dataflow::config::ConfigError;
 use aquifer_state::StateDescription;
-use aquifer_store::{KeyGroupRange, ScanLookup, ScanRows, Store, StoreOptions, TableId};
+use aquifer_state::rows::{RowRefs, RowSource, row_source};
+use aquifer_store::{KeyGroupRange, TableId};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::{Opened, failed};
@@ -17,10 +19,14 @@ const OUTPUT_BYTES: usize = 64 << 10;
 
 /// Prints what the arguments choose.
 pub fn run(opened: &Opened, arguments: &DumpArguments, screen: &Screen) -> Result<(), RunError> {
-    let tables: Vec<&(StateDescription, TableId)> = match &arguments.table {
-        None => opened.metadata.tables.iter().collect(),
-        Some(name) => vec![chosen(&opened.metadata.tables, name)?],
+    let tables: Vec<(StateDescription, TableId)> = match &arguments.table {
+        None => opened.metadata.tables.clone(),
+        Some(name) => vec![chosen(&opened.metadata.tables, name)?.clone()],
     };
+    let names: BTreeMap<TableId, String> = tables
+        .iter()
+        .map(|(d, table)| (*table, format!("{}/{}", d.operator, d.state)))
+        .collect();
     let groups = match &arguments.group {
         None => KeyGroupRange::ALL,
         Some(text) => group_range(text)?,
@@ -39,25 +45,20 @@ pub fn run(opened: &Opened, arguments: &DumpArguments, screen: &Screen) -> Resul
         let Some(range) = range.intersection(groups) else {
             continue;
         };
-        let files = vec![(part.files.clone(), range)];
-        let mut store = Store::open(opened.environment(), StoreOptions::default(), files)
+        let mut source = row_source(part, range, &tables, &opened.environment())
             .map_err(|error| failed(error.to_string()))?;
-        for (description, table) in &opened.metadata.tables {
-            store
-                .create_table(*table, description.options.clone())
-                .map_err(|error| failed(error.to_string()))?;
+        if prefix.is_empty() {
+            if !print(&mut *source, &prefix, &names, &mut printer)? {
+                return printer.flush();
+            }
+            continue;
         }
         for group in range.start..=range.end {
-            for (description, table) in &tables {
-                let name = format!("{}/{}\t{group}\t", description.operator, description.state);
-                let whole = scan(
-                    opened,
-                    &store,
-                    (*table, group),
-                    &prefix,
-                    &mut |key, value| printer.row(&name, key, value),
-                )?;
-                if !whole {
+            for (_, table) in &tables {
+                source
+                    .seek(group, *table, &prefix)
+                    .map_err(|error| failed(error.to_string()))?;
+                if !print(&mut *source, &prefix, &names, &mut printer)? {
                     return printer.flush();
                 }
             }
@@ -66,37 +67,35 @@ pub fn run(opened: &Opened, arguments: &DumpArguments, screen: &Screen) -> Resul
     printer.flush()
 }
 
-/// Takes key and value of a row; false wants no more.
-type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, RunError> + 'a;
-
-/// Walks over the rows of a table and key group; false if `each` wants no more.
-fn scan(
-    opened: &Opened,
-    store: &Store,
-    (table, group): (TableId, u16),
+/// Prints rows from where the source is on, up to the first one without the prefix; false if the printer wants no more.
+fn print(
+    source: &mut dyn RowSource,
     prefix: &[u8],
-    each: &mut Each<'_>,
+    names: &BTreeMap<TableId, String>,
+    printer: &mut Printer,
 ) -> Result<bool, RunError> {
-    let broken = |error: aquifer_store::Error| failed(error.to_string());
-    let mut from = prefix.to_vec();
+    let mut ended = None;
     loop {
-        let found = store.scan(table, group, prefix, &from, None, PIECE_ROWS);
-        let ScanRows { rows, done, .. } = match found.map_err(broken)? {
-            ScanLookup::Rows(rows) => rows,
-            ScanLookup::Cold(cold) => {
-                let fetched = opened.runtime.block_on(store.fetch_scan(cold));
-                fetched.map_err(broken)?
+        let more = source.next(PIECE_ROWS, &mut |row: RowRefs<'_>| {
+            if ended.is_some() {
+                return Ok(());
             }
-        };
-        for (key, value) in &rows {
-            if !each(key, value)? {
-                return Ok(false);
+            if !row.key.starts_with(prefix) {
+                ended = Some(Ok(true));
+                return Ok(());
             }
-        }
-        match rows.last() {
-            // The least key above the last one.
-            Some((last, _)) if !done => from = [last.as_ref(), &[0]].concat(),
-            _ => return Ok(true),
+            let name = names.get(&row.table).map_or("", String::as_str);
+            match printer.row(name, row.group, row.key, row.value) {
+                Ok(true) => {}
+                other => ended = Some(other),
+            }
+            Ok(())
+        });
+        let more = more.map_err(|error| failed(error.to_string()))?;
+        match ended.take() {
+            Some(end) => return end,
+            None if !more => return Ok(true),
+            None => {}
         }
     }
 }
@@ -110,12 +109,12 @@ struct Printer {
 
 impl Printer {
     /// Adds a row; false when there have been enough.
-    fn row(&mut self, name: &str, key: &[u8], value: &[u8]) -> Result<bool, RunError> {
+    fn row(&mut self, name: &str, group: u16, key: &[u8], value: &[u8]) -> Result<bool, RunError> {
         let Some(left) = self.left.checked_sub(1) else {
             return Ok(false);
         };
         self.left = left;
-        self.text.push_str(name);
+        self.text.push_str(&format!("{name}\t{group}\t"));
         for (bytes, end) in [(key, '\t'), (value, '\n')] {
             match self.hex {
                 true => bytes

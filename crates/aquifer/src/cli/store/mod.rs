@@ -11,8 +11,9 @@ use aquifer::runner::RunError;
 use aquifer::{config_file, state::StateError};
 use aquifer_dataflow::JobError;
 use aquifer_dataflow::config::Configuration;
+use aquifer_state::KeyedSnapshot;
 use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, ForeignCheckpoint};
-use aquifer_store::{BlockCache, Environment, FileRef};
+use aquifer_store::{BlockCache, Environment, FileRef, KeyGroupRange};
 use tokio::runtime::Runtime;
 
 use super::arguments::{CheckpointArguments, StoreCommand};
@@ -26,13 +27,16 @@ const CACHE_BYTES: u64 = 64 << 20;
 pub fn run(command: &StoreCommand, screen: &Screen) -> Result<(), RunError> {
     match command {
         StoreCommand::Stats(arguments) => stats::run(
-            &Opened::new(&arguments.checkpoint)?,
+            &Opened::new(&arguments.checkpoint)?.without_databases()?,
             arguments.groups,
             screen,
         ),
-        StoreCommand::Verify(arguments) => verify::run(&Opened::new(arguments)?, screen),
+        StoreCommand::Verify(arguments) => {
+            verify::run(&Opened::new(arguments)?.without_databases()?, screen)
+        }
         StoreCommand::Dump(arguments) => {
-            dump::run(&Opened::new(&arguments.checkpoint)?, arguments, screen)
+            let opened = Opened::new(&arguments.checkpoint)?;
+            dump::run(&opened.without_databases()?, arguments, screen)
         }
     }
 }
@@ -84,15 +88,26 @@ impl Opened {
     /// Each file once, with every way in which the checkpoint names it.
     fn files(&self) -> BTreeMap<&str, Vec<&FileRef>> {
         let mut files: BTreeMap<&str, Vec<&FileRef>> = BTreeMap::new();
-        let named = self
-            .metadata
-            .keyed
-            .iter()
-            .flat_map(|(_, part)| &part.files.files);
-        for file in named {
-            files.entry(&file.path).or_default().push(file);
+        for (_, part) in &self.metadata.keyed {
+            for file in &part.files.files {
+                // What the metadata holds itself was checked with it, and lies in no store.
+                if KeyedSnapshot::inline_name(&file.path).is_none() {
+                    files.entry(&file.path).or_default().push(file);
+                }
+            }
         }
         files
+    }
+
+    /// An error for what only another command can look into: databases of the `rocksdb` backend.
+    fn without_databases(self) -> Result<Self, RunError> {
+        let databases = |(_, part): &(KeyGroupRange, KeyedSnapshot)| !part.databases.is_empty();
+        if self.metadata.keyed.iter().any(databases) {
+            return Err(failed(
+                "the checkpoint holds databases of the rocksdb backend, which this command does not look into".to_owned(),
+            ));
+        }
+        Ok(self)
     }
 
     /// The checkpoint's directory below the root of its store.

@@ -1,10 +1,12 @@
 //! What is written is read; what was not written is an error, whatever the bytes.
 
-use aquifer_store::{FileRef, KeyPart, Merge};
+use aquifer_store::{Checkpoint, FileRef, KeyPart, Merge};
 use aquifer_testkit::Rng;
 use bytes::Bytes;
 
 use super::*;
+use crate::serializer::{SerializerSnapshot, StateKind};
+use crate::{DbFile, DbSnapshot, InlineFile, TableMoment};
 
 pub(crate) fn file(path: &str, size_bytes: u64) -> FileRef {
     FileRef {
@@ -36,16 +38,39 @@ fn sample() -> CheckpointMetadata {
             ..TableOptions::default()
         },
         layout: "i64 -> (i64, i64) v1".into(),
+        schema: StateSchema {
+            kind: StateKind::Aggregating,
+            key: SerializerSnapshot::opaque("i64"),
+            namespace: SerializerSnapshot::void(),
+            user_key: ordered.then(|| SerializerSnapshot::opaque("String")),
+            value: SerializerSnapshot::opaque("(i64, i64)"),
+            ttl: ordered,
+            untimed_as_ms: ordered.then_some(1_795_000_000_000),
+        },
     };
     let keyed = |start, end, names: &[&str]| {
         let files = names.iter().map(|name| file(name, 1000)).collect();
         (
             KeyGroupRange { start, end },
             KeyedSnapshot {
-                files: Checkpoint {
+                tables: vec![
+                    TableMoment {
+                        table: TableId(1),
+                        list_chunk: u64::from(end),
+                        list_bytes: 1 << 40,
+                        event_time_ms: None,
+                    },
+                    TableMoment {
+                        table: TableId(9),
+                        list_chunk: 0,
+                        list_bytes: 0,
+                        event_time_ms: Some(-7),
+                    },
+                ],
+                ..KeyedSnapshot::of_files(Checkpoint {
                     files,
                     ..Checkpoint::default()
-                },
+                })
             },
         )
     };
@@ -58,6 +83,8 @@ fn sample() -> CheckpointMetadata {
         max_parallelism: 128,
         plan: "0a1b2c".into(),
         finished: true,
+        kind: CheckpointKind::CanonicalSavepoint,
+        backend: BackendKind::Hashmap,
         tables: vec![
             (description("accState", false), TableId(1)),
             (description("timers", true), TableId(9)),
@@ -89,6 +116,43 @@ fn sample() -> CheckpointMetadata {
     }
 }
 
+/// With inline files and databases as well.
+fn full() -> CheckpointMetadata {
+    let mut metadata = sample();
+    let [(_, first), (_, second)] = &mut metadata.keyed[..] else {
+        panic!("the sample has two parts");
+    };
+    let inline = |name: &str, bytes: &'static [u8]| InlineFile {
+        name: name.into(),
+        bytes: Bytes::from_static(bytes),
+    };
+    let database = |operator: &str| DbSnapshot {
+        operator: operator.into(),
+        range: KeyGroupRange { start: 0, end: 63 },
+        families: vec![("count".into(), TableId(1)), ("timers".into(), TableId(9))],
+        files: vec![
+            DbFile {
+                name: "000012.sst".into(),
+                path: "s/w0-000012".into(),
+                size_bytes: 400,
+                checksum: 0xfeed,
+                shared: true,
+            },
+            DbFile {
+                name: "CURRENT".into(),
+                path: "s/w0-current".into(),
+                size_bytes: 16,
+                checksum: 1,
+                shared: false,
+            },
+        ],
+    };
+    first.inline = vec![inline("w0-1.sst", b"whole"), inline("w0-2.sst", b"")];
+    first.databases = vec![database("3-group-aggregate"), database("7-x")];
+    second.inline = vec![inline("w1-1.sst", b"other")];
+    metadata
+}
+
 fn empty() -> CheckpointMetadata {
     CheckpointMetadata {
         finished: false,
@@ -112,31 +176,59 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn what_is_written_is_read() {
-    for metadata in [sample(), empty()] {
+    for metadata in [sample(), full(), empty()] {
         let bytes = metadata.encode();
         assert!(bytes.len() > super::super::storage::TOMBSTONE.len());
         assert_eq!(CheckpointMetadata::decode(&bytes).unwrap(), metadata);
     }
     assert_eq!(sample().files(), ["s/a.sst", "s/b.sst", "s/shared.sst"]);
     assert_eq!(sample().state_bytes(), 3000);
+    assert_eq!(full().files().len(), 5);
+    assert_eq!(full().state_bytes(), 3000 + 416 + 10);
+    for (kind, _) in KINDS {
+        for (backend, _) in BACKENDS {
+            let metadata = CheckpointMetadata {
+                kind,
+                backend,
+                ..empty()
+            };
+            assert_eq!(
+                CheckpointMetadata::decode(&metadata.encode()).unwrap(),
+                metadata
+            );
+        }
+    }
+}
+
+#[test]
+fn a_workers_part_travels_whole() {
+    for (_, part) in full().keyed {
+        let mut bytes = Vec::new();
+        part.encode(&mut bytes);
+        assert_eq!(KeyedSnapshot::decode(&bytes).unwrap(), part);
+        for length in 0..bytes.len() {
+            assert!(KeyedSnapshot::decode(&bytes[..length]).is_err());
+        }
+        assert!(KeyedSnapshot::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
 }
 
 #[test]
 fn the_layout_is_the_documented_one() {
     let bytes = empty().encode();
-    assert_eq!(&bytes[..12], b"AQCHKPT\n\x01\0\0\0");
+    assert_eq!(&bytes[..12], b"AQCHKPT\n\x02\0\0\0");
     assert_eq!(
         &bytes[12..22],
-        b"\x01\0\x2d\0\0\0\0\0\0\0",
+        b"\x01\0\x2f\0\0\0\0\0\0\0",
         "the job section's tag and length"
     );
     assert_eq!(&bytes[22..30], &123u64.to_le_bytes());
-    assert_eq!(bytes.len(), 12 + (10 + 45) + 3 * (10 + 8) + (10 + 24) + 8);
+    assert_eq!(bytes.len(), 12 + (10 + 47) + 3 * (10 + 8) + (10 + 24) + 8);
 }
 
 #[test]
 fn every_truncation_and_every_flipped_bit_is_an_error() {
-    let bytes = sample().encode();
+    let bytes = full().encode();
     for length in 0..bytes.len() {
         assert!(
             CheckpointMetadata::decode(&bytes[..length]).is_err(),
@@ -155,7 +247,7 @@ fn every_truncation_and_every_flipped_bit_is_an_error() {
 
 #[test]
 fn forged_bytes_never_panic_nor_blow_up() {
-    let bytes = sample().encode();
+    let bytes = full().encode();
     let mut rng = Rng::new(2);
     let mut understood = 0;
     for round in 0..20_000 {
@@ -197,7 +289,7 @@ fn forged_bytes_never_panic_nor_blow_up() {
 fn announced_lengths_are_not_believed() {
     // The tables' list announces 2^60 items; the message tells both numbers.
     let mut bytes = empty().encode();
-    let at = 12 + 10 + 45 + 10;
+    let at = 12 + 10 + 47 + 10;
     bytes[at..at + 8].copy_from_slice(&(1u64 << 60).to_le_bytes());
     let error = CheckpointMetadata::decode(&sealed(bytes))
         .unwrap_err()
@@ -211,13 +303,13 @@ fn announced_lengths_are_not_believed() {
 #[test]
 fn other_versions_and_sections() {
     let mut newer = sample().encode();
-    newer[8] = 2;
+    newer[8] = 3;
     let error = CheckpointMetadata::decode(&newer).unwrap_err();
     assert!(
-        matches!(&error, StateError::Incompatible(text) if text.contains("version 2")),
+        matches!(&error, StateError::Incompatible(text) if text.contains("version 3")),
         "{error}"
     );
-    for (tag, accepted) in [(6u16, false), (SECTION_OPTIONAL | 6, true)] {
+    for (tag, accepted) in [(8u16, false), (5, false), (SECTION_OPTIONAL | 6, true)] {
         for at in [HEADER_BYTES, sample().encode().len() - CHECKSUM_BYTES] {
             let mut bytes = sample().encode();
             let mut extra = tag.to_le_bytes().to_vec();
@@ -264,5 +356,68 @@ fn nonsense_is_named() {
             matches!(&error, StateError::Corrupt(text) if text.contains(says)),
             "{error}"
         );
+    }
+}
+
+/// What is wrong is done to the metadata, and the error names it.
+#[test]
+fn further_sections_are_checked() {
+    type Spoil = fn(&mut CheckpointMetadata);
+    let cases: [(Spoil, &str); 7] = [
+        (
+            |m| m.keyed[1].1.inline[0].name = "w0-1.sst".into(),
+            "two files are named `w0-1.sst`",
+        ),
+        (
+            |m| m.keyed[0].1.inline[0].name = "../x".into(),
+            "not made of letters",
+        ),
+        (
+            |m| m.keyed[0].1.inline[0].name.clear(),
+            "not made of letters",
+        ),
+        (
+            |m| m.keyed[0].1.inline[0].name = "n".repeat(257),
+            "at most 256",
+        ),
+        (
+            |m| m.keyed[0].1.databases[0].files[0].name = "../../etc/passwd".into(),
+            "is not the name of a file",
+        ),
+        (
+            |m| {
+                m.keyed[0].1.databases[0].range = KeyGroupRange { start: 9, end: 8 };
+            },
+            "backwards",
+        ),
+        (|m| m.keyed[0].1.tables.reverse(), "ascending"),
+    ];
+    for (spoil, says) in cases {
+        let mut metadata = full();
+        spoil(&mut metadata);
+        let error = CheckpointMetadata::decode(&metadata.encode()).unwrap_err();
+        assert!(
+            matches!(&error, StateError::Corrupt(text) if text.contains(says)),
+            "{error}"
+        );
+    }
+    // A part that does not exist, and a section that comes twice or too early.
+    let with = |tag: u16, body: &[u8]| {
+        let mut bytes = sample().encode();
+        let at = bytes.len() - CHECKSUM_BYTES;
+        let mut extra = tag.to_le_bytes().to_vec();
+        put_bytes(&mut extra, body);
+        bytes.splice(at..at, extra);
+        sealed(bytes)
+    };
+    let mut body = Vec::new();
+    for number in [1u64, 2, 0] {
+        put_u64(&mut body, number);
+    }
+    for tag in [SECTION_INLINE, SECTION_DATABASES] {
+        let error = CheckpointMetadata::decode(&with(tag, &body)).unwrap_err();
+        assert!(error.to_string().contains("part 2"), "{error}");
+        let nothing = 0u64.to_le_bytes();
+        assert!(CheckpointMetadata::decode(&with(tag, &nothing)).is_ok());
     }
 }

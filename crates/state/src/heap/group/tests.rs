@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Values with their times.
+type Timed = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
 
 /// A small generator of numbers, so that a failure repeats.
 struct Random(u64);
@@ -17,16 +18,16 @@ impl Random {
     }
 }
 
-fn live(layers: &[Arc<Rows>]) -> Model {
+fn live(layers: &[Arc<Rows>]) -> Timed {
     let rows: Vec<_> = LiveRows::all(layers.iter().rev().map(Arc::as_ref)).collect();
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
     rows.into_iter()
-        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .map(|(key, value, time)| (key.to_vec(), (value.to_vec(), time)))
         .collect()
 }
 
-fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Model {
-    let mut rows = Model::new();
+fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Timed {
+    let mut rows = Timed::new();
     let mut from = Vec::new();
     loop {
         let answer = group.scan(prefix, &from, None, piece);
@@ -36,7 +37,10 @@ fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Model {
             from = key.to_vec();
             from.push(0);
         }
-        rows.extend(answer.rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())));
+        assert!(answer.times.is_empty() || answer.times.len() == answer.rows.len());
+        for (at, (key, value)) in answer.rows.iter().enumerate() {
+            rows.insert(key.to_vec(), (value.to_vec(), answer.time_ms(at)));
+        }
         if answer.done {
             return rows;
         }
@@ -46,15 +50,16 @@ fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Model {
 fn run(seed: u64, ordered: bool) {
     let mut random = Random(seed);
     let mut group = Group::new(ordered);
-    let mut model = Model::new();
-    let mut snapshots: Vec<(FrozenLayers, Model)> = Vec::new();
+    let mut model = Timed::new();
+    let mut snapshots: Vec<(FrozenLayers, Timed)> = Vec::new();
     for step in 0..3000 {
         let key = vec![random.below(4) as u8, random.below(30) as u8];
         match random.below(20) {
             0..=9 => {
                 let value = vec![random.below(256) as u8; 1 + random.below(3) as usize];
-                group.put(&key, &value);
-                model.insert(key, value);
+                let time = (random.below(2) == 0).then(|| random.below(9) as i64 - 4);
+                group.put(&key, &value, time);
+                model.insert(key, (value, time));
             }
             10..=14 => {
                 group.delete(&key);
@@ -71,11 +76,8 @@ fn run(seed: u64, ordered: bool) {
             }
             18 => {
                 let prefix = [key[0]];
-                let expected: Model = model
-                    .iter()
-                    .filter(|(k, _)| k[0] == key[0])
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect();
+                let mut expected = model.clone();
+                expected.retain(|k, _| k[0] == key[0]);
                 assert_eq!(
                     scan_all(&group, &prefix, 1 + random.below(8) as usize),
                     expected
@@ -83,7 +85,7 @@ fn run(seed: u64, ordered: bool) {
             }
             _ => assert_eq!(
                 group.get(&key),
-                model.get(&key).map(Vec::as_slice),
+                model.get(&key).map(|(value, time)| (&value[..], *time)),
                 "seed {seed} step {step}"
             ),
         }
@@ -94,9 +96,14 @@ fn run(seed: u64, ordered: bool) {
     group.fold();
     assert!(!group.is_layered());
     assert_eq!(scan_all(&group, b"", 1000), model);
-    assert_eq!(scan_all(&group.reordered(!ordered), b"", 7), model);
+    let mut other = group.reordered(!ordered);
+    assert_eq!(scan_all(&other, b"", 7), model);
+    assert_eq!(live(&other.freeze()), model);
     assert_eq!(group.active.len(), model.len(), "tombstones must be gone");
-    let bytes: usize = model.iter().map(|(k, v)| k.len() + v.len()).sum();
+    let bytes_of = |(k, (v, time)): (&Vec<u8>, &(Vec<u8>, Option<i64>))| {
+        k.len() + v.len() + time.map_or(0, |_| 8)
+    };
+    let bytes: usize = model.iter().map(bytes_of).sum();
     assert_eq!(group.bytes(), bytes as u64, "bytes are accounted for");
 }
 
@@ -110,15 +117,18 @@ fn random_operations_agree_with_a_model() {
 #[test]
 fn a_snapshot_holds_what_the_group_held_at_freeze() {
     let mut group = Group::new(false);
-    group.put(b"a", b"1");
-    group.put(b"b", b"1");
+    group.put(b"a", b"1", None);
+    group.put(b"b", b"1", Some(7));
     let layers = group.freeze();
-    group.put(b"a", b"2");
+    group.put(b"a", b"2", None);
     group.delete(b"b");
-    group.put(b"c", b"2");
+    group.put(b"c", b"2", None);
     assert_eq!(
         live(&layers),
-        Model::from([(b"a".into(), b"1".into()), (b"b".into(), b"1".into())])
+        Timed::from([
+            (b"a".into(), (b"1".into(), None)),
+            (b"b".into(), (b"1".into(), Some(7)))
+        ])
     );
     assert_eq!(group.get(b"b"), None);
     assert_eq!(group.fold(), 0, "the snapshot still holds the layer");
@@ -126,7 +136,10 @@ fn a_snapshot_holds_what_the_group_held_at_freeze() {
     assert!(group.fold() > 0);
     assert_eq!(
         scan_all(&group, b"", 9),
-        Model::from([(b"a".into(), b"2".into()), (b"c".into(), b"2".into())])
+        Timed::from([
+            (b"a".into(), (b"2".into(), None)),
+            (b"c".into(), (b"2".into(), None))
+        ])
     );
 }
 
@@ -135,7 +148,7 @@ fn scans_respect_prefix_start_and_end() {
     for ordered in [false, true] {
         let mut group = Group::new(ordered);
         for key in [[1, 1], [2, 1], [2, 2], [2, 3], [3, 1]] {
-            group.put(&key, b"v");
+            group.put(&key, b"v", None);
         }
         let keys = |prefix: &[u8], from: &[u8], until: Option<&[u8]>| -> Vec<Vec<u8>> {
             group

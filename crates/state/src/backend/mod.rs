@@ -1,0 +1,273 @@
+//! What a state backend does: the keyed state of one worker, as bytes.
+//!
+//! Every operator of a worker shares one backend; typed handles lie above it (`crate::state`). A read answers at once when memory can
+//! (`Lookup::Found` or `Absent`), and otherwise hands out the rest of the read (`Lookup::Cold`), which `fetch` finishes elsewhere.
+//! A backend is used from its worker's thread only.
+
+mod kind;
+mod moments;
+mod open;
+mod snapshot;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use aquifer_store::{ColdRead, ColdScan, Lookup, ScanLookup, ScanRows, TableId, TableOptions};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+pub use self::kind::{BackendKind, SnapshotStorage, StorageKind, choose};
+pub(crate) use self::moments::Moments;
+pub use self::open::{BackendSetup, RocksdbOptions, open, open_backend};
+pub use self::snapshot::{DbFile, DbSnapshot, InlineFile, KeyedSnapshot, TableMoment};
+use crate::StateError;
+use crate::serializer::{Compatibility, StateSchema};
+
+/// One state of one operator, as it is registered with a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDescription {
+    /// Stable identity of the operator across restarts, e.g. `3-group-aggregate`.
+    pub operator: String,
+    /// Name of the state, unique per operator, e.g. `accState`.
+    pub state: String,
+    /// Options of the table that holds it.
+    pub options: TableOptions,
+    /// Describes key and value layout in one line, for people. Of a raw table it decides: a restored table with another layout is
+    /// refused with an error that names both.
+    pub layout: String,
+    /// What the serializers of key, namespace, user key and value said of themselves.
+    pub schema: StateSchema,
+}
+
+impl StateDescription {
+    /// A table whose rows only its user understands: SQL's, for example. `layout` names what they hold.
+    pub fn raw(
+        operator: impl Into<String>,
+        state: impl Into<String>,
+        options: TableOptions,
+        layout: impl Into<String>,
+    ) -> Self {
+        let layout = layout.into();
+        Self {
+            operator: operator.into(),
+            state: state.into(),
+            options,
+            schema: StateSchema::raw(&layout),
+            layout,
+        }
+    }
+}
+
+/// A value with the time it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What was written.
+    pub value: Bytes,
+    /// When, in milliseconds since the Unix epoch (or event time), if the writer said so.
+    pub time_ms: Option<i64>,
+}
+
+/// Which chunk of its lists a table appends to: see [`KeyedStateBackend::list_chunk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListChunk {
+    /// Appended to now.
+    pub number: u64,
+    /// No chunk has a smaller number. Equal to `number` as long as the table has never moved on: then each list is one row.
+    pub oldest: u64,
+}
+
+/// What a backend can say about itself.
+#[derive(Clone, Debug, Default)]
+pub struct BackendStats {
+    /// Bytes of state: in memory and, on `forst`, in files.
+    pub state_bytes: u64,
+    /// Blocks found in the memory cache.
+    pub cache_hits: u64,
+    /// Blocks that had to be read.
+    pub cache_misses: u64,
+    /// Reads that memory could not answer.
+    pub cold_reads: u64,
+    /// Bytes written to the object store.
+    pub bytes_uploaded: u64,
+    /// Files of the current version (`forst`) or of the last snapshot (`hashmap`).
+    pub files: u64,
+}
+
+/// The keyed state of one worker: every operator on it shares one backend. Bytes in, bytes out; typed handles lie above.
+pub trait KeyedStateBackend {
+    /// Registers a state (idempotent) and says under which table it lives. Must happen before the first record, and in the same order
+    /// on every worker, because the numbers of tables must agree.
+    fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError>;
+    /// Like `register`, for a state whose serializer has looked at what the checkpoint says ([`Self::description`]) and found `value`.
+    /// A backend that restores nothing need not care.
+    fn register_typed(
+        &mut self,
+        description: &StateDescription,
+        value: &Compatibility,
+    ) -> Result<TableId, StateError> {
+        let _ = value;
+        self.register(description)
+    }
+    /// What a checkpoint or an earlier registration says about a state.
+    fn description(&self, operator: &str, state: &str) -> Option<StateDescription> {
+        self.tables()
+            .into_iter()
+            .map(|(description, _)| description)
+            .find(|known| known.operator == operator && known.state == state)
+    }
+    /// Reads one key.
+    fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError>;
+    /// Reads many keys; `answer(i, lookup)` is called once per key, in any order.
+    fn multi_get(
+        &self,
+        table: TableId,
+        keys: &[(u16, &[u8])],
+        answer: &mut dyn FnMut(usize, Lookup<'_>),
+    ) -> Result<(), StateError>;
+    /// Writes one key.
+    fn put(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StateError>;
+    /// Removes one key, whether it is there or not.
+    fn delete(&mut self, table: TableId, group: u16, key: &[u8]) -> Result<(), StateError>;
+    /// Writes one row that was written at `time_ms`: what a table with a TTL counts from.
+    fn put_at(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        value: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<(), StateError> {
+        match time_ms {
+            None => self.put(table, group, key, value),
+            Some(_) => Err(unsupported("a row with a time was written")),
+        }
+    }
+    /// Appends an operand to a row of a table with `Merge::Append`, without reading it. Returns how many bytes of the row memory holds
+    /// now, so that the caller knows when to begin another chunk; 0 if that is not known.
+    fn merge(
+        &mut self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        operand: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<usize, StateError> {
+        let _ = (table, group, key, operand, time_ms);
+        Err(unsupported("an operand was merged"))
+    }
+    /// Removes every row of the group whose key starts with `prefix`, without reading.
+    fn delete_prefix(
+        &mut self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<(), StateError> {
+        let _ = (table, group, prefix);
+        Err(unsupported("a prefix was deleted"))
+    }
+    /// See `aquifer_store::Store::scan`.
+    fn scan(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+        from: &[u8],
+        until: Option<&[u8]>,
+        rows_max: usize,
+    ) -> Result<ScanLookup, StateError>;
+    /// Finishes cold reads, all in one grouped request; answers come in the order of `reads`.
+    fn fetch(
+        &self,
+        reads: Vec<ColdRead>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StateError>>;
+    /// Like `fetch`, with the times of rows.
+    fn fetch_rows(
+        &self,
+        reads: Vec<ColdRead>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Row>>, StateError>> {
+        let untimed = |value: Bytes| Row {
+            value,
+            time_ms: None,
+        };
+        self.fetch(reads)
+            .map(move |fetched| {
+                let values = fetched?.into_iter();
+                Ok(values.map(|value| value.map(untimed)).collect())
+            })
+            .boxed()
+    }
+    /// Finishes a cold scan.
+    fn fetch_scan(&self, scan: ColdScan) -> BoxFuture<'static, Result<ScanRows, StateError>>;
+    /// See `aquifer_store::Store::installs`.
+    fn installs(&self) -> u64;
+    /// Whether reads never hand out [`Lookup::Cold`].
+    fn always_hot(&self) -> bool {
+        false
+    }
+    /// Event time of a table whose TTL counts in it. Time that goes back is ignored.
+    fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {
+        let _ = (table, now_ms);
+        Err(unsupported("event time was advanced"))
+    }
+    /// Event time of a table: the last that it was told, or restored.
+    fn event_time(&self, table: TableId) -> Option<i64> {
+        let _ = table;
+        None
+    }
+    /// Processing time by the clock that the backend was given, in milliseconds since the Unix epoch.
+    fn clock_ms(&self) -> i64 {
+        0
+    }
+    /// The chunk that lists of this table append to. `roll` moves on to the next one; a table also moves on by itself when 256 MiB have
+    /// been merged into it since it last did, so that no chunk becomes larger than that however slowly it grows.
+    fn list_chunk(&mut self, table: TableId, roll: bool) -> Result<ListChunk, StateError> {
+        let _ = (table, roll);
+        Err(unsupported("a list was asked for"))
+    }
+    /// The barrier has passed the operator that owns this table.
+    fn freeze(&mut self, table: TableId) -> Result<(), StateError>;
+    /// Every table is frozen: make the snapshot durable in the background.
+    fn snapshot(&mut self, checkpoint_id: u64) -> Result<(), StateError>;
+    /// Drives background work; returns a finished snapshot.
+    fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError>;
+    /// The job has completed or given up this checkpoint.
+    fn checkpoint_ended(&mut self, checkpoint_id: u64, complete: bool) -> Result<(), StateError> {
+        let _ = (checkpoint_id, complete);
+        Ok(())
+    }
+    /// The tables registered so far, to be written to the checkpoint's metadata.
+    fn tables(&self) -> Vec<(StateDescription, TableId)>;
+    /// Figures for the user.
+    fn stats(&self) -> BackendStats;
+}
+
+/// How operators of one worker share the backend.
+pub type SharedBackend = Rc<RefCell<dyn KeyedStateBackend>>;
+
+/// A call that this backend was not made for.
+fn unsupported(what: &str) -> StateError {
+    StateError::Usage(format!(
+        "{what}, but this state backend keeps plain rows only"
+    ))
+}
+
+/// Reads and writes outside the worker's key groups are mistakes of routing: another worker owns that state.
+pub(crate) fn check_group(
+    range: aquifer_store::KeyGroupRange,
+    group: u16,
+) -> Result<(), StateError> {
+    if group < range.start || group > range.end {
+        return Err(StateError::Usage(format!(
+            "key group {group} does not belong to this worker, which owns {}..={}",
+            range.start, range.end
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What a checkpoint keeps of serializers, and what becomes of a state when they have changed.
+//!
+//! A serializer says of itself what it writes ([`SerializerSnapshot`]). When a state is restored, the serializer of the program looks at what
+//! the checkpoint says and gives a verdict ([`Compatibility`]) before any value is read; [`StateSchema::resolve`] puts the verdicts
+//! on key, namespace, user key and value together. The bytes are in `docs/format/metadata.md`; decoders trust nothing.
+
+mod codec;
+
+use crate::StateError;
+
+/// What a serializer says of what it writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerializerSnapshot {
+    /// Name and version of the encoding: `postcard-1`, `tagged-1`, `plain-1`, `arrow-row-1`, `nullable-1`, `raw`, `opaque`.
+    pub encoding: String,
+    /// Version of the payload, which the encoding numbers.
+    pub version: u32,
+    /// What the encoding wants to know again: names of types and fields, mostly as text. At most [`Self::PAYLOAD_BYTES_MAX`].
+    pub payload: Vec<u8>,
+}
+
+impl SerializerSnapshot {
+    /// Bytes of a payload at most.
+    pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+    /// Bytes of an encoding's name at most.
+    pub const ENCODING_BYTES_MAX: usize = 256;
+
+    /// A snapshot that is compared and never looked into: `layout` names encoding, version and type.
+    pub fn opaque(layout: impl Into<String>) -> Self {
+        Self {
+            encoding: "opaque".into(),
+            version: 1,
+            payload: layout.into().into_bytes(),
+        }
+    }
+
+    /// Bytes that only their user understands.
+    pub fn raw() -> Self {
+        Self {
+            encoding: "raw".into(),
+            version: 1,
+            payload: Vec::new(),
+        }
+    }
+
+    /// Nothing is written at all: the namespace of states that have none.
+    pub fn void() -> Self {
+        Self {
+            encoding: "void".into(),
+            version: 1,
+            payload: Vec::new(),
+        }
+    }
+
+    /// The verdict of a serializer that reads nothing but its own kind.
+    pub fn compatibility(&self, old: &Self) -> Compatibility {
+        if self == old {
+            Compatibility::AsIs
+        } else {
+            Compatibility::Incompatible(format!(
+                "it was written as `{}` and the program now expects `{}`",
+                old.describe(),
+                self.describe()
+            ))
+        }
+    }
+
+    /// For people.
+    pub fn describe(&self) -> String {
+        const TEXT_CHARS_MAX: usize = 200;
+        let text = std::str::from_utf8(&self.payload).ok();
+        let text = text.filter(|text| !text.chars().any(char::is_control));
+        match text {
+            Some("") => self.encoding.clone(),
+            Some(text) if self.encoding == "opaque" && text.len() <= TEXT_CHARS_MAX => {
+                text.to_owned()
+            }
+            Some(text) if text.len() <= TEXT_CHARS_MAX => format!("{}:{text}", self.encoding),
+            _ => {
+                let digest = xxhash_rust::xxh3::xxh3_64(&self.payload);
+                format!("{}.{}#{digest:016x}", self.encoding, self.version)
+            }
+        }
+    }
+}
+
+/// Whether a serializer may go on with what another one has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compatibility {
+    /// It reads the bytes as they are, and writes the same.
+    AsIs,
+    /// It reads the bytes as they are once it knows what wrote them (`Serializer::restored`); nothing is rewritten.
+    Reconfigured,
+    /// It reads each value once with `Serializer::migrate`, and all are rewritten.
+    AfterMigration,
+    /// It cannot. The text says what was written and what is expected, in the user's words.
+    Incompatible(String),
+}
+
+/// What kind of state a table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateKind {
+    /// One value per key and namespace.
+    Value,
+    /// Chunks of elements per key and namespace.
+    List,
+    /// Entries by user key, per key and namespace.
+    Map,
+    /// One value per key and namespace, to which values are added.
+    Reducing,
+    /// One accumulator per key and namespace; also folding state.
+    Aggregating,
+    /// Timers.
+    Timers,
+    /// Rows that only their user understands.
+    Raw,
+}
+
+impl StateKind {
+    /// All kinds with their codes in files.
+    const CODES: [(Self, u8, &'static str); 7] = [
+        (Self::Raw, 0, "raw table"),
+        (Self::Value, 1, "value state"),
+        (Self::List, 2, "list state"),
+        (Self::Map, 3, "map state"),
+        (Self::Reducing, 4, "reducing state"),
+        (Self::Aggregating, 5, "aggregating state"),
+        (Self::Timers, 6, "timers"),
+    ];
+
+    fn entry(self) -> (Self, u8, &'static str) {
+        let found = Self::CODES.into_iter().find(|(kind, ..)| *kind == self);
+        found.unwrap_or((Self::Raw, 0, "raw table"))
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        self.entry().2
+    }
+}
+
+/// What a checkpoint knows of the types of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSchema {
+    /// Kind of state, hence the layout of its rows.
+    pub kind: StateKind,
+    /// Of the key.
+    pub key: SerializerSnapshot,
+    /// Of the namespace.
+    pub namespace: SerializerSnapshot,
+    /// Of the user key of a map.
+    pub user_key: Option<SerializerSnapshot>,
+    /// Of the value, element or accumulator.
+    pub value: SerializerSnapshot,
+    /// Whether the rows have a time to live.
+    pub ttl: bool,
+    /// When rows without a time count as written: the moment at which a TTL was first wanted of them.
+    pub untimed_as_ms: Option<i64>,
+}
+
+/// What has to be done before a restored state is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// Nothing.
+    AsIs,
+    /// The value's serializer must be told of its predecessor.
+    Reconfigured,
+    /// The state must be rewritten.
+    AfterMigration,
+}
+
+impl StateSchema {
+    /// Of a table whose rows only its user understands.
+    pub fn raw(layout: &str) -> Self {
+        Self {
+            kind: StateKind::Raw,
+            key: SerializerSnapshot::raw(),
+            namespace: SerializerSnapshot::void(),
+            user_key: None,
+            value: SerializerSnapshot::opaque(layout),
+            ttl: false,
+            untimed_as_ms: None,
+        }
+    }
+
+    /// Whether a program that wants `new` may go on with a state that was written as `self` says. `value` is the verdict of the value's
+    /// serializer. Kind, key, namespace and user key must be the same, because rows are found by them. The error says which
+    /// part is in the way; whoever knows the names of operator and state puts them before it.
+    pub fn resolve(&self, new: &Self, value: &Compatibility) -> Result<Resolution, StateError> {
+        if self.kind != new.kind {
+            return Err(StateError::Incompatible(format!(
+                "it was written as {} and the program now expects {}",
+                self.kind.name(),
+                new.kind.name()
+            )));
+        }
+        for (part, old, new) in [
+            ("key", Some(&self.key), Some(&new.key)),
+            ("namespace", Some(&self.namespace), Some(&new.namespace)),
+            ("user key", self.user_key.as_ref(), new.user_key.as_ref()),
+        ] {
+            if old != new {
+                let name = |one: Option<&SerializerSnapshot>| {
+                    one.map_or_else(|| "nothing".to_owned(), SerializerSnapshot::describe)
+                };
+                return Err(StateError::Incompatible(format!(
+                    "its {part} was written as `{}` and the program now expects `{}`",
+                    name(old),
+                    name(new)
+                )));
+            }
+        }
+        match value {
+            Compatibility::AsIs => Ok(Resolution::AsIs),
+            Compatibility::Reconfigured => Ok(Resolution::Reconfigured),
+            Compatibility::AfterMigration => Ok(Resolution::AfterMigration),
+            Compatibility::Incompatible(why) => Err(StateError::Incompatible(why.clone())),
+        }
+    }
+
+    /// The schema under which a state goes on that was written as `self` says and is now wanted as `new`: types are the new ones. A
+    /// TTL that goes on keeps the time that untimed rows count from, so that a second restore does not give them a new life; a TTL that is
+    /// switched on counts them from `now_ms`, which is now, in the time that the TTL counts in.
+    pub fn succeeded_by(&self, new: &Self, now_ms: Option<i64>) -> Self {
+        Self {
+            untimed_as_ms: match (self.ttl, new.ttl) {
+                (_, false) => None,
+                (true, true) => self.untimed_as_ms,
+                (false, true) => now_ms,
+            },
+            ..new.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
