@@ -52,8 +52,11 @@
 //! ```
 //!
 //! # States
-//! * [`ValueState`]: one value per key. [`MapState`]: a map per key, iterated in the order of its user keys, loaded in pieces of 128.
-//! * [`TimerService`]: event-time timers, rows of the store like everything else.
+//! * [`ValueState`]: one value per key. [`ListState`]: elements in order, as many as there are, added without reading.
+//!   [`MapState`]: a map per key, iterated in the order of its user keys, loaded in pieces of 128. [`ReducingState`],
+//!   [`AggregatingState`], [`FoldingState`]: values are added, their sum is kept.
+//! * All of them have namespaces, a [`TtlConfig`], enumeration of their keys; lists and sums merge namespaces.
+//! * [`TimerService`]: event-time and processing-time timers, rows of the store like everything else.
 //! * Methods that read return a future that is ready at once when memory can answer, and have a blocking twin
 //!   (`value`, [`MapState::sync`]). Methods that write never wait.
 //! * Operators that work on bytes and batches (SQL) use [`access::StateAccess`] directly: `multi_get`, `put`, `scan`, `prefetch`.
@@ -97,6 +100,7 @@ pub mod rows;
 pub mod serializer;
 mod state;
 pub mod timers;
+mod ttl;
 
 pub use self::backend::{
     BackendKind, BackendSetup, BackendStats, DbFile, DbSnapshot, InlineFile, KeyedSnapshot,
@@ -104,8 +108,16 @@ pub use self::backend::{
     StateDescription, StorageKind, TableMoment, choose, open, open_backend,
 };
 pub use self::error::StateError;
+pub use self::heap::typed::HeapStates;
 pub use self::state::{
-    CurrentKey, KeyedStateStore, MapState, MapStateDescriptor, StateFuture, StateStream,
-    SyncMapState, ValueState, ValueStateDescriptor,
+    AggregateFunction, AggregatingState, AggregatingStateDescriptor, CurrentKey, Folding,
+    FoldingState, FoldingStateDescriptor, KeyedHandle, KeyedStateStore, ListState,
+    ListStateDescriptor, MapState, MapStateDescriptor, ReduceFunction, ReducingState,
+    ReducingStateDescriptor, StateFuture, StateStream, StateValue, SyncAggregatingState,
+    SyncFoldingState, SyncKeyedStateStore, SyncListIter, SyncListState, SyncMapIter, SyncMapState,
+    SyncReducingState, SyncValueState, ValueState, ValueStateDescriptor,
 };
-pub use self::timers::{Timer, TimerService};
+pub use self::timers::{TimeDomain, Timer, TimerService};
+pub use self::ttl::{
+    Cleanup, InCompaction, Incremental, StateVisibility, TtlConfig, TtlTime, UpdateType,
+};

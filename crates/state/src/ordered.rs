@@ -5,6 +5,7 @@
 //! NaN last; in strings and bytes `00` becomes `00 FF` and `00 01` ends them; options, tuples and `()` are made of their parts.
 //! Decoders check every byte and return [`StateError::Corrupt`]; they never allocate more than the input holds.
 
+use aquifer_store::KeyPart;
 use bytes::Bytes;
 
 use crate::StateError;
@@ -26,6 +27,11 @@ pub trait OrderedKey: Sized {
 
     /// Names the type in the layout of a state; two types with different encodings have different names.
     fn type_name() -> String;
+
+    /// Where the encoding ends, told to the store, which keeps filters over keys whose rows are scanned. `None`: no such filters.
+    fn parts() -> Option<Vec<KeyPart>> {
+        None
+    }
 }
 
 /// Encodes into a new buffer.
@@ -115,6 +121,9 @@ macro_rules! ordered_unsigned {
             fn type_name() -> String {
                 stringify!($type).into()
             }
+            fn parts() -> Option<Vec<KeyPart>> {
+                Some(vec![KeyPart::Fixed(size_of::<$type>() as u16)])
+            }
         }
     )*};
 }
@@ -131,6 +140,9 @@ macro_rules! ordered_signed {
             }
             fn type_name() -> String {
                 stringify!($type).into()
+            }
+            fn parts() -> Option<Vec<KeyPart>> {
+                Some(vec![KeyPart::Fixed(size_of::<$type>() as u16)])
             }
         }
     )*};
@@ -153,6 +165,9 @@ macro_rules! ordered_float {
             }
             fn type_name() -> String {
                 stringify!($type).into()
+            }
+            fn parts() -> Option<Vec<KeyPart>> {
+                Some(vec![KeyPart::Fixed(size_of::<$type>() as u16)])
             }
         }
     )*};
@@ -177,6 +192,10 @@ impl OrderedKey for bool {
     fn type_name() -> String {
         "bool".into()
     }
+
+    fn parts() -> Option<Vec<KeyPart>> {
+        Some(vec![KeyPart::Fixed(1)])
+    }
 }
 
 impl OrderedKey for () {
@@ -188,6 +207,10 @@ impl OrderedKey for () {
 
     fn type_name() -> String {
         "()".into()
+    }
+
+    fn parts() -> Option<Vec<KeyPart>> {
+        Some(Vec::new())
     }
 }
 
@@ -207,6 +230,10 @@ impl OrderedKey for String {
     fn type_name() -> String {
         "String".into()
     }
+
+    fn parts() -> Option<Vec<KeyPart>> {
+        Some(vec![KeyPart::Terminated])
+    }
 }
 
 impl OrderedKey for Vec<u8> {
@@ -221,6 +248,10 @@ impl OrderedKey for Vec<u8> {
     fn type_name() -> String {
         "bytes".into()
     }
+
+    fn parts() -> Option<Vec<KeyPart>> {
+        Some(vec![KeyPart::Terminated])
+    }
 }
 
 impl OrderedKey for Bytes {
@@ -234,6 +265,10 @@ impl OrderedKey for Bytes {
 
     fn type_name() -> String {
         "bytes".into()
+    }
+
+    fn parts() -> Option<Vec<KeyPart>> {
+        Some(vec![KeyPart::Terminated])
     }
 }
 
@@ -262,6 +297,10 @@ impl<K: OrderedKey> OrderedKey for Option<K> {
     fn type_name() -> String {
         format!("Option<{}>", K::type_name())
     }
+
+    fn parts() -> Option<Vec<KeyPart>> {
+        Some(vec![KeyPart::Optional(K::parts()?)])
+    }
 }
 
 macro_rules! ordered_tuple {
@@ -277,6 +316,11 @@ macro_rules! ordered_tuple {
             }
             fn type_name() -> String {
                 format!("({})", [$($part::type_name()),+].join(", "))
+            }
+            fn parts() -> Option<Vec<KeyPart>> {
+                let mut parts = Vec::new();
+                $(parts.extend($part::parts()?);)+
+                Some(parts)
             }
         }
     };

@@ -1,4 +1,4 @@
-//! Event-time timers, kept in the store.
+//! Timers, in event time or processing time, kept in the store.
 //!
 //! A timer is (timestamp, key, namespace); registering it twice is registering it once. It is one row of an ordered table,
 //! `timestamp ‖ key ‖ namespace`, in the key group of its key, so timers are part of every snapshot and move with their key groups.
@@ -30,10 +30,29 @@ const TIMERS_PER_PIECE: usize = 4096;
 /// Timers that one call loads of each key group, at least.
 const TIMERS_PER_GROUP_MIN: usize = 4;
 
+/// What the timestamps of a timer service are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeDomain {
+    /// The operator's watermark.
+    Event,
+    /// The worker's clock.
+    Processing,
+}
+
+impl TimeDomain {
+    /// The name under which the timers of a service are registered.
+    pub fn state_name(self, service: &str) -> String {
+        match self {
+            Self::Event => format!("_timer_state/event_{service}"),
+            Self::Processing => format!("_timer_state/processing_{service}"),
+        }
+    }
+}
+
 /// A timer that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timer {
-    /// Event time, in milliseconds.
+    /// Event or processing time, in milliseconds.
     pub timestamp: i64,
     /// Key group of the key.
     pub group: u16,
@@ -43,7 +62,7 @@ pub struct Timer {
     pub namespace: Bytes,
 }
 
-/// The event-time timers of one operator on one worker. Clones share them.
+/// The timers of one service of one operator on one worker. Clones share them.
 #[derive(Clone)]
 pub struct TimerService {
     access: StateAccess,
@@ -98,11 +117,6 @@ impl Bounds {
 }
 
 impl TimerService {
-    /// The name under which the timers of a service are registered.
-    pub fn state_name(service: &str) -> String {
-        format!("_timer_state/event_{service}")
-    }
-
     /// What the checkpoint says about timers, for keys of this type.
     pub fn layout(key: &str) -> String {
         format!("timers-1 key={key}")
@@ -123,6 +137,56 @@ impl TimerService {
             table,
             bounds: Rc::new(bounds),
         }
+    }
+
+    /// No timer has a smaller timestamp; `None`: there is none at all. A bound and not the first timestamp itself: after a restore, and when
+    /// timers were deleted, it is too low until `next_due` has looked.
+    pub fn first_bound(&self) -> Option<i64> {
+        self.bounds.lowest.get()?;
+        let lowest = self.bounds.groups.borrow().iter().flatten().min().copied();
+        self.bounds.lowest.set(lowest);
+        lowest
+    }
+
+    /// Shows every timer of a namespace (encoded), key group by key group in the order of their timestamps. Timers that are registered or
+    /// deleted while it waits may or may not be seen.
+    pub async fn for_each(
+        &self,
+        namespace: &[u8],
+        mut each: impl FnMut(Timer) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        for group in self.bounds.range.start..=self.bounds.range.end {
+            let mut from = Vec::new();
+            loop {
+                let piece = self
+                    .access
+                    .scan(self.table, group, &[], &from, None, TIMERS_PER_PIECE)
+                    .await?;
+                for (key, _) in &piece.rows {
+                    let timer = decode_row(group, key)?;
+                    if timer.namespace == namespace {
+                        each(timer)?;
+                    }
+                }
+                match piece.rows.last() {
+                    Some((last, _)) if !piece.done => {
+                        from.clear();
+                        from.extend_from_slice(last);
+                        from.push(0);
+                    }
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every timer of a namespace (encoded).
+    pub async fn delete_all(&self, namespace: &[u8]) -> Result<(), StateError> {
+        self.for_each(namespace, |timer| {
+            self.delete(timer.timestamp, timer.group, &timer.key, &timer.namespace)
+        })
+        .await
     }
 
     /// The last watermark that `next_due` was asked about.

@@ -22,6 +22,7 @@ pub(crate) use self::moments::Moments;
 pub use self::open::{BackendSetup, RocksdbOptions, open, open_backend};
 pub use self::snapshot::{DbFile, DbSnapshot, InlineFile, KeyedSnapshot, TableMoment};
 use crate::StateError;
+use crate::heap::typed::HeapStates;
 use crate::serializer::{Compatibility, StateSchema};
 
 /// One state of one operator, as it is registered with a backend.
@@ -210,6 +211,10 @@ pub trait KeyedStateBackend {
     /// Whether reads never hand out [`Lookup::Cold`].
     fn always_hot(&self) -> bool {
         false
+    }
+    /// The typed tables, if this backend keeps values as they are.
+    fn heap(&self) -> Option<HeapStates> {
+        None
     }
     /// Event time of a table whose TTL counts in it. Time that goes back is ignored.
     fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {

@@ -5,11 +5,15 @@
 //! kind of files that the `forst` backend writes: so either backend restores the other's. The cost to the operator is one moved layer per
 //! key group at the barrier, a second look-up per read while the snapshot is under way, and the folding of what was written meanwhile
 //! afterwards (in bounded pieces, by `poll`).
+//!
+//! Typed handles keep their values in typed tables instead ([`typed`]); of such a table the raw one is empty, and scans of it make rows
+//! of the values.
 
 mod group;
 mod live;
 mod rows;
 mod snapshot;
+pub(crate) mod typed;
 
 use aquifer_store::{
     ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows, StoreOptions,
@@ -21,6 +25,7 @@ use futures_util::future::{self, BoxFuture};
 
 use self::group::Group;
 use self::snapshot::{FrozenTable, SnapshotJob};
+use self::typed::HeapStates;
 use crate::backend::{Moments, check_group};
 use crate::registry::{Registered, TableRegistry};
 use crate::rows::row_source;
@@ -45,6 +50,8 @@ pub(crate) struct HeapBackend {
     registry: TableRegistry,
     /// By table number.
     tables: Vec<Option<HeapTable>>,
+    /// Those that typed handles have opened.
+    typed: HeapStates,
     /// Tables that the barrier has passed, by table number, until the snapshot starts.
     frozen: Vec<Option<FrozenTable>>,
     job: Option<(SnapshotJob, Vec<TableMoment>)>,
@@ -81,6 +88,7 @@ impl HeapBackend {
             range: setup.range,
             registry,
             tables: Vec::new(),
+            typed: HeapStates::new(setup.range),
             frozen: Vec::new(),
             job: None,
             snapshots_started: 0,
@@ -313,10 +321,13 @@ impl KeyedStateBackend for HeapBackend {
         until: Option<&[u8]>,
         rows_max: usize,
     ) -> Result<ScanLookup, StateError> {
-        Ok(ScanLookup::Rows(
-            self.group(table, group)?
+        let rows = match self.typed.get(table) {
+            Some(typed) => typed::scan(&*typed.borrow(), group, prefix, from, until, rows_max)?,
+            None => self
+                .group(table, group)?
                 .scan(prefix, from, until, rows_max),
-        ))
+        };
+        Ok(ScanLookup::Rows(rows))
     }
 
     fn fetch(
@@ -337,6 +348,10 @@ impl KeyedStateBackend for HeapBackend {
 
     fn always_hot(&self) -> bool {
         true
+    }
+
+    fn heap(&self) -> Option<HeapStates> {
+        Some(self.typed.clone())
     }
 
     fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {
@@ -368,7 +383,9 @@ impl KeyedStateBackend for HeapBackend {
             .and_then(Option::as_mut)
             .ok_or_else(|| unknown_table(table))?;
         if matches!(self.frozen.get(index), Some(Some(_))) {
-            return if heap.groups.iter().all(Group::is_unwritten) {
+            let typed = self.typed.get(table);
+            let unwritten = typed.is_none_or(|typed| typed.borrow().is_unwritten());
+            return if unwritten && heap.groups.iter().all(Group::is_unwritten) {
                 Ok(())
             } else {
                 Err(StateError::Usage(format!(
@@ -376,9 +393,25 @@ impl KeyedStateBackend for HeapBackend {
                 )))
             };
         }
+        let typed = self
+            .typed
+            .get(table)
+            .map(|typed| typed.borrow_mut().freeze());
+        let drops_expired = typed.as_ref().is_some_and(|typed| typed.drops_expired());
+        let by_event_time = self
+            .registry
+            .options_of(table)
+            .is_some_and(|options| options.event_time);
+        let now_ms = match (drops_expired, by_event_time) {
+            (false, _) => None,
+            (true, false) => Some((self.environment.clock)()),
+            (true, true) => self.moments.event_time(table),
+        };
         let frozen = FrozenTable {
             table,
             groups: heap.groups.iter_mut().map(Group::freeze).collect(),
+            typed,
+            now_ms,
         };
         if self.frozen.len() <= index {
             self.frozen.resize_with(index + 1, || None);
@@ -427,10 +460,13 @@ impl KeyedStateBackend for HeapBackend {
             && let Some(written) = job.result()
         {
             let checkpoint_id = job.checkpoint_id;
-            let tables = std::mem::take(tables);
+            let mut tables = std::mem::take(tables);
             self.job = None;
             self.folding = Some((0, 0));
-            let written = written?;
+            let (written, chunks) = written?;
+            for (table, chunk) in chunks {
+                lists_reach(&mut tables, table, chunk);
+            }
             self.bytes_uploaded += written.bytes_uploaded;
             self.files_of_last_snapshot = written.files.files.len() as u64;
             (self.environment.waker)();
@@ -452,12 +488,28 @@ impl KeyedStateBackend for HeapBackend {
 
     fn stats(&self) -> BackendStats {
         let groups = self.tables.iter().flatten().flat_map(|table| &table.groups);
+        let typed = self.typed.all();
+        let typed: u64 = typed.iter().map(|table| table.borrow().bytes()).sum();
         BackendStats {
-            state_bytes: groups.map(Group::bytes).sum(),
+            state_bytes: groups.map(Group::bytes).sum::<u64>() + typed,
             bytes_uploaded: self.bytes_uploaded,
             files: self.files_of_last_snapshot,
             ..BackendStats::default()
         }
+    }
+}
+
+/// The lists of a table have chunks up to this number: whoever goes on with the snapshot appends there or behind.
+fn lists_reach(tables: &mut Vec<TableMoment>, table: TableId, chunk: u64) {
+    match tables.iter_mut().find(|moment| moment.table == table) {
+        Some(moment) => moment.list_chunk = moment.list_chunk.max(chunk),
+        None if chunk == 0 => {}
+        None => tables.push(TableMoment {
+            table,
+            list_chunk: chunk,
+            list_bytes: 0,
+            event_time_ms: None,
+        }),
     }
 }
 

@@ -11,6 +11,7 @@ use aquifer_store::{Environment, KeyGroupRange, StoreOptions, TableId};
 
 use super::group::FrozenLayers;
 use super::live::LiveRows;
+use super::typed;
 use crate::StateError;
 use crate::rows::{RowRefs, RowSink, SstRowSink, WrittenRows};
 
@@ -19,12 +20,19 @@ pub(crate) struct FrozenTable {
     pub(crate) table: TableId,
     /// By key group, from the start of the worker's range.
     pub(crate) groups: Vec<FrozenLayers>,
+    /// Its entries, if typed handles keep them.
+    pub(crate) typed: Option<Box<dyn typed::FrozenTable>>,
+    /// Entries that have expired by then are left out.
+    pub(crate) now_ms: Option<i64>,
 }
+
+/// Files, and the last chunk number of the lists of each table that has any.
+type Written = (WrittenRows, Vec<(TableId, u64)>);
 
 /// A snapshot that is being written. Dropping it stops the writing.
 pub(crate) struct SnapshotJob {
     pub(crate) checkpoint_id: u64,
-    receiver: Receiver<Result<WrittenRows, StateError>>,
+    receiver: Receiver<Result<Written, StateError>>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -63,7 +71,7 @@ impl SnapshotJob {
     }
 
     /// The outcome, once there is one.
-    pub(crate) fn result(&self) -> Option<Result<WrittenRows, StateError>> {
+    pub(crate) fn result(&self) -> Option<Result<Written, StateError>> {
         match self.receiver.try_recv() {
             Ok(written) => Some(written),
             Err(TryRecvError::Empty) => None,
@@ -93,9 +101,14 @@ fn write(
     tables: &[FrozenTable],
     range: KeyGroupRange,
     mut sink: SstRowSink,
-) -> Result<WrittenRows, StateError> {
+) -> Result<Written, StateError> {
+    let mut chunks = vec![0; tables.len()];
     for (index, group) in (range.start..=range.end).enumerate() {
-        for table in tables {
+        for (table, chunks) in tables.iter().zip(&mut chunks) {
+            if let Some(typed) = &table.typed {
+                *chunks = typed.write(group, table.now_ms, &mut sink)?.max(*chunks);
+                continue;
+            }
             let Some(layers) = table.groups.get(index) else {
                 continue;
             };
@@ -110,5 +123,8 @@ fn write(
             }
         }
     }
-    sink.finish()
+    let ids = tables.iter().map(|table| table.table);
+    let lists = ids.zip(chunks).filter(|(_, chunks)| *chunks > 0);
+    let lists = lists.map(|(table, chunks)| (table, chunks - 1)).collect();
+    Ok((sink.finish()?, lists))
 }

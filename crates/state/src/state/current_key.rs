@@ -11,10 +11,20 @@ pub struct CurrentKey {
     inner: Rc<RefCell<Option<Key>>>,
 }
 
+/// A key group and an encoded key.
 #[derive(Debug)]
-struct Key {
+pub(crate) struct Key {
     group: u16,
     bytes: Vec<u8>,
+}
+
+impl Key {
+    pub(crate) fn new(group: u16, bytes: &[u8]) -> Self {
+        Self {
+            group,
+            bytes: bytes.to_vec(),
+        }
+    }
 }
 
 impl CurrentKey {
@@ -31,18 +41,18 @@ impl CurrentKey {
                 key.bytes.clear();
                 key.bytes.extend_from_slice(bytes);
             }
-            empty => {
-                *empty = Some(Key {
-                    group,
-                    bytes: bytes.to_vec(),
-                })
-            }
+            empty => *empty = Some(Key::new(group, bytes)),
         }
     }
 
     /// No key is current: state must not be touched until one is.
     pub fn clear(&self) {
         *self.inner.borrow_mut() = None;
+    }
+
+    /// Makes `key` current and hands out what was.
+    pub(crate) fn swap(&self, key: &mut Option<Key>) {
+        std::mem::swap(&mut *self.inner.borrow_mut(), key);
     }
 
     /// Shows the current key to `use_key`.

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::future::LocalBoxFuture;
 
 use crate::StateError;
+use crate::access::Waiting;
 
 /// What an asynchronous state method returns. When memory could answer, it holds the answer and nothing was allocated.
 #[must_use = "a cold read does nothing until it is awaited"]
@@ -20,6 +21,7 @@ enum Repr<T> {
 
 impl<T> StateFuture<T> {
     /// An answer that is there.
+    #[inline]
     pub(crate) fn ready(answer: Result<T, StateError>) -> Self {
         Self(Repr::Ready(answer))
     }
@@ -27,6 +29,44 @@ impl<T> StateFuture<T> {
     /// An answer to be awaited.
     pub(crate) fn waiting(future: impl Future<Output = Result<T, StateError>> + 'static) -> Self {
         Self(Repr::Waiting(Box::pin(future)))
+    }
+
+    /// Runs `future` as far as it goes without waiting: it is ready if memory could answer.
+    pub(crate) fn started(future: impl Future<Output = Result<T, StateError>> + 'static) -> Self {
+        let mut future: LocalBoxFuture<'static, _> = Box::pin(future);
+        match future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(answer) => Self::ready(answer),
+            // It is polled again, with the waker of its record, when it is awaited.
+            Poll::Pending => Self(Repr::Waiting(future)),
+        }
+    }
+
+    /// The rest of a read that memory could not answer. One that blocks is done at once: what it was planned on must not be written to before.
+    pub(crate) fn cold(
+        waiting: Waiting,
+        future: impl Future<Output = Result<T, StateError>> + 'static,
+    ) -> Self {
+        match waiting {
+            Waiting::Asynchronous => Self::waiting(future),
+            Waiting::Blocking => Self::started(future),
+        }
+    }
+
+    /// The same with another answer.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U + 'static) -> StateFuture<U>
+    where
+        T: 'static,
+    {
+        StateFuture(match self.0 {
+            Repr::Ready(answer) => Repr::Ready(answer.map(change)),
+            Repr::Waiting(future) => {
+                Repr::Waiting(Box::pin(async move { future.await.map(change) }))
+            }
+            Repr::Taken => Repr::Taken,
+        })
     }
 
     /// True if awaiting it will not wait.
@@ -41,6 +81,7 @@ impl<T> Unpin for StateFuture<T> {}
 impl<T> Future for StateFuture<T> {
     type Output = Result<T, StateError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match std::mem::replace(&mut self.0, Repr::Taken) {
             Repr::Ready(answer) => Poll::Ready(answer),

@@ -1,52 +1,53 @@
-//! Map state: many values per key, under user keys, in their order.
+//! Map state: many values per key and namespace, under user keys, in their order. Row: `key ‖ namespace ‖ user key -> value`.
 //!
 //! Iteration loads pieces of [`ENTRIES_PER_PIECE`] entries. Entries that are written or removed while an iteration is under way may or may
-//! not be seen by it; every other entry is seen exactly once.
+//! not be seen by it; every other entry is seen exactly once. An iteration that has ended stays ended.
+
+mod cursor;
+mod sync;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use aquifer_store::TableId;
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, LocalBoxStream};
 
+use self::cursor::{Cursor, Entry};
+pub use self::sync::{SyncMapIter, SyncMapState};
 use crate::StateError;
-use crate::access::{Hot, ScanRange, StateAccess, Waiting, ready};
+use crate::access::{StateAccess, Waiting};
+use crate::heap::typed::{HeapMap, HeapMaps, Timed};
 use crate::ordered::{OrderedKey, decode_ordered};
 use crate::serializer::{Postcard, Serializer};
-use crate::state::{CurrentKey, StateFuture};
+use crate::state::namespace::Scope;
+use crate::state::place::{HeapPlace, Place};
+use crate::state::ttl::Life;
+use crate::state::{StateFuture, StateValue};
 
 /// Entries that an iteration loads at once, as in Flink.
 pub const ENTRIES_PER_PIECE: usize = 128;
 
-/// Entries, keys or values of a map state as they are loaded.
+/// Entries, keys or values of a state as they are loaded.
 pub type StateStream<T> = LocalBoxStream<'static, Result<T, StateError>>;
 
-/// A map per key. Row: `key ‖ user key -> value`.
-pub struct MapState<UK, UV, S = Postcard<UV>> {
+/// A map per key and namespace. Clones share the namespace that was set.
+pub struct MapState<UK, UV, S = Postcard<UV>, N = ()> {
+    pub(crate) place: Place<HeapMaps<UV, S>>,
+    pub(crate) scope: Scope<N>,
     access: StateAccess,
-    table: TableId,
-    current: CurrentKey,
     serializer: S,
-    scratch: Rc<RefCell<Scratch>>,
+    /// The encoded key of a row, or of an entry on the heap.
+    scratch: Rc<RefCell<Vec<u8>>>,
     entry: PhantomData<fn() -> (UK, UV)>,
 }
 
-#[derive(Default)]
-struct Scratch {
-    row_key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-impl<UK, UV, S: Clone> Clone for MapState<UK, UV, S> {
+impl<UK, UV, S: Clone, N> Clone for MapState<UK, UV, S, N> {
     fn clone(&self) -> Self {
         Self {
+            place: self.place.clone(),
+            scope: self.scope.clone(),
             access: self.access.clone(),
-            table: self.table,
-            current: self.current.clone(),
             serializer: self.serializer.clone(),
             scratch: Rc::clone(&self.scratch),
             entry: PhantomData,
@@ -54,13 +55,23 @@ impl<UK, UV, S: Clone> Clone for MapState<UK, UV, S> {
     }
 }
 
-impl<UK: OrderedKey + 'static, UV: 'static, S: Serializer<UV>> MapState<UK, UV, S> {
-    /// A handle on a registered table, which must be ordered.
-    pub fn new(access: StateAccess, table: TableId, current: CurrentKey, serializer: S) -> Self {
+impl<UK, UV, S, N> MapState<UK, UV, S, N>
+where
+    UK: OrderedKey + 'static,
+    UV: StateValue,
+    S: Serializer<UV> + Send,
+    N: OrderedKey + 'static,
+{
+    pub(crate) fn new(
+        access: StateAccess,
+        place: Place<HeapMaps<UV, S>>,
+        scope: Scope<N>,
+        serializer: S,
+    ) -> Self {
         Self {
+            place,
+            scope,
             access,
-            table,
-            current,
             serializer,
             scratch: Rc::default(),
             entry: PhantomData,
@@ -68,36 +79,40 @@ impl<UK: OrderedKey + 'static, UV: 'static, S: Serializer<UV>> MapState<UK, UV, 
     }
 
     /// The blocking methods (state API V1).
-    pub fn sync(&self) -> SyncMapState<'_, UK, UV, S> {
-        SyncMapState { map: self }
+    pub fn sync(&self) -> SyncMapState<'_, UK, UV, S, N> {
+        SyncMapState::new(self)
+    }
+
+    /// The namespace that following calls act on, of this handle and its clones.
+    pub fn set_namespace(&self, namespace: &N) {
+        self.scope.set(namespace);
+    }
+
+    /// A handle on the same state with a namespace of its own.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            scope: self.scope.detached(),
+            ..self.clone()
+        }
     }
 
     /// The value under a user key.
+    #[inline]
     pub fn get(&self, user_key: &UK) -> StateFuture<Option<UV>> {
-        let serializer = self.serializer.clone();
-        self.read(user_key, self.access.waiting_mode(), move |value| {
-            value.map(|value| serializer.deserialize(value)).transpose()
-        })
+        self.get_waiting(user_key, self.access.waiting_mode())
     }
 
     /// Whether there is a value under a user key.
     pub fn contains(&self, user_key: &UK) -> StateFuture<bool> {
-        self.read(user_key, self.access.waiting_mode(), |value| {
-            Ok(value.is_some())
-        })
+        self.contains_waiting(user_key, self.access.waiting_mode())
     }
 
     /// Sets the value under a user key.
     pub fn put(&self, user_key: &UK, value: &UV) -> Result<(), StateError> {
-        let mut scratch = self.scratch.borrow_mut();
-        let Scratch {
-            row_key,
-            value: bytes,
-        } = &mut *scratch;
-        bytes.clear();
-        self.serializer.serialize(value, bytes)?;
-        let group = self.row_key(user_key, row_key)?;
-        self.access.put(self.table, group, row_key, bytes)
+        self.with_user_key(user_key, |group, prefix, key| {
+            self.put_entry(group, prefix, key, value)
+        })?
     }
 
     /// Sets many values.
@@ -112,277 +127,198 @@ impl<UK: OrderedKey + 'static, UV: 'static, S: Serializer<UV>> MapState<UK, UV, 
 
     /// Removes the value under a user key, whether there is one or not.
     pub fn remove(&self, user_key: &UK) -> Result<(), StateError> {
-        let mut scratch = self.scratch.borrow_mut();
-        let group = self.row_key(user_key, &mut scratch.row_key)?;
-        self.access.delete(self.table, group, &scratch.row_key)
+        self.with_user_key(user_key, |group, prefix, key| {
+            self.remove_entry(group, prefix, key)
+        })?
     }
 
     /// All entries, in the order of the user keys.
     pub fn entries(&self) -> StateStream<(UK, UV)> {
         let serializer = self.serializer.clone();
-        self.stream(move |prefix, (key, value)| {
-            Ok((user_key(prefix, &key)?, serializer.deserialize(&value)?))
+        self.stream(move |entry| {
+            let user_key = decode_ordered(entry.user_key())?;
+            Ok((user_key, entry.into_value(&serializer)?))
         })
     }
 
     /// All user keys, in order.
     pub fn keys(&self) -> StateStream<UK> {
-        self.stream(|prefix, (key, _)| user_key(prefix, &key))
+        self.stream(|entry| decode_ordered(entry.user_key()))
     }
 
     /// All values, in the order of the user keys.
     pub fn values(&self) -> StateStream<UV> {
         let serializer = self.serializer.clone();
-        self.stream(move |_, (_, value)| serializer.deserialize(&value))
+        self.stream(move |entry| entry.into_value(&serializer))
     }
 
     /// True if the current key has no entry.
     pub fn is_empty(&self) -> StateFuture<bool> {
-        let cursor = self.cursor(self.access.waiting_mode());
-        StateFuture::waiting(async move { Ok(cursor?.piece(1).await?.is_empty()) })
+        match self.cursor(self.access.waiting_mode()) {
+            Ok(cursor) => StateFuture::started(cursor.has_none()),
+            Err(error) => StateFuture::ready(Err(error)),
+        }
     }
 
-    /// Removes every entry of the current key; entries that are put while it is under way may stay.
+    /// Removes every entry of the current key. It has happened when this returns; there is nothing to wait for.
     pub fn clear(&self) -> StateFuture<()> {
-        let cursor = self.cursor(self.access.waiting_mode());
-        StateFuture::waiting(async move { cursor?.delete_all().await })
+        StateFuture::ready(self.clear_now())
     }
 
-    fn read<R: 'static>(
+    fn clear_now(&self) -> Result<(), StateError> {
+        self.scope.with(|group, prefix| match &self.place {
+            Place::Rows(rows) => rows.access.delete_prefix(rows.table, group, prefix),
+            Place::Heap(heap) => heap.with(|table, _| table.remove(group, prefix).map(drop)),
+        })?
+    }
+
+    #[inline]
+    fn get_waiting(&self, user_key: &UK, waiting: Waiting) -> StateFuture<Option<UV>> {
+        let answer = self.with_user_key(user_key, |group, prefix, key| match &self.place {
+            Place::Rows(rows) => rows.read(group, key, waiting, &self.serializer, S::deserialize),
+            Place::Heap(heap) => StateFuture::ready(heap_get(heap, group, prefix, key, UV::clone)),
+        });
+        answer.unwrap_or_else(|error| StateFuture::ready(Err(error)))
+    }
+
+    fn contains_waiting(&self, user_key: &UK, waiting: Waiting) -> StateFuture<bool> {
+        let answer = self.with_user_key(user_key, |group, prefix, key| match &self.place {
+            Place::Rows(rows) => rows.read(group, key, waiting, &(), |(), _| Ok(())),
+            Place::Heap(heap) => StateFuture::ready(heap_get(heap, group, prefix, key, |_| ())),
+        });
+        let answer = answer.unwrap_or_else(|error| StateFuture::ready(Err(error)));
+        answer.map(|found| found.is_some())
+    }
+
+    /// Shows key group, `key ‖ namespace`, and what finds the entry: the whole key of its row, or on the heap its encoded user key.
+    #[inline]
+    fn with_user_key<R>(
         &self,
         user_key: &UK,
-        waiting: Waiting,
-        mut decode: impl FnMut(Option<&[u8]>) -> Result<R, StateError> + 'static,
-    ) -> StateFuture<R> {
-        let mut decode = move |value: Option<&[u8]>, _: Option<i64>| decode(value);
-        let mut scratch = self.scratch.borrow_mut();
-        let row_key = &mut scratch.row_key;
-        let looked_up = self.row_key(user_key, row_key).and_then(|group| {
-            Ok((
-                group,
-                self.access
-                    .look_up(self.table, group, row_key, &mut decode)?,
-            ))
+        access: impl FnOnce(u16, &[u8], &[u8]) -> R,
+    ) -> Result<R, StateError> {
+        // Taken, not borrowed: serializers may use other states.
+        let mut key = self.scratch.take();
+        key.clear();
+        let answer = self.scope.with(|group, prefix| {
+            if let Place::Rows(_) = &self.place {
+                key.extend_from_slice(prefix);
+            }
+            user_key.encode_ordered(&mut key);
+            access(group, prefix, &key)
         });
-        match looked_up {
-            Ok((_, Hot::Answer(answer))) => StateFuture::ready(answer),
-            Err(error) => StateFuture::ready(Err(error)),
-            Ok((group, Hot::Cold(planned))) => {
-                let (access, table, key) = (self.access.clone(), self.table, row_key.clone());
-                StateFuture::waiting(async move {
-                    access
-                        .finish(table, group, &key, planned, waiting, decode)
-                        .await?
+        self.scratch.replace(key);
+        answer
+    }
+
+    fn put_entry(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        key: &[u8],
+        value: &UV,
+    ) -> Result<(), StateError> {
+        match &self.place {
+            Place::Rows(rows) => {
+                rows.put_with(group, key, |out| self.serializer.serialize(value, out))
+            }
+            Place::Heap(heap) => {
+                let value = Timed::new(value.clone(), heap.stamp_ms());
+                heap.with(|table, _| match table.get_mut(group, prefix)? {
+                    Some(map) => {
+                        match map.get_mut(key) {
+                            Some(known) => *known = value,
+                            None => drop(map.insert(key.into(), value)),
+                        }
+                        Ok(())
+                    }
+                    None => {
+                        let map = HeapMap::from([(key.into(), value)]);
+                        table.put(group, prefix, map)
+                    }
                 })
             }
         }
     }
 
-    /// Writes `key ‖ user key` to `out` and returns the key group.
-    fn row_key(&self, user_key: &UK, out: &mut Vec<u8>) -> Result<u16, StateError> {
-        out.clear();
-        let group = self.current.with(|group, key| {
-            out.extend_from_slice(key);
-            group
-        })?;
-        user_key.encode_ordered(out);
-        Ok(group)
+    fn remove_entry(&self, group: u16, prefix: &[u8], key: &[u8]) -> Result<(), StateError> {
+        match &self.place {
+            Place::Rows(rows) => rows.delete(group, key),
+            Place::Heap(heap) => heap.with(|table, _| heap_remove(table, group, prefix, key)),
+        }
     }
 
-    fn cursor(&self, waiting: Waiting) -> Result<Cursor, StateError> {
-        let (group, prefix) = self.current.with(|group, key| (group, key.to_vec()))?;
-        Ok(Cursor {
-            access: self.access.clone(),
-            table: self.table,
-            group,
-            from: prefix.clone(),
-            prefix,
-            waiting,
-            loaded: VecDeque::new(),
-            done: false,
-        })
+    fn cursor(&self, waiting: Waiting) -> Result<Cursor<UV, S>, StateError> {
+        let (group, prefix) = self.scope.with(|group, prefix| (group, prefix.to_vec()))?;
+        Ok(Cursor::new(self.place.clone(), group, prefix, waiting))
     }
 
     fn stream<T: 'static>(
         &self,
-        decode: impl Fn(&[u8], (Bytes, Bytes)) -> Result<T, StateError> + 'static,
+        decode: impl Fn(Entry<UV>) -> Result<T, StateError> + 'static,
     ) -> StateStream<T> {
         let cursor = self.cursor(self.access.waiting_mode());
         stream::try_unfold((cursor, decode), |(cursor, decode)| async move {
             let mut cursor = cursor?;
-            let Some(row) = cursor.next().await? else {
+            let Some(entry) = cursor.next().await? else {
                 return Ok(None);
             };
-            let item = decode(&cursor.prefix, row)?;
+            let item = decode(entry)?;
             Ok(Some((item, (Ok(cursor), decode))))
         })
+        .fuse()
         .boxed_local()
     }
 }
 
-/// The blocking methods of a map state (state API V1).
-pub struct SyncMapState<'a, UK, UV, S = Postcard<UV>> {
-    map: &'a MapState<UK, UV, S>,
-}
-
-impl<'a, UK: OrderedKey + 'static, UV: 'static, S: Serializer<UV>> SyncMapState<'a, UK, UV, S> {
-    /// The value under a user key.
-    pub fn get(&self, user_key: &UK) -> Result<Option<UV>, StateError> {
-        let serializer = self.map.serializer.clone();
-        ready(self.map.read(user_key, Waiting::Blocking, move |value| {
-            value.map(|value| serializer.deserialize(value)).transpose()
-        }))
-    }
-
-    /// Whether there is a value under a user key.
-    pub fn contains(&self, user_key: &UK) -> Result<bool, StateError> {
-        ready(
-            self.map
-                .read(user_key, Waiting::Blocking, |value| Ok(value.is_some())),
-        )
-    }
-
-    /// Sets the value under a user key.
-    pub fn put(&self, user_key: &UK, value: &UV) -> Result<(), StateError> {
-        self.map.put(user_key, value)
-    }
-
-    /// Sets many values.
-    pub fn put_all<'e>(
-        &self,
-        entries: impl IntoIterator<Item = (&'e UK, &'e UV)>,
-    ) -> Result<(), StateError>
-    where
-        UK: 'e,
-        UV: 'e,
-    {
-        self.map.put_all(entries)
-    }
-
-    /// Removes the value under a user key, whether there is one or not.
-    pub fn remove(&self, user_key: &UK) -> Result<(), StateError> {
-        self.map.remove(user_key)
-    }
-
-    /// All entries, in the order of the user keys.
-    pub fn entries(
-        &self,
-    ) -> impl Iterator<Item = Result<(UK, UV), StateError>> + use<'a, UK, UV, S> {
-        let serializer = self.map.serializer.clone();
-        self.iterate(move |prefix, (key, value)| {
-            Ok((user_key(prefix, &key)?, serializer.deserialize(&value)?))
-        })
-    }
-
-    /// All user keys, in order.
-    pub fn keys(&self) -> impl Iterator<Item = Result<UK, StateError>> + use<'a, UK, UV, S> {
-        self.iterate(|prefix, (key, _)| user_key(prefix, &key))
-    }
-
-    /// All values, in the order of the user keys.
-    pub fn values(&self) -> impl Iterator<Item = Result<UV, StateError>> + use<'a, UK, UV, S> {
-        let serializer = self.map.serializer.clone();
-        self.iterate(move |_, (_, value)| serializer.deserialize(&value))
-    }
-
-    /// True if the current key has no entry.
-    pub fn is_empty(&self) -> Result<bool, StateError> {
-        Ok(ready(self.map.cursor(Waiting::Blocking)?.piece(1))?.is_empty())
-    }
-
-    /// Removes every entry of the current key.
-    pub fn clear(&self) -> Result<(), StateError> {
-        ready(self.map.cursor(Waiting::Blocking)?.delete_all())
-    }
-
-    fn iterate<T, D>(
-        &self,
-        decode: D,
-    ) -> impl Iterator<Item = Result<T, StateError>> + use<'a, T, D, UK, UV, S>
-    where
-        D: Fn(&[u8], (Bytes, Bytes)) -> Result<T, StateError>,
-    {
-        let mut cursor = Some(self.map.cursor(Waiting::Blocking));
-        std::iter::from_fn(move || {
-            let mut open = match cursor.take()? {
-                Ok(open) => open,
-                Err(error) => return Some(Err(error)),
-            };
-            match ready(open.next()) {
-                Ok(None) => None,
-                Err(error) => Some(Err(error)),
-                Ok(Some(row)) => {
-                    let item = decode(&open.prefix, row);
-                    cursor = Some(Ok(open));
-                    Some(item)
+fn heap_get<UV: StateValue, S: Serializer<UV> + Send, R>(
+    heap: &HeapPlace<HeapMaps<UV, S>>,
+    group: u16,
+    prefix: &[u8],
+    key: &[u8],
+    copy: impl FnOnce(&UV) -> R,
+) -> Result<Option<R>, StateError> {
+    let Some(ttl) = heap.ttl.as_deref() else {
+        let table = heap.table.borrow();
+        let found = table.get(group, prefix)?.and_then(|map| map.get(key));
+        return Ok(found.map(|found| copy(&found.value)));
+    };
+    heap.with(|table, _| {
+        let Some(found) = table.get(group, prefix)?.and_then(|map| map.get(key)) else {
+            return Ok(None);
+        };
+        let life = ttl.judge(found.time());
+        let answer = match life {
+            Life::Expired if !ttl.shows_expired() => None,
+            _ => Some(copy(&found.value)),
+        };
+        match life {
+            Life::Live => {}
+            Life::Extended(now_ms) => {
+                let map = table.get_mut(group, prefix)?;
+                if let Some(found) = map.and_then(|map| map.get_mut(key)) {
+                    found.time_ms = now_ms;
                 }
             }
-        })
-    }
+            Life::Expired => heap_remove(table, group, prefix, key)?,
+        }
+        Ok(answer)
+    })
 }
 
-fn user_key<UK: OrderedKey>(prefix: &[u8], row_key: &[u8]) -> Result<UK, StateError> {
-    match row_key.strip_prefix(prefix) {
-        Some(user_key) => decode_ordered(user_key),
-        None => Err(StateError::Corrupt(
-            "a scan of map state returned a row of another key".into(),
-        )),
-    }
-}
-
-/// Walks the rows of one key.
-struct Cursor {
-    access: StateAccess,
-    table: TableId,
+/// Removes an entry, and the map with its last one.
+fn heap_remove<UV: StateValue, S: Serializer<UV> + Send>(
+    table: &mut HeapMaps<UV, S>,
     group: u16,
-    prefix: Vec<u8>,
-    /// Where the next piece starts.
-    from: Vec<u8>,
-    waiting: Waiting,
-    loaded: VecDeque<(Bytes, Bytes)>,
-    done: bool,
-}
-
-impl Cursor {
-    async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, StateError> {
-        if self.loaded.is_empty() && !self.done {
-            let piece = self.piece(ENTRIES_PER_PIECE).await?;
-            self.loaded.extend(piece);
-        }
-        Ok(self.loaded.pop_front())
+    prefix: &[u8],
+    key: &[u8],
+) -> Result<(), StateError> {
+    let Some(map) = table.get_mut(group, prefix)? else {
+        return Ok(());
+    };
+    map.remove(key);
+    if map.is_empty() {
+        table.remove(group, prefix)?;
     }
-
-    async fn delete_all(mut self) -> Result<(), StateError> {
-        while !self.done {
-            for (key, _) in self.piece(ENTRIES_PER_PIECE).await? {
-                self.access.delete(self.table, self.group, &key)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Loads the next rows and moves past them.
-    async fn piece(&mut self, rows_max: usize) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let range = ScanRange {
-            group: self.group,
-            prefix: &self.prefix,
-            from: &self.from,
-            until: None,
-            rows_max,
-        };
-        let mut pieces = self
-            .access
-            .scan_many(self.table, &[range], self.waiting)
-            .await?;
-        let Some(piece) = pieces.pop() else {
-            return Ok(Vec::new());
-        };
-        self.done = piece.done;
-        if let Some((key, _)) = piece.rows.last() {
-            self.from.clear();
-            self.from.extend_from_slice(key);
-            self.from.push(0);
-        }
-        Ok(piece.rows)
-    }
+    Ok(())
 }

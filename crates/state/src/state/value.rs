@@ -1,113 +1,144 @@
-//! Value state: at most one value per key.
+//! Value state: at most one value per key and namespace.
 
-use std::cell::RefCell;
-use std::marker::PhantomData;
 use std::rc::Rc;
 
-use aquifer_store::TableId;
-
 use crate::StateError;
-use crate::access::{Hot, Planned, StateAccess, Waiting, ready};
+use crate::access::{Waiting, ready};
+use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
-use crate::state::{CurrentKey, StateFuture};
+use crate::state::single::Single;
+use crate::state::{StateFuture, StateValue};
 
-/// What memory says, with what is needed to go on if it says nothing.
-enum Found<R> {
-    Now(R),
-    Later(Planned, u16, Vec<u8>),
+/// Makes the value that stands for none.
+pub(crate) type DefaultValue<V> = Rc<dyn Fn() -> V>;
+
+/// One value per key and namespace. Clones share the namespace that was set.
+pub struct ValueState<V, S = Postcard<V>, N = ()> {
+    pub(crate) single: Single<V, S, N>,
+    default: Option<DefaultValue<V>>,
 }
 
-/// One value per key. Row: `key -> value`.
-pub struct ValueState<V, S = Postcard<V>> {
-    access: StateAccess,
-    table: TableId,
-    current: CurrentKey,
-    serializer: S,
-    scratch: Rc<RefCell<Vec<u8>>>,
-    value: PhantomData<fn() -> V>,
-}
-
-impl<V, S: Clone> Clone for ValueState<V, S> {
+impl<V, S: Clone, N> Clone for ValueState<V, S, N> {
     fn clone(&self) -> Self {
         Self {
-            access: self.access.clone(),
-            table: self.table,
-            current: self.current.clone(),
-            serializer: self.serializer.clone(),
-            scratch: Rc::clone(&self.scratch),
-            value: PhantomData,
+            single: self.single.clone(),
+            default: self.default.clone(),
         }
     }
 }
 
-impl<V: 'static, S: Serializer<V>> ValueState<V, S> {
-    /// A handle on a registered table.
-    pub fn new(access: StateAccess, table: TableId, current: CurrentKey, serializer: S) -> Self {
+impl<V, S, N> ValueState<V, S, N>
+where
+    V: StateValue,
+    S: Serializer<V> + Send,
+    N: OrderedKey + 'static,
+{
+    pub(crate) fn new(single: Single<V, S, N>, default: Option<DefaultValue<V>>) -> Self {
+        Self { single, default }
+    }
+
+    /// The blocking methods (state API V1).
+    pub fn sync(&self) -> SyncValueState<'_, V, S, N> {
+        SyncValueState { state: self }
+    }
+
+    /// The namespace that following calls act on, of this handle and its clones.
+    pub fn set_namespace(&self, namespace: &N) {
+        self.single.scope.set(namespace);
+    }
+
+    /// A handle on the same state with a namespace of its own.
+    #[must_use]
+    pub fn detached(&self) -> Self {
         Self {
-            access,
-            table,
-            current,
-            serializer,
-            scratch: Rc::default(),
-            value: PhantomData,
+            single: self.single.detached(),
+            default: self.default.clone(),
         }
     }
 
-    /// The value of the current key, if it has one.
+    /// The value of the current key; if there is none, the default, if the state has one.
+    #[inline]
     pub fn get(&self) -> StateFuture<Option<V>> {
-        self.read(self.access.waiting_mode())
+        self.read(self.single.waiting())
     }
 
     /// Like `get`, but blocks on a cold key (state API V1).
+    #[inline]
     pub fn value(&self) -> Result<Option<V>, StateError> {
         ready(self.read(Waiting::Blocking))
     }
 
     /// Sets the value of the current key.
+    #[inline]
     pub fn put(&self, value: V) -> Result<(), StateError> {
-        self.update(&value)
+        self.single.put_owned(value)
     }
 
     /// Sets the value of the current key.
+    #[inline]
     pub fn update(&self, value: &V) -> Result<(), StateError> {
-        let mut bytes = self.scratch.borrow_mut();
-        bytes.clear();
-        self.serializer.serialize(value, &mut bytes)?;
-        self.current
-            .with(|group, key| self.access.put(self.table, group, key, &bytes))?
+        self.single.put(value)
+    }
+
+    /// Sets the value of the current key, or removes it.
+    pub fn set(&self, value: Option<V>) -> Result<(), StateError> {
+        match value {
+            Some(value) => self.put(value),
+            None => self.clear(),
+        }
     }
 
     /// Removes the value of the current key.
     pub fn clear(&self) -> Result<(), StateError> {
-        self.current
-            .with(|group, key| self.access.delete(self.table, group, key))?
+        self.single.clear()
     }
 
+    #[inline]
     fn read(&self, waiting: Waiting) -> StateFuture<Option<V>> {
-        let serializer = &self.serializer;
-        let hot = self.current.with(|group, key| {
-            let found = self
-                .access
-                .look_up(self.table, group, key, &mut |value, _| {
-                    value.map(|value| serializer.deserialize(value)).transpose()
-                })?;
-            Ok::<_, StateError>(match found {
-                Hot::Answer(answer) => Found::Now(answer),
-                Hot::Cold(planned) => Found::Later(planned, group, key.to_vec()),
-            })
-        });
-        let (planned, group, key) = match hot.flatten() {
-            Ok(Found::Now(answer)) => return StateFuture::ready(answer),
-            Ok(Found::Later(planned, group, key)) => (planned, group, key),
-            Err(error) => return StateFuture::ready(Err(error)),
-        };
-        let (access, table, serializer) = (self.access.clone(), self.table, serializer.clone());
-        StateFuture::waiting(async move {
-            access
-                .finish(table, group, &key, planned, waiting, |value, _| {
-                    value.map(|value| serializer.deserialize(value)).transpose()
-                })
-                .await?
-        })
+        let value = self.single.get(waiting);
+        match &self.default {
+            None => value,
+            Some(default) => {
+                let default = Rc::clone(default);
+                value.map(move |value| Some(value.unwrap_or_else(|| default())))
+            }
+        }
+    }
+}
+
+/// The blocking methods of a value state (state API V1).
+pub struct SyncValueState<'a, V, S = Postcard<V>, N = ()> {
+    state: &'a ValueState<V, S, N>,
+}
+
+impl<V, S, N> SyncValueState<'_, V, S, N>
+where
+    V: StateValue,
+    S: Serializer<V> + Send,
+    N: OrderedKey + 'static,
+{
+    /// The value of the current key; if there is none, the default, if the state has one.
+    pub fn get(&self) -> Result<Option<V>, StateError> {
+        self.state.value()
+    }
+
+    /// Sets the value of the current key.
+    pub fn put(&self, value: V) -> Result<(), StateError> {
+        self.state.put(value)
+    }
+
+    /// Sets the value of the current key.
+    pub fn update(&self, value: &V) -> Result<(), StateError> {
+        self.state.update(value)
+    }
+
+    /// Sets the value of the current key, or removes it.
+    pub fn set(&self, value: Option<V>) -> Result<(), StateError> {
+        self.state.set(value)
+    }
+
+    /// Removes the value of the current key.
+    pub fn clear(&self) -> Result<(), StateError> {
+        self.state.clear()
     }
 }

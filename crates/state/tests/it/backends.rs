@@ -6,7 +6,7 @@ use aquifer_state::{StateDescription, StateError};
 use aquifer_store::{TableId, TableOptions};
 use aquifer_testkit::Rng;
 
-use crate::conformance;
+use crate::cases::conformance;
 use crate::world::{MAX_PARALLELISM, Worker, World};
 
 conformance!(

@@ -4,23 +4,11 @@
 //! caches so small that flushes, compactions and cold reads happen all the time.
 
 mod backends;
+mod cases;
 mod concurrency;
-mod maps;
+mod conformance;
 mod model;
 mod rows;
 mod snapshots;
-mod timers;
 mod unused_tables;
-mod values;
 mod world;
-
-/// Runs a test function, `fn(&World)`, in every case.
-macro_rules! conformance {
-    ($($test:ident),* $(,)?) => {
-        mod hashmap_async { $(#[test] fn $test() { super::$test(&crate::world::World::hashmap(true)); })* }
-        mod hashmap_sync { $(#[test] fn $test() { super::$test(&crate::world::World::hashmap(false)); })* }
-        mod forst_async { $(#[test] fn $test() { super::$test(&crate::world::World::forst(true)); })* }
-        mod forst_sync { $(#[test] fn $test() { super::$test(&crate::world::World::forst(false)); })* }
-    };
-}
-use conformance;

@@ -7,7 +7,7 @@ use aquifer_state::{
 };
 use aquifer_testkit::Rng;
 
-use crate::conformance;
+use crate::cases::conformance;
 use crate::world::{Saved, Worker, World, checkpoint_all};
 
 conformance!(random_jobs_agree_with_a_model);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use crate::conformance;
+use crate::cases::conformance;
 use crate::world::{Saved, Worker, World};
 
 conformance!(

@@ -2,7 +2,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use aquifer_state::key_group::{KeyHash, range_of};
 use aquifer_state::ordered::OrderedKey;
 use aquifer_state::{
     BackendKind, KeyedSnapshot, KeyedStateStore, MapState, SharedBackend, StateDescription,
-    StateError, TimerService, ValueState, open_backend,
+    StateError, StateValue, TimerService, ValueState, open_backend,
 };
 use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions, TableId};
 use aquifer_testkit::FaultyObjects;
@@ -30,6 +30,8 @@ pub struct World {
     pub runtime: tokio::runtime::Runtime,
     pub options: StoreOptions,
     pub cache_bytes: u64,
+    /// What every clock says.
+    pub time_ms: Arc<AtomicI64>,
     attempts: AtomicU64,
 }
 
@@ -61,6 +63,7 @@ impl World {
                 ..StoreOptions::default()
             },
             cache_bytes: 64 << 10,
+            time_ms: Arc::default(),
             attempts: AtomicU64::new(0),
         }
     }
@@ -71,6 +74,17 @@ impl World {
 
     pub fn forst(asynchronous: bool) -> Self {
         Self::new(BackendKind::Forst, asynchronous)
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        let api = if self.asynchronous { "v2" } else { "v1" };
+        format!("{:?}, {api}", self.kind.get())
+    }
+
+    /// Sets every clock.
+    pub fn at(&self, time_ms: i64) {
+        self.time_ms.store(time_ms, Ordering::Relaxed);
     }
 
     /// One worker that owns every key group.
@@ -116,6 +130,8 @@ impl World {
             format!("{attempt:06}-w{index}"),
         );
         environment.waker = Arc::new(move || ring.ring());
+        let time_ms = Arc::clone(&self.time_ms);
+        environment.clock = Arc::new(move || time_ms.load(Ordering::Relaxed));
         let restored = saved
             .keyed
             .iter()
@@ -187,7 +203,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn store<K: OrderedKey + KeyHash>(&self, operator: &str) -> KeyedStateStore<K> {
+    pub fn store<K: OrderedKey + KeyHash + 'static>(&self, operator: &str) -> KeyedStateStore<K> {
         KeyedStateStore::new(self.access.clone(), operator)
     }
 
@@ -217,6 +233,27 @@ impl Worker {
         }
     }
 
+    /// Whether tests of this worker go through the asynchronous API.
+    pub fn is_v2(&self) -> bool {
+        self.asynchronous
+    }
+
+    /// The rows of a state of operator `op` as the backend has them, in all key groups.
+    pub fn rows(&self, state: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let tables = self.backend.borrow().tables();
+        let found = tables.iter().find(|(known, _)| known.state == state);
+        let (_, table) = found.expect("the state is registered");
+        let mut rows = Vec::new();
+        for group in self.range.start..=self.range.end {
+            let scanned = self
+                .access
+                .scan_blocking(*table, group, &[], &[], None, usize::MAX);
+            let scanned = scanned.unwrap().rows.into_iter();
+            rows.extend(scanned.map(|(key, value)| (key.to_vec(), value.to_vec())));
+        }
+        rows
+    }
+
     pub fn owns<K: KeyHash>(&self, key: &K) -> bool {
         let group = aquifer_state::key_group::assign_to_key_group(key.hash_code(), MAX_PARALLELISM);
         self.range.start <= group && group <= self.range.end
@@ -231,7 +268,7 @@ impl Worker {
 
     pub fn value<V>(&self, state: &ValueState<V>) -> Option<V>
     where
-        V: Serialize + DeserializeOwned + 'static,
+        V: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
             self.run(state.get())
@@ -244,7 +281,7 @@ impl Worker {
     pub fn map_get<UK, UV>(&self, state: &MapState<UK, UV>, user_key: &UK) -> Option<UV>
     where
         UK: OrderedKey + 'static,
-        UV: Serialize + DeserializeOwned + 'static,
+        UV: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
             self.run(state.get(user_key))
@@ -257,7 +294,7 @@ impl Worker {
     pub fn map_contains<UK, UV>(&self, state: &MapState<UK, UV>, user_key: &UK) -> bool
     where
         UK: OrderedKey + 'static,
-        UV: Serialize + DeserializeOwned + 'static,
+        UV: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
             self.run(state.contains(user_key))
@@ -270,7 +307,7 @@ impl Worker {
     pub fn map_entries<UK, UV>(&self, state: &MapState<UK, UV>) -> Vec<(UK, UV)>
     where
         UK: OrderedKey + 'static,
-        UV: Serialize + DeserializeOwned + 'static,
+        UV: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
             self.collect(state.entries())
@@ -282,7 +319,7 @@ impl Worker {
     pub fn map_is_empty<UK, UV>(&self, state: &MapState<UK, UV>) -> bool
     where
         UK: OrderedKey + 'static,
-        UV: Serialize + DeserializeOwned + 'static,
+        UV: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
             self.run(state.is_empty())
@@ -295,7 +332,7 @@ impl Worker {
     pub fn map_clear<UK, UV>(&self, state: &MapState<UK, UV>)
     where
         UK: OrderedKey + 'static,
-        UV: Serialize + DeserializeOwned + 'static,
+        UV: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
             self.run(state.clear())

@@ -1,8 +1,8 @@
-//! Event-time timers.
+//! Timers.
 use aquifer_state::TimerService;
 use aquifer_testkit::Rng;
 
-use crate::conformance;
+use crate::cases::conformance;
 use crate::world::{MAX_PARALLELISM, Saved, World, checkpoint_all};
 
 conformance!(
@@ -12,6 +12,9 @@ conformance!(
     timers_survive_a_restore,
     many_timers_come_in_bounded_pieces,
     random_timers_agree_with_a_model,
+    a_key_group_holds_only_its_own_timers,
+    processing_time_timers_fire_at_their_time,
+    timers_of_a_namespace_are_listed_and_removed,
 );
 
 fn key(i: u64) -> (u16, Vec<u8>) {
@@ -218,4 +221,98 @@ fn random_timers_agree_with_a_model(world: &World) {
             }
         }
     }
+}
+
+fn a_key_group_holds_only_its_own_timers(world: &World) {
+    let workers = world.workers(2, &Saved::default());
+    for worker in &workers {
+        let timers = worker.store::<Vec<u8>>("op").timer_service("t").unwrap();
+        for i in (0..1000).filter(|i| worker.range.contains(key(*i).0)) {
+            add(&timers, (i % 37) as i64, i, b"");
+        }
+    }
+    for (worker, expected) in workers.iter().zip([0..=7, 8..=15]) {
+        let timers = worker.store::<Vec<u8>>("op").timer_service("t").unwrap();
+        let mut groups = std::collections::BTreeMap::new();
+        while let Some(piece) = worker.run(timers.next_due(100)).unwrap() {
+            for timer in piece {
+                *groups.entry(timer.group).or_insert(0) += 1;
+            }
+        }
+        assert!(
+            groups.keys().copied().eq(expected.clone()),
+            "{}",
+            world.name()
+        );
+        for (group, count) in groups {
+            let of_group = (0..1000).filter(|i| key(*i).0 == group).count();
+            assert_eq!(count, of_group);
+        }
+    }
+}
+
+fn processing_time_timers_fire_at_their_time(world: &World) {
+    let open = |worker: &crate::world::Worker| {
+        let store = worker.store::<Vec<u8>>("op");
+        let processing = store.processing_timers("t").unwrap();
+        let event = store.timer_service("t").unwrap();
+        (store, processing, event)
+    };
+    let worker = world.worker();
+    let (store, processing, event) = open(&worker);
+    add(&event, 15, 1, b"");
+    for timestamp in [10, 20, 20, 30] {
+        add(&processing, timestamp, 1, b"");
+    }
+    let fire = |worker: &crate::world::Worker, timers: &TimerService, now: i64| -> Vec<i64> {
+        world.at(now);
+        worker
+            .fire(timers, now)
+            .into_iter()
+            .map(|timer| timer.0)
+            .collect()
+    };
+    // Nobody has looked yet, so nothing is known.
+    assert!(processing.first_bound().is_some_and(|bound| bound <= 10));
+    assert!(fire(&worker, &processing, 9).is_empty());
+    assert_eq!(processing.first_bound(), Some(10));
+    assert_eq!(fire(&worker, &processing, 19), [10]);
+    assert_eq!(fire(&worker, &processing, 20), [20]);
+    assert_eq!(processing.first_bound(), Some(30));
+    assert_eq!(store.processing_time_ms(), 20);
+    let saved = worker.checkpoint(1);
+    world.at(40);
+    let worker = world.restore(&saved);
+    let (store, processing, event) = open(&worker);
+    assert_eq!(fire(&worker, &processing, store.processing_time_ms()), [30]);
+    assert_eq!(processing.first_bound(), None);
+    assert!(fire(&worker, &event, 14).is_empty());
+    assert_eq!(fire(&worker, &event, 15), [15]);
+}
+
+fn timers_of_a_namespace_are_listed_and_removed(world: &World) {
+    let worker = world.worker();
+    let timers = worker.store::<Vec<u8>>("op").timer_service("t").unwrap();
+    for i in 0..300 {
+        add(&timers, (i % 10) as i64, i, b"a");
+        add(&timers, (i % 10) as i64, i, b"b");
+    }
+    let worker = world.restore(&worker.checkpoint(1));
+    let timers = worker.store::<Vec<u8>>("op").timer_service("t").unwrap();
+    let mut listed = Vec::new();
+    let list = timers.for_each(b"a", |timer| {
+        listed.push((timer.group, timer.timestamp, timer.key));
+        Ok(())
+    });
+    worker.run(list).unwrap();
+    assert_eq!(listed.len(), 300);
+    assert!(listed.is_sorted_by_key(|(group, timestamp, _)| (*group, *timestamp)));
+    worker.run(timers.delete_all(b"a")).unwrap();
+    let fired = worker.fire(&timers, 100);
+    assert_eq!(fired.len(), 300);
+    assert!(
+        fired.iter().all(|timer| timer.2 == b"b"),
+        "{}",
+        world.name()
+    );
 }

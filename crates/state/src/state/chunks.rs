@@ -1,0 +1,159 @@
+//! The bytes of a list: elements as frames, one after the other, oldest first.
+//!
+//! ```text
+//! frame = varint(length * 2 + timed) │ time i64 BE, if timed │ length bytes
+//! ```
+//! A list is any number of rows, `key ‖ namespace ‖ chunk number (u64 BE)`, each of which holds whole frames. Adding an element appends a
+//! frame to the row of the table's present chunk number, without reading anything. The decoder checks every length against what is there.
+
+use crate::StateError;
+
+/// Bytes of frames after which a writer that knows the whole list starts the next chunk.
+pub(crate) const CHUNK_BYTES_TARGET: usize = 1 << 20;
+
+/// One element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) time_ms: Option<i64>,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Appends an element.
+pub(crate) fn push_frame(out: &mut Vec<u8>, time_ms: Option<i64>, bytes: &[u8]) {
+    let mut header = (bytes.len() as u128) * 2 + u128::from(time_ms.is_some());
+    while header >= 0x80 {
+        out.push(header as u8 | 0x80);
+        header >>= 7;
+    }
+    out.push(header as u8);
+    if let Some(time_ms) = time_ms {
+        out.extend_from_slice(&time_ms.to_be_bytes());
+    }
+    out.extend_from_slice(bytes);
+}
+
+/// Walks the frames of a chunk.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames<'a> {
+    chunk: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Frames<'a> {
+    /// From the first frame on.
+    pub(crate) fn new(chunk: &'a [u8]) -> Self {
+        Self::from(chunk, 0)
+    }
+
+    /// From the frame on that starts at a byte.
+    pub(crate) fn from(chunk: &'a [u8], at: usize) -> Self {
+        Self { chunk, at }
+    }
+
+    /// Where the next frame starts.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next frame.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'a>>, StateError> {
+        let mut rest = self.chunk.get(self.at..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let header = self.header(&mut rest)?;
+        let mut time_ms = None;
+        if header & 1 == 1 {
+            let (time, tail) = rest.split_first_chunk().ok_or_else(|| self.cut_short())?;
+            time_ms = Some(i64::from_be_bytes(*time));
+            rest = tail;
+        }
+        let len = usize::try_from(header >> 1).map_err(|_| self.cut_short())?;
+        let (bytes, tail) = rest.split_at_checked(len).ok_or_else(|| self.cut_short())?;
+        self.at = self.chunk.len() - tail.len();
+        Ok(Some(Frame { time_ms, bytes }))
+    }
+
+    fn header(&self, rest: &mut &[u8]) -> Result<u64, StateError> {
+        let mut header = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, tail) = rest.split_first().ok_or_else(|| self.cut_short())?;
+            *rest = tail;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                break;
+            }
+            header |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(header);
+            }
+        }
+        Err(StateError::Corrupt(format!(
+            "an element of a list starts with a length that is too long, at byte {} of a chunk of {}",
+            self.at,
+            self.chunk.len()
+        )))
+    }
+
+    fn cut_short(&self) -> StateError {
+        StateError::Corrupt(format!(
+            "a chunk of {} bytes ends in the middle of the element that starts at byte {}",
+            self.chunk.len(),
+            self.at
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_and_cut_ones_are_refused() {
+        let elements: [(Option<i64>, Vec<u8>); 5] = [
+            (None, vec![]),
+            (Some(-7), vec![1]),
+            (Some(i64::MIN), vec![2; 63]),
+            (None, vec![3; 64]),
+            (Some(9), vec![4; 20_000]),
+        ];
+        let mut chunk = Vec::new();
+        let mut starts = Vec::new();
+        for (time_ms, bytes) in &elements {
+            starts.push(chunk.len());
+            push_frame(&mut chunk, *time_ms, bytes);
+        }
+        let mut frames = Frames::new(&chunk);
+        for ((time_ms, bytes), start) in elements.iter().zip(&starts) {
+            assert_eq!(frames.at(), *start);
+            let frame = frames.next().unwrap().unwrap();
+            assert_eq!((frame.time_ms, frame.bytes), (*time_ms, &bytes[..]));
+        }
+        assert_eq!(frames.next().unwrap(), None);
+        for cut in 1..200 {
+            let mut frames = Frames::new(&chunk[..cut]);
+            let outcome = loop {
+                match frames.next() {
+                    Ok(Some(_)) => {}
+                    other => break other,
+                }
+            };
+            assert_eq!(outcome.is_ok(), starts.contains(&cut), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn hostile_lengths_are_refused() {
+        for hostile in [
+            &[0x80][..],
+            &[0xff; 10],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
+            &[
+                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0,
+            ],
+            &[1, 2, 3],
+        ] {
+            assert!(Frames::new(hostile).next().is_err(), "{hostile:?}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Lists as chunks of a raw table: appending, replacing, removing, loading and merging them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::FrameWriter;
+use crate::StateError;
+use crate::access::{Keys, ScanRange, Values, Waiting};
+use crate::backend::ListChunk;
+use crate::state::chunks::{CHUNK_BYTES_TARGET, Frames, push_frame};
+use crate::state::place::RowTable;
+use crate::state::ttl::{Life, Ttl};
+
+/// As long as a table has had so few chunk numbers, lists are read and removed by point. Beyond, their rows are looked for.
+const POINTS_MAX: u64 = 8;
+/// Chunks that a scan loads at once.
+pub(super) const CHUNKS_PER_PIECE: usize = 4;
+/// Parts of a TTL after which its table begins a new chunk.
+const CHUNKS_PER_TTL: u64 = 64;
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct ChunkTable {
+    rows: RowTable,
+    /// Bytes of a row in memory at which the table begins another chunk.
+    chunk_bytes_max: usize,
+    /// With a TTL: milliseconds after which the table begins another chunk, and when it last did.
+    roll_after_ms: Option<u64>,
+    rolled_at_ms: Rc<Cell<Option<i64>>>,
+    scratch: Rc<RefCell<Scratch>>,
+}
+
+#[derive(Default)]
+struct Scratch {
+    frames: Vec<u8>,
+    ends: Vec<usize>,
+    element: Vec<u8>,
+    row_key: Vec<u8>,
+}
+
+/// A chunk that was loaded.
+pub(super) struct Loaded {
+    pub(super) key: Bytes,
+    pub(super) frames: Bytes,
+}
+
+impl ChunkTable {
+    /// Lists in a registered table. `ttl_ms` is the TTL, if there is one.
+    pub(crate) fn new(rows: RowTable, chunk_bytes_max: Option<usize>, ttl_ms: Option<u64>) -> Self {
+        Self {
+            rows,
+            chunk_bytes_max: chunk_bytes_max.unwrap_or(CHUNK_BYTES_TARGET).max(1),
+            roll_after_ms: ttl_ms.map(|ttl_ms| (ttl_ms / CHUNKS_PER_TTL).max(1)),
+            rolled_at_ms: Rc::default(),
+            scratch: Rc::default(),
+        }
+    }
+
+    /// The table.
+    pub(crate) fn rows(&self) -> &RowTable {
+        &self.rows
+    }
+
+    /// Appends the elements that `write` writes; none if it fails.
+    pub(super) fn append(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        self.written(write, |scratch, stamp_ms| {
+            self.merge_frames(group, prefix, scratch, stamp_ms)
+        })
+    }
+
+    /// Puts the elements that `write` writes in the place of the list; if it fails, the list stays.
+    pub(super) fn replace(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        self.written(write, |scratch, stamp_ms| {
+            let single = scratch.frames.len() <= self.chunk_bytes_max;
+            let chunk = self.chunk(stamp_ms)?;
+            if single && !scratch.frames.is_empty() && chunk.number == chunk.oldest {
+                // The list is one row.
+                row_key(&mut scratch.row_key, prefix, chunk.number);
+                let frames = &scratch.frames;
+                return self.put_row(group, &scratch.row_key, frames, stamp_ms);
+            }
+            self.clear(group, prefix)?;
+            self.merge_frames(group, prefix, scratch, stamp_ms)
+        })
+    }
+
+    /// Removes a list.
+    pub(super) fn clear(&self, group: u16, prefix: &[u8]) -> Result<(), StateError> {
+        let chunk = self.present_chunk(false)?;
+        if chunk.number - chunk.oldest.min(chunk.number) >= POINTS_MAX {
+            let access = &self.rows.access;
+            return access.delete_prefix(self.rows.table, group, prefix);
+        }
+        let mut key = Vec::with_capacity(prefix.len() + 8);
+        for number in chunk.oldest..=chunk.number {
+            row_key(&mut key, prefix, number);
+            self.rows.delete(group, &key)?;
+        }
+        Ok(())
+    }
+
+    /// Loads all chunks of lists, if there can be but a few; `None`: they have to be scanned for. The answer is of one moment, and nothing
+    /// waits after it.
+    pub(super) async fn load_points<'a>(
+        &self,
+        lists: impl Iterator<Item = (u16, &'a [u8])>,
+        waiting: Waiting,
+    ) -> Result<Option<Vec<Vec<Loaded>>>, StateError> {
+        let chunk = self.present_chunk(false)?;
+        let count = chunk.number - chunk.oldest.min(chunk.number) + 1;
+        if count > POINTS_MAX {
+            return Ok(None);
+        }
+        let mut keys = Keys::default();
+        let mut key = Vec::new();
+        for (group, prefix) in lists {
+            for number in chunk.oldest..=chunk.number {
+                row_key(&mut key, prefix, number);
+                keys.push(group, &key);
+            }
+        }
+        let mut values = Values::default();
+        let access = &self.rows.access;
+        access
+            .read_many(self.rows.table, &keys, &mut values, waiting)
+            .await?;
+        let mut loaded = Vec::new();
+        for (i, value) in values.iter().enumerate() {
+            if i % count as usize == 0 {
+                loaded.push(Vec::new());
+            }
+            if let (Some(value), Some(list)) = (value, loaded.last_mut()) {
+                list.push(Loaded {
+                    key: Bytes::copy_from_slice(keys.get(i).1),
+                    frames: Bytes::copy_from_slice(value),
+                });
+            }
+        }
+        Ok(Some(loaded))
+    }
+
+    /// The next chunks of a list, from a row's key on; says whether there are more.
+    pub(super) async fn load_piece(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        from: &[u8],
+        waiting: Waiting,
+    ) -> Result<(Vec<Loaded>, bool), StateError> {
+        let range = ScanRange {
+            group,
+            prefix,
+            from,
+            until: None,
+            rows_max: CHUNKS_PER_PIECE,
+        };
+        let access = &self.rows.access;
+        let mut pieces = access.scan_many(self.rows.table, &[range], waiting).await?;
+        let Some(piece) = pieces.pop() else {
+            return Ok((Vec::new(), false));
+        };
+        let rows = piece.rows.into_iter();
+        let loaded = rows.map(|(key, frames)| Loaded { key, frames }).collect();
+        Ok((loaded, !piece.done))
+    }
+
+    /// Settles a chunk that was just loaded: writes back what reading keeps alive, removes what has expired. Returns the frames that are
+    /// to be handed out.
+    pub(super) fn settle(&self, group: u16, chunk: Loaded) -> Result<Bytes, StateError> {
+        let Some(ttl) = self.rows.ttl.as_deref() else {
+            return Ok(chunk.frames);
+        };
+        let (mut shown, mut kept) = (Vec::new(), Vec::new());
+        let (mut newest, mut extended, mut expired) = (None, false, false);
+        let mut frames = Frames::new(&chunk.frames);
+        while let Some(frame) = frames.next()? {
+            let time_ms = match ttl.judge(frame.time_ms) {
+                Life::Live => frame.time_ms,
+                Life::Extended(now_ms) => {
+                    extended = true;
+                    Some(now_ms)
+                }
+                Life::Expired => {
+                    expired = true;
+                    if ttl.shows_expired() {
+                        push_frame(&mut shown, frame.time_ms, frame.bytes);
+                    }
+                    continue;
+                }
+            };
+            push_frame(&mut shown, time_ms, frame.bytes);
+            push_frame(&mut kept, time_ms, frame.bytes);
+            newest = newest.max(time_ms);
+        }
+        if kept.is_empty() {
+            self.rows.delete(group, &chunk.key)?;
+        } else if extended || (expired && ttl.shows_expired()) {
+            self.put_row(group, &chunk.key, &kept, newest)?;
+        }
+        if expired {
+            return Ok(shown.into());
+        }
+        Ok(chunk.frames)
+    }
+
+    /// Appends the lists of all keys but the first to that of the first, and removes them.
+    pub(super) async fn merge(&self, keys: &Keys, waiting: Waiting) -> Result<(), StateError> {
+        let (group, target) = keys.get(0);
+        let sources = keys.iter().skip(1);
+        let lists = match self.load_points(sources, waiting).await? {
+            Some(lists) => lists,
+            None => {
+                let mut lists = Vec::new();
+                for (group, source) in keys.iter().skip(1) {
+                    lists.push(self.load_all(group, source, waiting).await?);
+                }
+                lists
+            }
+        };
+        // From here on nothing waits.
+        let mut scratch = self.scratch.take();
+        scratch.frames.clear();
+        scratch.ends.clear();
+        for chunk in lists.iter().flatten() {
+            let mut frames = Frames::new(&chunk.frames);
+            while let Some(frame) = frames.next()? {
+                if !self.rows.has_expired(frame.time_ms) {
+                    push_frame(&mut scratch.frames, frame.time_ms, frame.bytes);
+                    scratch.ends.push(scratch.frames.len());
+                }
+            }
+        }
+        for ((group, source), list) in keys.iter().skip(1).zip(&lists) {
+            if !list.is_empty() {
+                self.clear(group, source)?;
+            }
+        }
+        // Times of a row must not go back, so it takes the present one; those of the elements decide.
+        let stamp_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
+        let merged = self.merge_frames(group, target, &mut scratch, stamp_ms);
+        self.scratch.replace(scratch);
+        merged
+    }
+
+    async fn load_all(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        waiting: Waiting,
+    ) -> Result<Vec<Loaded>, StateError> {
+        let (mut all, mut from, mut more) = (Vec::new(), prefix.to_vec(), true);
+        while more {
+            let (piece, follow) = self.load_piece(group, prefix, &from, waiting).await?;
+            if let Some(last) = piece.last() {
+                after(&mut from, &last.key);
+            }
+            all.extend(piece);
+            more = follow;
+        }
+        Ok(all)
+    }
+
+    /// Runs `write`, then hands what it has written to `store`.
+    fn written(
+        &self,
+        write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), StateError>,
+        store: impl FnOnce(&mut Scratch, Option<i64>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        // Taken, not borrowed: a serializer may use another state.
+        let mut scratch = self.scratch.take();
+        scratch.frames.clear();
+        scratch.ends.clear();
+        let stamp_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
+        let outcome = write(&mut FrameWriter {
+            frames: &mut scratch.frames,
+            ends: &mut scratch.ends,
+            element: &mut scratch.element,
+            time_ms: stamp_ms,
+        })
+        .and_then(|()| store(&mut scratch, stamp_ms));
+        self.scratch.replace(scratch);
+        outcome
+    }
+
+    /// Appends frames to a list, in rows of about the chunk size.
+    fn merge_frames(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        scratch: &mut Scratch,
+        stamp_ms: Option<i64>,
+    ) -> Result<(), StateError> {
+        let mut start = 0;
+        for (i, end) in scratch.ends.iter().enumerate() {
+            let is_last = i + 1 == scratch.ends.len();
+            if !is_last && end - start < self.chunk_bytes_max {
+                continue;
+            }
+            let chunk = self.chunk(stamp_ms)?;
+            row_key(&mut scratch.row_key, prefix, chunk.number);
+            let frames = scratch.frames.get(start..*end).unwrap_or_default();
+            let access = &self.rows.access;
+            let held = access.merge(self.rows.table, group, &scratch.row_key, frames, stamp_ms)?;
+            if held > self.chunk_bytes_max {
+                self.present_chunk(true)?;
+            }
+            start = *end;
+        }
+        Ok(())
+    }
+
+    fn put_row(
+        &self,
+        group: u16,
+        key: &[u8],
+        frames: &[u8],
+        time_ms: Option<i64>,
+    ) -> Result<(), StateError> {
+        let access = &self.rows.access;
+        match &self.rows.ttl {
+            None => access.put(self.rows.table, group, key, frames),
+            Some(_) => access.put_at(self.rows.table, group, key, frames, time_ms),
+        }
+    }
+
+    /// The chunk to append to at this time.
+    fn chunk(&self, stamp_ms: Option<i64>) -> Result<ListChunk, StateError> {
+        let mut roll = false;
+        if let (Some(after_ms), Some(now_ms)) = (self.roll_after_ms, stamp_ms) {
+            match self.rolled_at_ms.get() {
+                None => self.rolled_at_ms.set(Some(now_ms)),
+                Some(rolled_at_ms) if rolled_at_ms.saturating_add_unsigned(after_ms) <= now_ms => {
+                    self.rolled_at_ms.set(Some(now_ms));
+                    roll = true;
+                }
+                Some(_) => {}
+            }
+        }
+        self.present_chunk(roll)
+    }
+
+    fn present_chunk(&self, roll: bool) -> Result<ListChunk, StateError> {
+        self.rows.access.list_chunk(self.rows.table, roll)
+    }
+}
+
+fn row_key(out: &mut Vec<u8>, prefix: &[u8], chunk: u64) {
+    out.clear();
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(&chunk.to_be_bytes());
+}
+
+/// Makes `from` the first key after `key`.
+pub(super) fn after(from: &mut Vec<u8>, key: &[u8]) {
+    from.clear();
+    from.extend_from_slice(key);
+    from.push(0);
+}

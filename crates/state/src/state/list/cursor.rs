@@ -1,0 +1,190 @@
+//! Walks the elements of one list, a few chunks at a time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::chunk_table::{ChunkTable, after};
+use crate::StateError;
+use crate::access::Waiting;
+use crate::heap::typed::HeapLists;
+use crate::serializer::Serializer;
+use crate::state::StateValue;
+use crate::state::chunks::Frames;
+use crate::state::place::HeapPlace;
+use crate::state::ttl::Life;
+
+/// See the module.
+pub(super) struct Cursor<V, S> {
+    source: Source<V>,
+    serializer: S,
+}
+
+enum Source<V> {
+    /// What the list held when it was asked for.
+    Heap(std::vec::IntoIter<V>),
+    Rows(Rows),
+}
+
+struct Rows {
+    chunks: ChunkTable,
+    group: u16,
+    prefix: Vec<u8>,
+    waiting: Waiting,
+    next: Next,
+    loaded: VecDeque<Bytes>,
+    /// Where the next frame starts in the first of `loaded`.
+    at: usize,
+}
+
+/// How the next chunks are loaded.
+enum Next {
+    /// Nothing was loaded yet.
+    First,
+    /// The rows from this key on.
+    Scan(Vec<u8>),
+    /// There are no more.
+    Done,
+}
+
+impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
+    pub(super) fn rows(
+        chunks: ChunkTable,
+        group: u16,
+        prefix: Vec<u8>,
+        waiting: Waiting,
+        serializer: S,
+    ) -> Self {
+        Self {
+            source: Source::Rows(Rows {
+                chunks,
+                group,
+                prefix,
+                waiting,
+                next: Next::First,
+                loaded: VecDeque::new(),
+                at: 0,
+            }),
+            serializer,
+        }
+    }
+
+    pub(super) fn heap(
+        heap: &HeapPlace<HeapLists<V, S>>,
+        group: u16,
+        key: &[u8],
+        serializer: S,
+    ) -> Result<Self, StateError> {
+        let mut elements = Vec::new();
+        heap.with(|table, ttl| {
+            let Some(ttl) = ttl else {
+                let list = table.get(group, key)?.into_iter().flatten();
+                elements.extend(list.map(|element| element.value.clone()));
+                return Ok(());
+            };
+            let Some(list) = table.get_mut(group, key)? else {
+                return Ok(());
+            };
+            list.retain_mut(|element| {
+                let life = ttl.judge(element.time());
+                if life != Life::Expired || ttl.shows_expired() {
+                    elements.push(element.value.clone());
+                }
+                if let Life::Extended(now_ms) = life {
+                    element.time_ms = now_ms;
+                }
+                life != Life::Expired
+            });
+            if list.is_empty() {
+                table.remove(group, key)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            source: Source::Heap(elements.into_iter()),
+            serializer,
+        })
+    }
+
+    /// The next element.
+    pub(super) async fn next(&mut self) -> Result<Option<V>, StateError> {
+        match &mut self.source {
+            Source::Heap(elements) => Ok(elements.next()),
+            Source::Rows(rows) => {
+                if !rows.fill().await? {
+                    return Ok(None);
+                }
+                rows.element(|bytes| self.serializer.deserialize(bytes))
+            }
+        }
+    }
+
+    /// Whether there is no element at all.
+    pub(super) async fn has_none(mut self) -> Result<bool, StateError> {
+        match &mut self.source {
+            Source::Heap(elements) => Ok(elements.len() == 0),
+            Source::Rows(rows) => Ok(!rows.fill().await?),
+        }
+    }
+}
+
+impl Rows {
+    /// Loads chunks until there is an element; false if there is none.
+    async fn fill(&mut self) -> Result<bool, StateError> {
+        loop {
+            while let Some(first) = self.loaded.front() {
+                if self.at < first.len() {
+                    return Ok(true);
+                }
+                self.loaded.pop_front();
+                self.at = 0;
+            }
+            let (pieces, next) = match &self.next {
+                Next::Done => return Ok(false),
+                Next::First => {
+                    let list = std::iter::once((self.group, &self.prefix[..]));
+                    match self.chunks.load_points(list, self.waiting).await? {
+                        Some(lists) => (lists.into_iter().flatten().collect(), Next::Done),
+                        None => (Vec::new(), Next::Scan(self.prefix.clone())),
+                    }
+                }
+                Next::Scan(from) => {
+                    let (piece, more) = self
+                        .chunks
+                        .load_piece(self.group, &self.prefix, from, self.waiting)
+                        .await?;
+                    let next = match piece.last() {
+                        Some(last) if more => {
+                            let mut from = Vec::new();
+                            after(&mut from, &last.key);
+                            Next::Scan(from)
+                        }
+                        _ => Next::Done,
+                    };
+                    (piece, next)
+                }
+            };
+            self.next = next;
+            for chunk in pieces {
+                let frames = self.chunks.settle(self.group, chunk)?;
+                self.loaded.push_back(frames);
+            }
+        }
+    }
+
+    /// Decodes the next element of the first chunk.
+    fn element<V>(
+        &mut self,
+        decode: impl FnOnce(&[u8]) -> Result<V, StateError>,
+    ) -> Result<Option<V>, StateError> {
+        let Some(chunk) = self.loaded.front() else {
+            return Ok(None);
+        };
+        let mut frames = Frames::from(chunk, self.at);
+        let Some(frame) = frames.next()? else {
+            return Ok(None);
+        };
+        self.at = frames.at();
+        decode(frame.bytes).map(Some)
+    }
+}

@@ -1,0 +1,177 @@
+//! The blocking methods of map state (state API V1).
+
+use bytes::Bytes;
+
+use super::MapState;
+use super::cursor::{Cursor, Entry};
+use crate::StateError;
+use crate::access::{Waiting, ready};
+use crate::ordered::{OrderedKey, decode_ordered};
+use crate::serializer::{Postcard, Serializer};
+use crate::state::StateValue;
+
+/// The blocking methods of a map state (state API V1).
+pub struct SyncMapState<'a, UK, UV, S = Postcard<UV>, N = ()> {
+    map: &'a MapState<UK, UV, S, N>,
+}
+
+impl<'a, UK, UV, S, N> SyncMapState<'a, UK, UV, S, N>
+where
+    UK: OrderedKey + 'static,
+    UV: StateValue,
+    S: Serializer<UV> + Send,
+    N: OrderedKey + 'static,
+{
+    pub(super) fn new(map: &'a MapState<UK, UV, S, N>) -> Self {
+        Self { map }
+    }
+
+    /// The value under a user key.
+    pub fn get(&self, user_key: &UK) -> Result<Option<UV>, StateError> {
+        ready(self.map.get_waiting(user_key, Waiting::Blocking))
+    }
+
+    /// Whether there is a value under a user key.
+    pub fn contains(&self, user_key: &UK) -> Result<bool, StateError> {
+        ready(self.map.contains_waiting(user_key, Waiting::Blocking))
+    }
+
+    /// Sets the value under a user key.
+    pub fn put(&self, user_key: &UK, value: &UV) -> Result<(), StateError> {
+        self.map.put(user_key, value)
+    }
+
+    /// Sets many values.
+    pub fn put_all<'e>(
+        &self,
+        entries: impl IntoIterator<Item = (&'e UK, &'e UV)>,
+    ) -> Result<(), StateError>
+    where
+        UK: 'e,
+        UV: 'e,
+    {
+        self.map.put_all(entries)
+    }
+
+    /// Removes the value under a user key, whether there is one or not.
+    pub fn remove(&self, user_key: &UK) -> Result<(), StateError> {
+        self.map.remove(user_key)
+    }
+
+    /// All entries, in the order of the user keys.
+    pub fn entries(&self) -> SyncMapIter<'a, UK, UV, S, N, (UK, UV)> {
+        self.iterate(|entry, serializer| {
+            let user_key = decode_ordered(entry.user_key())?;
+            Ok((user_key, entry.into_value(serializer)?))
+        })
+    }
+
+    /// All user keys, in order.
+    pub fn keys(&self) -> SyncMapIter<'a, UK, UV, S, N, UK> {
+        self.iterate(|entry, _| decode_ordered(entry.user_key()))
+    }
+
+    /// All values, in the order of the user keys.
+    pub fn values(&self) -> SyncMapIter<'a, UK, UV, S, N, UV> {
+        self.iterate(|entry, serializer| entry.into_value(serializer))
+    }
+
+    /// True if the current key has no entry.
+    pub fn is_empty(&self) -> Result<bool, StateError> {
+        ready(self.map.cursor(Waiting::Blocking)?.has_none())
+    }
+
+    /// Removes every entry of the current key.
+    pub fn clear(&self) -> Result<(), StateError> {
+        self.map.clear_now()
+    }
+
+    fn iterate<T>(&self, decode: Decode<UV, S, T>) -> SyncMapIter<'a, UK, UV, S, N, T> {
+        let (cursor, failed) = match self.map.cursor(Waiting::Blocking) {
+            Ok(cursor) => (Some(cursor), None),
+            Err(error) => (None, Some(error)),
+        };
+        SyncMapIter {
+            map: self.map,
+            cursor,
+            failed,
+            decode,
+            last: None,
+        }
+    }
+}
+
+/// Makes an item of an entry.
+type Decode<UV, S, T> = fn(Entry<UV>, &S) -> Result<T, StateError>;
+
+/// Entries, user keys or values of a map. The entry that was returned last can be removed or changed, whichever key is current.
+pub struct SyncMapIter<'a, UK, UV, S, N, T> {
+    map: &'a MapState<UK, UV, S, N>,
+    cursor: Option<Cursor<UV, S>>,
+    failed: Option<StateError>,
+    decode: Decode<UV, S, T>,
+    last: Option<Bytes>,
+}
+
+impl<UK, UV, S, N, T> SyncMapIter<'_, UK, UV, S, N, T>
+where
+    UK: OrderedKey + 'static,
+    UV: StateValue,
+    S: Serializer<UV> + Send,
+    N: OrderedKey + 'static,
+{
+    /// Removes the entry that was returned last.
+    pub fn remove(&mut self) -> Result<(), StateError> {
+        self.with_last("removed", |map, group, prefix, key| {
+            map.remove_entry(group, prefix, key)
+        })
+    }
+
+    /// Sets the value of the entry that was returned last.
+    pub fn set_value(&mut self, value: &UV) -> Result<(), StateError> {
+        self.with_last("changed", |map, group, prefix, key| {
+            map.put_entry(group, prefix, key, value)
+        })
+    }
+
+    fn with_last(
+        &self,
+        what: &str,
+        act: impl FnOnce(&MapState<UK, UV, S, N>, u16, &[u8], &[u8]) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let (Some(cursor), Some(key)) = (&self.cursor, &self.last) else {
+            return Err(StateError::Usage(format!(
+                "an entry of a map was to be {what} before the iteration had returned one"
+            )));
+        };
+        let (group, prefix) = cursor.at();
+        act(self.map, group, prefix, key)
+    }
+}
+
+impl<UK, UV, S, N, T> Iterator for SyncMapIter<'_, UK, UV, S, N, T>
+where
+    UV: StateValue,
+    S: Serializer<UV> + Send,
+{
+    type Item = Result<T, StateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let cursor = self.cursor.as_mut()?;
+        match ready(cursor.next()) {
+            Ok(Some(entry)) => {
+                self.last = Some(entry.key());
+                Some((self.decode)(entry, &self.map.serializer))
+            }
+            // The cursor is done for good; the last entry can still be removed.
+            Ok(None) => None,
+            Err(error) => {
+                self.cursor = None;
+                Some(Err(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What every kind of state does, on every backend and through both APIs.
+
+mod aggregating;
+mod enumeration;
+mod list;
+mod map;
+mod namespaces;
+mod random;
+mod reducing;
+mod timers;
+mod ttl;
+mod value;
