@@ -2,7 +2,7 @@
 //! never killed, nothing lost, nothing twice, nothing left behind.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -133,10 +133,11 @@ pub fn survives(seed: u64, arguments: &[&str], environment: &[(&str, &str)]) {
             (true, false) => (0, 900),
         };
         wait_ms(least_ms + random.below(spread_ms));
-        assert!(
-            kill(child),
-            "the job ended before kill {kills}, parallelisms {parallelisms:?}"
-        );
+        if !kill(child) {
+            let mut said = String::new();
+            let _ = messages.read_to_string(&mut said);
+            panic!("the job ended before kill {kills}, parallelisms {parallelisms:?}: {said}");
+        }
         for (row, times) in committed(&place) {
             let wanted = expected.get(&row).copied().unwrap_or(0);
             assert!(

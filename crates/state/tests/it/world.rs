@@ -178,6 +178,13 @@ impl Bell {
         self.condvar.notify_all();
     }
 
+    /// Waits until it is rung, but not for long.
+    fn rest(&self) {
+        let rung = self.rung.lock().unwrap();
+        let rested = self.condvar.wait_timeout(rung, Duration::from_millis(2));
+        drop(rested.unwrap());
+    }
+
     fn wait(&self) {
         let rung = self.rung.lock().unwrap();
         let (mut rung, timeout) = self
@@ -252,6 +259,29 @@ impl Worker {
             rows.extend(scanned.map(|(key, value)| (key.to_vec(), value.to_vec())));
         }
         rows
+    }
+
+    /// Takes checkpoints until compactions of `forst` have nothing left to do: what a test counts must not depend on how far they have come.
+    pub fn settled(&self, first_id: u64) -> Saved {
+        let paths = |saved: &Saved| -> Vec<String> {
+            let files = saved.keyed.iter().flat_map(|(_, part)| &part.files.files);
+            files.map(|file| file.path.clone()).collect()
+        };
+        let mut last = self.checkpoint(first_id);
+        let mut alike = 0;
+        for id in first_id + 1..first_id + 500 {
+            self.bell.rest();
+            let next = self.checkpoint(id);
+            alike = match paths(&next) == paths(&last) {
+                true => alike + 1,
+                false => 0,
+            };
+            last = next;
+            if alike == 20 {
+                break;
+            }
+        }
+        last
     }
 
     pub fn owns<K: KeyHash>(&self, key: &K) -> bool {
