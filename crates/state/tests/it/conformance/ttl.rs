@@ -780,11 +780,9 @@ fn enumeration_passes_over_what_has_expired(world: &World) {
     }
 }
 
-/// On the heap, because every access looks at a few entries. What compactions of `forst` drop, and when, is a matter of the store's tests.
+/// On the heap because every access looks at a few entries, on `forst` because compactions drop them: Flink's asynchronous states are
+/// never compacted away.
 fn what_has_expired_leaves_the_state(world: &World) {
-    if world.kind.get() == BackendKind::Forst {
-        return;
-    }
     for kind in KINDS {
         let state = Kept::new(world, kind, &ttl());
         let mut largest = 0;
@@ -798,7 +796,7 @@ fn what_has_expired_leaves_the_state(world: &World) {
             let bytes = state.worker.backend.borrow().stats().state_bytes;
             if round < 3 {
                 largest = largest.max(bytes);
-            } else {
+            } else if world.kind.get() == BackendKind::Hashmap {
                 assert!(
                     bytes <= largest * 2,
                     "{bytes} after round {round}, {}",
@@ -808,7 +806,15 @@ fn what_has_expired_leaves_the_state(world: &World) {
         }
         state.store.set_current_key(&5);
         assert_eq!(state.read(), None);
-        let bytes = state.worker.backend.borrow().stats().state_bytes;
+        let bytes = || state.worker.backend.borrow().stats().state_bytes;
+        // Compactions run beside this and may have fallen behind; a tree in which nothing changes is looked at once a minute.
+        let mut minutes = 0u32;
+        while bytes() > largest * 3 && minutes < 200 {
+            minutes += 1;
+            state.at(20_000 + i64::from(minutes) * 61_000);
+            state.worker.settled(u64::from(minutes) * 1_000);
+        }
+        let bytes = bytes();
         assert!(
             bytes <= largest * 3,
             "{bytes} bytes, at first {largest}, {}",
