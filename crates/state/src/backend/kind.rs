@@ -80,6 +80,8 @@ pub enum SnapshotStorage {
         state_bytes_max: u64,
         /// Bytes of all states of one worker at most (`pekko.framesize`).
         total_bytes_max: u64,
+        /// Whether it is written in the background (`state.backend.async`); otherwise the operator waits.
+        asynchronous: bool,
     },
     /// Files.
     FileSystem {
@@ -99,6 +101,15 @@ impl SnapshotStorage {
     pub const INLINE_BYTES_MAX: u64 = 20 << 10;
     /// The most that `execution.checkpointing.data-inline-threshold` may be: 1 MiB.
     pub const INLINE_BYTES_LIMIT: u64 = 1 << 20;
+
+    /// Whether snapshots are written in the background.
+    pub fn is_asynchronous(self) -> bool {
+        match self {
+            Self::JobManager { asynchronous, .. } | Self::FileSystem { asynchronous, .. } => {
+                asynchronous
+            }
+        }
+    }
 
     /// Which of the two it is.
     pub fn kind(self) -> StorageKind {
@@ -149,6 +160,7 @@ impl From<StorageKind> for SnapshotStorage {
             StorageKind::JobManager => Self::JobManager {
                 state_bytes_max: Self::STATE_BYTES_MAX,
                 total_bytes_max: Self::TOTAL_BYTES_MAX,
+                asynchronous: true,
             },
             StorageKind::FileSystem => Self::FileSystem {
                 inline_bytes_max: Self::INLINE_BYTES_MAX,

@@ -1,15 +1,72 @@
-//! The cases that tests run in: each backend, through either API.
+//! The cases that tests run in: each backend with each place for its snapshots, through either API.
 //!
 //! A test is a function `fn(&World)`, so a case costs a shim and nothing else. `ask!`, `try_ask!` and `all!` are the only places where it matters
-//! which API a test goes through.
+//! which API a test goes through. A case of another backend is a constant here and two lines in `conformance!`.
 
-/// Runs test functions, `fn(&World)`, on every backend through both APIs.
+use aquifer_state::{BackendKind, SnapshotStorage};
+
+/// A backend, and where its snapshots go.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub kind: BackendKind,
+    pub storage: SnapshotStorage,
+}
+
+impl Case {
+    pub const HASHMAP_MEMORY_ASYNC: Self = Self::memory(true);
+    pub const HASHMAP_MEMORY_SYNC: Self = Self::memory(false);
+    /// Never inline: whoever looks for files finds them.
+    pub const HASHMAP_FILES_ASYNC: Self = Self::files(BackendKind::Hashmap, 0, true);
+    /// Small snapshots inline, others in files.
+    pub const HASHMAP_FILES_SYNC: Self = Self::files(BackendKind::Hashmap, 2 << 10, false);
+    pub const FORST: Self = Self::files(BackendKind::Forst, 0, true);
+
+    const fn memory(asynchronous: bool) -> Self {
+        Self {
+            kind: BackendKind::Hashmap,
+            storage: SnapshotStorage::JobManager {
+                state_bytes_max: 64 << 20,
+                total_bytes_max: 256 << 20,
+                asynchronous,
+            },
+        }
+    }
+
+    pub const fn files(kind: BackendKind, inline_bytes_max: u64, asynchronous: bool) -> Self {
+        Self {
+            kind,
+            storage: SnapshotStorage::FileSystem {
+                inline_bytes_max,
+                asynchronous,
+            },
+        }
+    }
+}
+
+/// Runs test functions, `fn(&World)`, in every case through both APIs.
 macro_rules! conformance {
     ($($test:ident),* $(,)?) => {
-        mod hashmap_v2 { $(#[test] fn $test() { super::$test(&crate::world::World::hashmap(true)); })* }
-        mod hashmap_v1 { $(#[test] fn $test() { super::$test(&crate::world::World::hashmap(false)); })* }
-        mod forst_v2 { $(#[test] fn $test() { super::$test(&crate::world::World::forst(true)); })* }
-        mod forst_v1 { $(#[test] fn $test() { super::$test(&crate::world::World::forst(false)); })* }
+        crate::cases::conformance! { @case hashmap_memory_async_v2 HASHMAP_MEMORY_ASYNC true $($test)* }
+        crate::cases::conformance! { @case hashmap_memory_async_v1 HASHMAP_MEMORY_ASYNC false $($test)* }
+        crate::cases::conformance! { @case hashmap_memory_sync_v2 HASHMAP_MEMORY_SYNC true $($test)* }
+        crate::cases::conformance! { @case hashmap_memory_sync_v1 HASHMAP_MEMORY_SYNC false $($test)* }
+        crate::cases::conformance! { @case hashmap_files_async_v2 HASHMAP_FILES_ASYNC true $($test)* }
+        crate::cases::conformance! { @case hashmap_files_async_v1 HASHMAP_FILES_ASYNC false $($test)* }
+        crate::cases::conformance! { @case hashmap_files_sync_v2 HASHMAP_FILES_SYNC true $($test)* }
+        crate::cases::conformance! { @case hashmap_files_sync_v1 HASHMAP_FILES_SYNC false $($test)* }
+        crate::cases::conformance! { @case forst_v2 FORST true $($test)* }
+        crate::cases::conformance! { @case forst_v1 FORST false $($test)* }
+    };
+    (@case $module:ident $case:ident $asynchronous:literal $($test:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $test() {
+                    let case = crate::cases::Case::$case;
+                    super::$test(&crate::world::World::of(case, $asynchronous));
+                }
+            )*
+        }
     };
 }
 pub(crate) use conformance;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use aquifer_state::access::StateAccess;
+use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, Origin};
 use aquifer_state::key_group::{KeyHash, range_of};
 use aquifer_state::ordered::OrderedKey;
 use aquifer_state::{
-    BackendKind, KeyedSnapshot, KeyedStateStore, MapState, SharedBackend, StateDescription,
-    StateError, StateValue, TimerService, ValueState, open_backend,
+    BackendKind, BackendSetup, KeyedSnapshot, KeyedStateStore, MapState, SharedBackend,
+    SnapshotStorage, StateDescription, StateError, StateValue, TimerService, ValueState, open,
 };
 use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions, TableId};
 use aquifer_testkit::FaultyObjects;
@@ -20,11 +21,15 @@ use object_store::memory::InMemory;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cases::Case;
+
 pub const MAX_PARALLELISM: u16 = 16;
 
 /// A place where jobs run: files stay, workers come and go.
 pub struct World {
     pub kind: Cell<BackendKind>,
+    /// Where snapshots go.
+    pub storage: Cell<SnapshotStorage>,
     pub asynchronous: bool,
     pub objects: FaultyObjects,
     pub runtime: tokio::runtime::Runtime,
@@ -43,14 +48,20 @@ pub struct Saved {
 }
 
 impl World {
+    /// Snapshots go into files.
     pub fn new(kind: BackendKind, asynchronous: bool) -> Self {
+        Self::of(Case::files(kind, 0, true), asynchronous)
+    }
+
+    pub fn of(case: Case, asynchronous: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_time()
             .build()
             .unwrap();
         Self {
-            kind: Cell::new(kind),
+            kind: Cell::new(case.kind),
+            storage: Cell::new(case.storage),
             asynchronous,
             objects: FaultyObjects::new(Arc::new(InMemory::new())),
             runtime,
@@ -79,7 +90,7 @@ impl World {
     /// For messages.
     pub fn name(&self) -> String {
         let api = if self.asynchronous { "v2" } else { "v1" };
-        format!("{:?}, {api}", self.kind.get())
+        format!("{:?}, {:?}, {api}", self.kind.get(), self.storage.get())
     }
 
     /// Sets every clock.
@@ -97,8 +108,9 @@ impl World {
         self.workers(1, saved).pop().unwrap()
     }
 
-    /// As many workers, each with its key groups, from a checkpoint. Their caches are empty.
+    /// As many workers, each with its key groups, from a checkpoint that was written and read. Their caches are empty.
     pub fn workers(&self, parallelism: u16, saved: &Saved) -> Vec<Worker> {
+        let saved = &self.written_and_read(saved);
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         (0..parallelism)
             .map(|index| {
@@ -111,6 +123,32 @@ impl World {
                 .unwrap()
             })
             .collect()
+    }
+
+    /// What the bytes of `_metadata` say of a checkpoint.
+    fn written_and_read(&self, saved: &Saved) -> Saved {
+        let metadata = CheckpointMetadata {
+            checkpoint_id: 1,
+            job_name: "job".into(),
+            attempt: 1,
+            created_unix_ms: 0,
+            parallelism: 1,
+            max_parallelism: MAX_PARALLELISM,
+            plan: String::new(),
+            finished: false,
+            kind: CheckpointKind::Checkpoint,
+            backend: self.kind.get(),
+            tables: saved.tables.clone(),
+            keyed: saved.keyed.clone(),
+            operators: Vec::new(),
+            origin: Origin::default(),
+        };
+        let read = CheckpointMetadata::decode(&metadata.encode()).unwrap();
+        assert_eq!(read, metadata);
+        Saved {
+            tables: read.tables,
+            keyed: read.keyed,
+        }
     }
 
     fn open(
@@ -140,14 +178,14 @@ impl World {
                 (start <= end).then(|| (snapshot.clone(), KeyGroupRange { start, end }))
             })
             .collect();
-        let backend = open_backend(
-            self.kind.get(),
-            environment,
-            self.options.clone(),
-            range,
-            saved.tables.clone(),
+        let kind = self.kind.get();
+        let options = self.options.clone();
+        let backend = open(BackendSetup {
+            storage: self.storage.get(),
+            tables: saved.tables.clone(),
             restored,
-        )?;
+            ..BackendSetup::new(kind, environment, options, range, MAX_PARALLELISM)
+        })?;
         let access = StateAccess::new(
             backend.clone(),
             self.runtime.handle().clone(),
