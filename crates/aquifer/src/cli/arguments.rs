@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use aquifer_dataflow::config::{ConfigError, Configuration, Layer, options};
 use clap::{Args, Parser, Subcommand};
 
+use super::state::arguments::StateCommand;
+
 /// Stream processing whose state lives on an object store.
 #[derive(Debug, Parser)]
 #[command(name = "aquifer", version, about, long_about = None, arg_required_else_help = true)]
@@ -38,6 +40,13 @@ pub enum Command {
     /// Nothing is changed. Exit status: 0 all is well, 1 the checkpoint is damaged or cannot be read, 2 the arguments are wrong.
     #[command(subcommand)]
     Store(StoreCommand),
+
+    /// Read the state of a checkpoint or savepoint as typed rows: its states, single keys, scans and counts.
+    ///
+    /// Rows are lines of JSON on standard output. Nothing is changed. Exit status: 0 read, 1 the checkpoint is damaged or cannot be read, 2 the
+    /// arguments are wrong.
+    #[command(subcommand)]
+    State(StateCommand),
 }
 
 /// Arguments of `aquifer compactor`.

@@ -4,9 +4,11 @@ mod arguments;
 mod clock;
 mod compactor;
 mod directories;
+mod key_groups;
 mod progress;
 mod prompt;
 mod screen;
+mod state;
 mod store;
 
 use std::io::{IsTerminal, Read};
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Sql(arguments) => sql(arguments, &screen),
         Command::Compactor(arguments) => compactor::run(arguments, &screen),
         Command::Store(command) => store::run(command, &screen),
+        Command::State(command) => state::run(command, &screen),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! Tests of the real binary: what it prints where, how it ends, and that a killed job goes on where its last checkpoint was.
 
+mod checkpoint;
 mod command;
 mod compactor;
 mod configuration;
@@ -8,5 +9,6 @@ mod output;
 mod prompt;
 mod s3;
 mod servers;
+mod state;
 mod store;
 mod support;

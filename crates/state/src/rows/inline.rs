@@ -77,7 +77,7 @@ impl ObjectStore for WithInline {
 }
 
 /// Surroundings in which the inline files of these snapshots are read like others.
-pub(super) fn environment<'a>(
+pub(crate) fn environment<'a>(
     environment: &Environment,
     snapshots: impl IntoIterator<Item = &'a KeyedSnapshot>,
 ) -> std::result::Result<Environment, StateError> {

@@ -11,6 +11,7 @@ mod sst;
 
 use aquifer_store::{Environment, KeyGroupRange, TableId};
 
+pub(crate) use self::inline::environment as environment_with_inline;
 pub use self::sink::{SstRowSink, WrittenRows};
 use self::sst::SstRowSource;
 use crate::{KeyedSnapshot, StateDescription, StateError};

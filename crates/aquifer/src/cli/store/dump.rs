@@ -10,6 +10,7 @@ use std::io::Write;
 
 use super::{Opened, failed};
 use crate::cli::arguments::DumpArguments;
+use crate::cli::key_groups::group_range;
 use crate::cli::screen::{Rows, Screen};
 
 /// Rows asked for together.
@@ -168,16 +169,6 @@ fn chosen<'a>(
     })
 }
 
-fn group_range(text: &str) -> Result<KeyGroupRange, RunError> {
-    let (start, end) = text.split_once('-').unwrap_or((text, text));
-    match (start.trim().parse(), end.trim().parse()) {
-        (Ok(start), Ok(end)) if start <= end => Ok(KeyGroupRange { start, end }),
-        _ => Err(usage(format!(
-            "--group: expected a number or two with a dash between, found '{text}'"
-        ))),
-    }
-}
-
 /// `0x6162`, or text with escapes.
 fn bytes_of(text: &str) -> Result<Vec<u8>, RunError> {
     let wrong = || {
@@ -223,16 +214,6 @@ mod tests {
         assert!(bytes_of("").unwrap().is_empty());
         for wrong in ["0x1", "0xzz", "\\", "\\x1", "\\q", "\\xé"] {
             assert!(bytes_of(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn key_groups_are_one_or_from_to() {
-        let range = |start, end| KeyGroupRange { start, end };
-        assert_eq!(group_range("7").unwrap(), range(7, 7));
-        assert_eq!(group_range("7 - 9").unwrap(), range(7, 9));
-        for wrong in ["", "a", "9-7", "-1", "70000"] {
-            assert!(group_range(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -16,6 +16,7 @@ use aquifer_state::checkpoint::{CheckpointMetadata, CheckpointStorage, ForeignCh
 use aquifer_store::{BlockCache, Environment, FileRef, KeyGroupRange};
 use tokio::runtime::Runtime;
 
+pub use self::columns::Columns;
 use super::arguments::{CheckpointArguments, StoreCommand};
 use super::clock;
 use super::screen::Screen;

@@ -6,6 +6,7 @@ mod list;
 mod map;
 mod namespaces;
 mod random;
+mod reading;
 mod reducing;
 mod timers;
 mod ttl;

@@ -1,0 +1,139 @@
+//! `aquifer state`: the keyed and operator state of a checkpoint or savepoint as typed rows. Reads only.
+//!
+//! Rows and answers go to standard output, as lines of JSON where programs read them; everything else to standard error.
+
+pub mod arguments;
+mod count;
+mod get;
+mod output;
+mod scan;
+mod tables;
+
+use aquifer::config_file;
+use aquifer::runner::RunError;
+use aquifer_dataflow::JobError;
+use aquifer_dataflow::config::Configuration;
+use aquifer_state::StateError;
+use aquifer_state::reader::{ReadableTable, ReaderOptions, StateReader};
+use tokio::runtime::Runtime;
+
+use self::arguments::{StateArguments, StateCommand};
+use super::arguments::CheckpointArguments;
+use super::clock;
+use super::screen::Screen;
+
+/// Threads that read.
+const THREADS: usize = 2;
+/// Memory for blocks of files.
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// Runs a subcommand.
+pub fn run(command: &StateCommand, screen: &Screen) -> Result<(), RunError> {
+    match command {
+        StateCommand::Tables(arguments) => tables::run(
+            &Opened::new(&arguments.checkpoint, false)?,
+            arguments,
+            screen,
+        ),
+        StateCommand::Get(arguments) => {
+            let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
+            get::run(&opened, arguments, screen)
+        }
+        StateCommand::Scan(arguments) => {
+            let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
+            scan::run(&opened, arguments, screen)
+        }
+        StateCommand::Count(arguments) => {
+            let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
+            count::run(&opened, arguments, screen)
+        }
+    }
+}
+
+/// A checkpoint that is open, and the threads that read it.
+struct Opened {
+    reader: StateReader,
+    /// Ends after the reader.
+    _runtime: Runtime,
+}
+
+impl Opened {
+    fn new(arguments: &CheckpointArguments, show_expired: bool) -> Result<Self, RunError> {
+        let mut configuration = Configuration::default();
+        if let Some(path) = &arguments.config {
+            config_file::load(path, &mut configuration)?;
+        }
+        arguments.define_in(&mut configuration)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .enable_all()
+            .build()
+            .map_err(|error| failed(format!("the I/O runtime could not be started: {error}")))?;
+        let options = ReaderOptions {
+            settings: configuration.object_store_keys(),
+            cache_bytes: CACHE_BYTES,
+            clock: clock::wall(),
+            show_expired,
+        };
+        let opening = StateReader::open(&arguments.uri, options, runtime.handle().clone());
+        Ok(Self {
+            reader: runtime.block_on(opening).map_err(unreadable)?,
+            _runtime: runtime,
+        })
+    }
+
+    /// The state that arguments name; without a name, the only one.
+    fn table(&self, arguments: &StateArguments) -> Result<&ReadableTable, RunError> {
+        let operator = arguments.operator.as_deref();
+        if let Some(state) = &arguments.state {
+            return self.reader.table(operator, state).map_err(unreadable);
+        }
+        let tables: Vec<&ReadableTable> = self.of(operator).collect();
+        match tables.as_slice() {
+            [table] => Ok(table),
+            [] => Err(usage("the checkpoint has no such state".to_owned())),
+            several => {
+                let names: Vec<String> = several.iter().map(|t| t.full_name()).collect();
+                Err(usage(format!(
+                    "--state is missing; the checkpoint has {}",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// The states that arguments name; without names, all.
+    fn tables(&self, arguments: &StateArguments) -> Result<Vec<&ReadableTable>, RunError> {
+        if arguments.state.is_some() {
+            return Ok(vec![self.table(arguments)?]);
+        }
+        let operator = arguments.operator.as_deref();
+        let tables: Vec<&ReadableTable> = self.of(operator).collect();
+        match operator {
+            Some(operator) if tables.is_empty() => Err(usage(format!(
+                "--operator: the checkpoint has no state of an operator '{operator}'"
+            ))),
+            _ => Ok(tables),
+        }
+    }
+
+    fn of(&self, operator: Option<&str>) -> impl Iterator<Item = &ReadableTable> {
+        let tables = self.reader.tables().iter();
+        tables.filter(move |table| operator.is_none_or(|name| table.operator == name))
+    }
+}
+
+fn failed(message: String) -> RunError {
+    RunError::Failed(format!("error: {message}"))
+}
+
+fn usage(message: String) -> RunError {
+    RunError::Usage(format!("error: {message}"))
+}
+
+fn unreadable(error: StateError) -> RunError {
+    match error {
+        StateError::Usage(message) => JobError::usage(message).into(),
+        error => JobError::from(error).into(),
+    }
+}

@@ -1,0 +1,281 @@
+//! What values mean, whatever bytes they lie in; and the names of Rust's types, by which checkpoints call them.
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+/// Types within types; more is not understood.
+const DEPTH_MAX: usize = 64;
+/// Parts of an array that is written as a tuple.
+const ARRAY_PARTS_MAX: usize = 4096;
+
+/// The meaning of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogicalType {
+    /// Nothing: `()`, or a struct without fields.
+    Unit,
+    /// `bool`
+    Bool,
+    /// `i8`
+    I8,
+    /// `i16`
+    I16,
+    /// `i32`
+    I32,
+    /// `i64`
+    I64,
+    /// `i128`
+    I128,
+    /// `u8`
+    U8,
+    /// `u16`
+    U16,
+    /// `u32`
+    U32,
+    /// `u64`
+    U64,
+    /// `u128`
+    U128,
+    /// `f32`
+    F32,
+    /// `f64`
+    F64,
+    /// One character; values are text.
+    Char,
+    /// Text.
+    String,
+    /// Bytes; also a sequence of `u8`.
+    Bytes,
+    /// Something or nothing.
+    Option(Box<LogicalType>),
+    /// A sequence.
+    List(Box<LogicalType>),
+    /// Keys and values.
+    Map(Box<LogicalType>, Box<LogicalType>),
+    /// Parts without names.
+    Tuple(Vec<LogicalType>),
+    /// Parts with names.
+    Struct {
+        /// Of the type.
+        name: Arc<str>,
+        /// In the order of their declaration.
+        fields: Vec<Field>,
+    },
+    /// One of several.
+    Enum {
+        /// Of the type.
+        name: Arc<str>,
+        /// In the order of their declaration; one that holds nothing is [`Self::Unit`].
+        variants: Vec<Field>,
+    },
+    /// Each value says itself what it is.
+    Any,
+    /// Not understood: bytes, with what their writer calls them.
+    Opaque(Arc<str>),
+}
+
+/// A field of a struct, or a variant of an enum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub kind: LogicalType,
+}
+
+impl LogicalType {
+    /// The type that a key is said to have (`OrderedKey::type_name`); `None` for one that is not known here.
+    pub(super) fn of_key_type(name: &str) -> Option<Self> {
+        Names {
+            rest: name,
+            keys: true,
+            depth: 0,
+        }
+        .whole()
+    }
+
+    /// The type of this name in Rust, without paths; `None` for one that is not known here.
+    pub(super) fn of_rust_type(name: &str) -> Option<Self> {
+        Names {
+            rest: name,
+            keys: false,
+            depth: 0,
+        }
+        .whole()
+    }
+
+    fn plain(name: &str) -> Option<Self> {
+        Some(match name {
+            "bool" => Self::Bool,
+            "i8" => Self::I8,
+            "i16" => Self::I16,
+            "i32" => Self::I32,
+            "i64" => Self::I64,
+            "i128" => Self::I128,
+            "u8" => Self::U8,
+            "u16" => Self::U16,
+            "u32" => Self::U32,
+            "u64" => Self::U64,
+            "u128" => Self::U128,
+            "f32" => Self::F32,
+            "f64" => Self::F64,
+            "String" => Self::String,
+            _ => return None,
+        })
+    }
+
+    /// A sequence of this type.
+    pub(super) fn list_of(element: Self) -> Self {
+        match element {
+            Self::U8 => Self::Bytes,
+            element => Self::List(Box::new(element)),
+        }
+    }
+}
+
+/// Reads names of types.
+struct Names<'a> {
+    rest: &'a str,
+    /// Names of key types: fewer are known, and one more, `bytes`.
+    keys: bool,
+    depth: usize,
+}
+
+impl Names<'_> {
+    fn whole(mut self) -> Option<LogicalType> {
+        let found = self.one()?;
+        self.rest.is_empty().then_some(found)
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        match self.rest.strip_prefix(token) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn within<T>(&mut self, inner: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        self.depth += 1;
+        let result = (self.depth <= DEPTH_MAX).then(|| inner(self)).flatten();
+        self.depth -= 1;
+        result
+    }
+
+    fn one(&mut self) -> Option<LogicalType> {
+        if self.eat("()") {
+            return Some(LogicalType::Unit);
+        }
+        if self.eat("(") {
+            return self.within(|names| {
+                let mut parts = vec![names.one()?];
+                while !names.eat(")") {
+                    // Rust writes `(A,)` where there is one part.
+                    if names.eat(",)") {
+                        break;
+                    }
+                    if !names.eat(", ") {
+                        return None;
+                    }
+                    parts.push(names.one()?);
+                }
+                Some(LogicalType::Tuple(parts))
+            });
+        }
+        if !self.keys && self.eat("[") {
+            return self.within(|names| {
+                let part = names.one()?;
+                if !names.eat("; ") {
+                    return None;
+                }
+                let (count, rest) = names.rest.split_once(']')?;
+                names.rest = rest;
+                let count: usize = count.parse().ok()?;
+                let counts = (1..=ARRAY_PARTS_MAX).contains(&count);
+                counts.then(|| LogicalType::Tuple(vec![part; count]))
+            });
+        }
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let (name, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        match name {
+            "bytes" if self.keys => Some(LogicalType::Bytes),
+            "char" if !self.keys => Some(LogicalType::Char),
+            "Option" => Some(LogicalType::Option(Box::new(self.parameter()?))),
+            "Vec" if !self.keys => Some(LogicalType::list_of(self.parameter()?)),
+            "Box" if !self.keys => self.parameter(),
+            plain => LogicalType::plain(plain),
+        }
+    }
+
+    /// `<T>`
+    fn parameter(&mut self) -> Option<LogicalType> {
+        if !self.eat("<") {
+            return None;
+        }
+        let inner = self.within(Self::one)?;
+        self.eat(">").then_some(inner)
+    }
+}
+
+impl Display for LogicalType {
+    /// As Rust would call it; structs and enums with what is in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Unit => "()",
+            Self::Bool => "bool",
+            Self::I8 => "i8",
+            Self::I16 => "i16",
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::I128 => "i128",
+            Self::U8 => "u8",
+            Self::U16 => "u16",
+            Self::U32 => "u32",
+            Self::U64 => "u64",
+            Self::U128 => "u128",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::Char => "char",
+            Self::String => "String",
+            Self::Bytes => "bytes",
+            Self::Any => "any",
+            Self::Option(inner) => return write!(f, "Option<{inner}>"),
+            Self::List(element) => return write!(f, "Vec<{element}>"),
+            Self::Map(key, value) => return write!(f, "Map<{key}, {value}>"),
+            Self::Tuple(parts) => {
+                f.write_str("(")?;
+                for (at, part) in parts.iter().enumerate() {
+                    write!(f, "{}{part}", if at > 0 { ", " } else { "" })?;
+                }
+                return f.write_str(")");
+            }
+            Self::Struct { name, fields } => {
+                write!(f, "{name} {{ ")?;
+                for (at, field) in fields.iter().enumerate() {
+                    let comma = if at > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}: {}", field.name, field.kind)?;
+                }
+                return f.write_str(" }");
+            }
+            Self::Enum { name, variants } => {
+                write!(f, "{name} {{ ")?;
+                for (at, variant) in variants.iter().enumerate() {
+                    let comma = if at > 0 { " | " } else { "" };
+                    write!(f, "{comma}{}", variant.name)?;
+                    match &variant.kind {
+                        Self::Unit => {}
+                        tuple @ Self::Tuple(_) => write!(f, "{tuple}")?,
+                        kind => write!(f, "({kind})")?,
+                    }
+                }
+                return f.write_str(" }");
+            }
+            Self::Opaque(layout) => return write!(f, "bytes of {layout}"),
+        };
+        f.write_str(name)
+    }
+}

@@ -1,0 +1,209 @@
+//! The states of a checkpoint as tables.
+
+use aquifer_store::TableId;
+
+use crate::StateError;
+use crate::checkpoint::CheckpointMetadata;
+use crate::dynamic::DynamicType;
+use crate::serializer::{SerializerSnapshot, StateKind};
+
+/// What kind of table a state is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    /// Keyed state.
+    Keyed(StateKind),
+    /// Elements of an operator that are split among its workers: positions of a source, for example.
+    OperatorList,
+    /// What a sink has prepared and commits once the checkpoint is complete.
+    Committables,
+}
+
+impl TableKind {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keyed(kind) => kind.name(),
+            Self::OperatorList => "operator list state",
+            Self::Committables => "committables of a sink",
+        }
+    }
+
+    /// In one word, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keyed(StateKind::Value) => "value",
+            Self::Keyed(StateKind::List) => "list",
+            Self::Keyed(StateKind::Map) => "map",
+            Self::Keyed(StateKind::Reducing) => "reducing",
+            Self::Keyed(StateKind::Aggregating) => "aggregating",
+            Self::Keyed(StateKind::Timers) => "timers",
+            Self::Keyed(StateKind::Raw) => "raw",
+            Self::OperatorList => "operator-list",
+            Self::Committables => "committables",
+        }
+    }
+
+    /// Whether each of its rows has a place in a list.
+    pub fn has_index(self) -> bool {
+        matches!(
+            self,
+            Self::Keyed(StateKind::List) | Self::OperatorList | Self::Committables
+        )
+    }
+
+    /// Whether its rows lie in key groups.
+    pub fn is_keyed(self) -> bool {
+        matches!(self, Self::Keyed(_))
+    }
+}
+
+/// One state of one operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadableTable {
+    /// The operator.
+    pub operator: String,
+    /// The state's name, unique within the operator.
+    pub state: String,
+    /// What it holds.
+    pub kind: TableKind,
+    /// Of its keys. Of tables whose rows only their user understands, the key is all of a row's key; without a key, void.
+    pub key: DynamicType,
+    /// Of its namespaces, if it has any.
+    pub namespace: Option<DynamicType>,
+    /// Of the keys of a map.
+    pub user_key: Option<DynamicType>,
+    /// Of values, elements or accumulators; of a timer, its time.
+    pub value: DynamicType,
+    /// How long its entries live, if they expire.
+    pub ttl_ms: Option<u64>,
+    /// Whether that is counted in event time.
+    pub event_time: bool,
+    /// What entries without a time, or an earlier one, count as written at.
+    pub untimed_as_ms: Option<i64>,
+    /// How its writer calls the layout of its rows.
+    pub layout: String,
+    pub(super) source: TableSource,
+}
+
+/// Where the rows of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TableSource {
+    /// In files: a table of the store.
+    Keyed(TableId),
+    /// In the metadata: of the operator at this place.
+    Operator(usize),
+}
+
+impl ReadableTable {
+    /// `operator/state`, unique in the checkpoint.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.operator, self.state)
+    }
+}
+
+/// The tables of a checkpoint, ordered by operator and name.
+pub(super) fn of(metadata: &CheckpointMetadata) -> Vec<ReadableTable> {
+    let mut tables: Vec<ReadableTable> = metadata
+        .tables
+        .iter()
+        .map(|(description, id)| {
+            let schema = &description.schema;
+            let namespace = match schema.kind {
+                // The namespaces of timers are those of whoever registers them.
+                StateKind::Timers => Some(DynamicType::bytes("namespaces of timers")),
+                _ => Some(DynamicType::parse_key(&schema.namespace)),
+            };
+            let value = match schema.kind {
+                StateKind::Timers => DynamicType::integer(),
+                _ => DynamicType::parse(&schema.value),
+            };
+            ReadableTable {
+                operator: description.operator.clone(),
+                state: description.state.clone(),
+                kind: TableKind::Keyed(schema.kind),
+                key: DynamicType::parse_key(&schema.key),
+                namespace: namespace.filter(|namespace| !namespace.is_void()),
+                user_key: schema.user_key.as_ref().map(DynamicType::parse_key),
+                value,
+                ttl_ms: description.options.ttl_ms,
+                event_time: description.options.event_time,
+                untimed_as_ms: description.options.untimed_as_ms,
+                layout: description.layout.clone(),
+                source: TableSource::Keyed(*id),
+            }
+        })
+        .collect();
+    for (place, operator) in metadata.operators.iter().enumerate() {
+        let unkeyed = |state: &str, kind, layout: &str| ReadableTable {
+            operator: operator.operator.clone(),
+            state: state.to_owned(),
+            kind,
+            key: DynamicType::parse_key(&SerializerSnapshot::void()),
+            namespace: None,
+            user_key: None,
+            value: DynamicType::bytes(layout),
+            ttl_ms: None,
+            event_time: false,
+            untimed_as_ms: None,
+            layout: layout.to_owned(),
+            source: TableSource::Operator(place),
+        };
+        if !operator.elements.is_empty() {
+            tables.push(unkeyed(
+                "_elements",
+                TableKind::OperatorList,
+                "the operator's own",
+            ));
+        }
+        if !operator.committables.is_empty() {
+            tables.push(unkeyed(
+                "_committables",
+                TableKind::Committables,
+                "the sink's own",
+            ));
+        }
+    }
+    tables.sort_by(|a, b| (&a.operator, &a.state).cmp(&(&b.operator, &b.state)));
+    tables
+}
+
+/// See [`super::StateReader::table`].
+pub(super) fn find<'a>(
+    tables: &'a [ReadableTable],
+    operator: Option<&str>,
+    state: &str,
+) -> Result<&'a ReadableTable, StateError> {
+    let of_operator = |table: &&ReadableTable| operator.is_none_or(|name| table.operator == name);
+    let mut found: Vec<&ReadableTable> = tables
+        .iter()
+        .filter(of_operator)
+        .filter(|table| table.state == state)
+        .collect();
+    if found.is_empty() {
+        let full = |table: &&ReadableTable| table.full_name() == state;
+        found = tables.iter().filter(of_operator).filter(full).collect();
+    }
+    let names = |tables: &mut dyn Iterator<Item = &ReadableTable>| {
+        let names: Vec<String> = tables
+            .map(|table| format!("`{}`", table.full_name()))
+            .collect();
+        match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
+        }
+    };
+    match found.as_slice() {
+        [table] => Ok(table),
+        [] => {
+            let at = operator.map_or(String::new(), |name| format!(" of operator `{name}`"));
+            Err(StateError::Usage(format!(
+                "the checkpoint has no state `{state}`{at}; its states are: {}",
+                names(&mut tables.iter())
+            )))
+        }
+        several => Err(StateError::Usage(format!(
+            "more than one operator has a state `{state}`: {}; name the operator, too",
+            names(&mut several.iter().copied())
+        ))),
+    }
+}
