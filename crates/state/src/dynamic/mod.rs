@@ -12,6 +12,7 @@ mod json;
 mod key;
 mod logical;
 mod positional;
+mod shapes;
 mod text;
 mod value;
 
@@ -46,6 +47,9 @@ impl DynamicType {
     pub fn parse(snapshot: &SerializerSnapshot) -> Self {
         let known = match snapshot.encoding.as_str() {
             "void" => Some((Encoding::Void, LogicalType::Unit)),
+            "postcard-1" => crate::serializer::postcard_shape(snapshot)
+                .and_then(|shape| LogicalType::of_shape(&shape))
+                .map(|logical| (Encoding::Postcard, logical)),
             "opaque" => std::str::from_utf8(&snapshot.payload)
                 .ok()
                 .and_then(|text| text.strip_prefix("postcard-1:"))

@@ -68,7 +68,15 @@ impl SerializerSnapshot {
     /// For people.
     pub fn describe(&self) -> String {
         const TEXT_CHARS_MAX: usize = 200;
+        if let Some(inner) = super::nullable::inner(self) {
+            return format!("Option of {}", inner.describe());
+        }
+        if let Some(tagged) = super::tagged::described(self) {
+            return format!("{}:{tagged}", self.encoding);
+        }
+        // What follows a zero byte is not a name.
         let text = std::str::from_utf8(&self.payload).ok();
+        let text = text.and_then(|text| text.split('\0').next());
         let text = text.filter(|text| !text.chars().any(char::is_control));
         match text {
             Some("") => self.encoding.clone(),

@@ -270,7 +270,7 @@ fn another_layout_is_refused(world: &World) {
         store
             .value_state(&ValueStateDescriptor::<u64>::new("v"))
             .map(|_| ()),
-        ["String", "u64"],
+        ["`str`", "`u64`"],
     );
     refused(
         store
