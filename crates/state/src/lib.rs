@@ -89,6 +89,7 @@ pub mod access;
 mod backend;
 mod blocking;
 pub mod checkpoint;
+pub mod controller;
 pub mod dynamic;
 mod encoding;
 mod error;
