@@ -160,8 +160,8 @@ pub(crate) struct WorkerContext {
     pub window_ticks: usize,
     /// Rows a source puts in a batch.
     pub batch_rows: usize,
-    /// `execution.async-state.total-buffer-size`: records under way in one asynchronous operator.
-    pub in_flight_max: usize,
+    /// `execution.async-state.*`: bounds of one asynchronous operator.
+    pub async_state: aquifer_state::controller::ControllerOptions,
 }
 
 impl WorkerContext {

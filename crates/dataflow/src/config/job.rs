@@ -96,6 +96,8 @@ impl Configuration {
             rocksdb: aquifer_state::RocksdbOptions::default(),
             async_state: self.get(&options::ASYNC_STATE),
             async_in_flight_max: self.get(&options::ASYNC_TOTAL_BUFFER),
+            async_buffer_size: self.get(&options::ASYNC_ACTIVE_BUFFER),
+            async_buffer_timeout_ms: whole_ms(self.get(&options::ASYNC_ACTIVE_TIMEOUT)),
             resume: surroundings.resume,
             restore: self.get(&options::RESTORE_PATH).map(|uri| RestoreFrom {
                 uri,

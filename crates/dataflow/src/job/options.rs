@@ -71,6 +71,10 @@ pub struct JobOptions {
     pub checkpoint_timeout_ms: u64,
     /// `execution.async-state.total-buffer-size`: records in flight in one asynchronous operator at most.
     pub async_in_flight_max: usize,
+    /// `execution.async-state.active-buffer-size`: cold reads that one such operator gathers at most before it sends them.
+    pub async_buffer_size: usize,
+    /// `execution.async-state.active-buffer-timeout`: and for how long at most while it is busy. One that is idle never waits.
+    pub async_buffer_timeout_ms: u64,
     /// Milliseconds since 1970: the only clock a job may ask.
     pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Counted up by all workers while the job runs.
@@ -110,6 +114,8 @@ impl JobOptions {
             checkpoint_timeout_ms: 600_000,
             remote_compaction: None,
             async_in_flight_max: 6000,
+            async_buffer_size: 1000,
+            async_buffer_timeout_ms: 1000,
             now_ms,
             counters: Arc::default(),
             plan: String::new(),
@@ -130,6 +136,8 @@ pub struct JobCounters {
     pub rows_in: AtomicU64,
     /// Rows that sinks have taken.
     pub rows_out: AtomicU64,
+    /// How full the asynchronous operators are.
+    pub async_state: crate::process::AsyncStateGauges,
 }
 
 /// What the front door shows while a job runs.

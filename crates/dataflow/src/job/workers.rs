@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aquifer_state::access::StateAccess;
 use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, CheckpointStorage};
+use aquifer_state::controller::ControllerOptions;
 use aquifer_state::{BackendKind, BackendSetup, KeyedSnapshot, key_group};
 use aquifer_store::{
     BackgroundPool, BlockCache, Environment, FileCache, FileCacheOptions, KeyGroupRange, LocalDisk,
@@ -283,7 +284,12 @@ impl Workers {
             },
             window_ticks: WINDOW_TICKS,
             batch_rows: BATCH_ROWS,
-            in_flight_max: self.options.async_in_flight_max.max(1),
+            async_state: ControllerOptions {
+                in_flight_max: self.options.async_in_flight_max.max(1),
+                batch_max: self.options.async_buffer_size,
+                batch_timeout_ms: self.options.async_buffer_timeout_ms,
+                ..ControllerOptions::default()
+            },
         }))
     }
 }

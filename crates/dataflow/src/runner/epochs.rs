@@ -96,6 +96,11 @@ impl<D> Epochs<D> {
         }
     }
 
+    /// The right to emit in the epoch that was reached, without being asked by a row. `None` once the input has ended.
+    pub fn capability(&self) -> Option<Rc<Capability<Time>>> {
+        self.held.clone().map(Rc::new)
+    }
+
     /// True once the input has ended and everything was handed out.
     pub fn ended(&self) -> bool {
         self.held.is_none() && self.waiting.is_empty()

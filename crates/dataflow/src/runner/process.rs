@@ -1,41 +1,51 @@
-//! Runs a [`KeyedProcess`]: records of different keys overlap, records of one key keep their order, a watermark waits for the
-//! records before it and fires its timers, and a barrier waits for everything.
+//! Runs a [`KeyedProcess`]. In what order work runs is decided by [`Controller`]; this is what does as it says: it polls futures, looks for
+//! timers, holds capabilities, sends gathered reads and freezes state at barriers.
 //!
-//! At most `async_in_flight_max` records are under way or wait for their key; the rest stay in the queue, which flow control
-//! bounds.
+//! What always holds:
+//! * Records of different keys overlap, records of one key keep their order. At most `in_flight_max` are under way; the rest stay in the
+//!   queue, which flow control bounds.
+//! * A watermark is handed on once, after the records before it and the timers it has fired, those that timers register included.
+//! * A barrier waits for everything: nothing is in flight in a snapshot.
+//! * A timer in processing time runs between two barriers, and what it emits belongs to the checkpoint that knows it has fired.
+//! * Cold reads are sent when enough are gathered, when there is nothing else to do, or when one has waited too long: the bounds are never delays.
 
-use std::cell::Cell;
+mod timers;
+mod work;
+
 use std::collections::VecDeque;
 use std::future::Future;
-use std::hash::BuildHasherDefault;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use aquifer_state::KeyedStateStore;
-use aquifer_state::key_group::{KeyHash, assign_to_key_group};
+use aquifer_state::controller::{Controller, ControllerOptions, Gauges, Ticket};
 use aquifer_state::ordered::OrderedKey;
-use aquifer_state::timers::{Timer, TimerService};
-use futures_util::future::Either;
-use hashbrown::HashMap;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use xxhash_rust::xxh3::Xxh3Default;
 
+use self::timers::{Alarm, Firing, Look, Turn};
+use self::work::{Tag, Work};
 use super::epochs::{Epochs, Item};
 use super::keyed::OperatorWaker;
 use super::slots::Slots;
 use super::{Link, Output, local};
 use crate::JobError;
+use crate::job::JobCounters;
 use crate::operator::Emitted;
-use crate::process::{KeyedProcess, ProcessContext};
+use crate::process::{ContextCore, KeyedProcess, ProcessContext, UserFuture};
 use crate::time::Time;
 use crate::worker::Shared;
 
+/// The right to emit at a time, shared by what arrived together.
 type Held = Rc<Capability<Time>>;
-type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Watermarks that may wait, before more input is taken.
+const EPOCHS_MAX: usize = 64;
+/// Records between two looks at the clock while reads are gathered.
+const RECORDS_PER_CLOCK: u32 = 256;
 
 /// Adds the operator to the graph.
 pub(crate) fn process<'scope, P: KeyedProcess>(
@@ -46,7 +56,8 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
 ) -> Result<Link<'scope, Vec<P::Out>>, JobError> {
     let states = KeyedStateStore::new(shared.state.clone(), uid);
     function.open(&states)?;
-    let timers = Rc::new(states.timer_service("user-timers")?);
+    let event_timers = states.timer_service("user-timers")?;
+    let processing_timers = states.processing_timers("user-timers")?;
 
     let scope = stream.scope();
     let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
@@ -57,12 +68,27 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     shared.barriers.borrow_mut().join();
     let sync_activator = || scope.worker().sync_activator_for(address.to_vec());
     let waker = Waker::from(Arc::new(OperatorWaker(sync_activator())));
+    let slots = Slots::new(sync_activator());
+    let activator = scope.activator_for(address);
     let context = ProcessContext {
-        emitted: Rc::default(),
-        timers: Rc::clone(&timers),
-        current: states.current_key().clone(),
-        watermark_ms: Rc::new(Cell::new(i64::MIN)),
+        core: Rc::new(ContextCore {
+            emitted: Default::default(),
+            event_timers,
+            processing_timers,
+            event_due: Default::default(),
+            processing_due: Default::default(),
+            current: states.current_key().clone(),
+            watermark_ms: i64::MIN.into(),
+            // What a checkpoint holds of them is not known before the first look.
+            processing_due_ms: i64::MIN.into(),
+            asked: Default::default(),
+            wants_key: Default::default(),
+            derived: Default::default(),
+            state: shared.state.clone(),
+            key_type: <P::Key as OrderedKey>::type_name(),
+        }),
     };
+    let mode = function.execution_mode();
     let function = Rc::new(function);
     let on_record = {
         let (function, context) = (Rc::clone(&function), context.clone());
@@ -71,28 +97,46 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     let mut run = Run {
         uid: uid.to_owned(),
         shared: shared.clone(),
+        by_event_time: states.uses_event_time(),
         states,
         function,
         context,
-        timers,
         on_record,
-        slots: Slots::new(sync_activator()),
-        busy: HashMap::default(),
-        blocked: 0,
+        controller: Controller::new(ControllerOptions {
+            order: mode.order,
+            epochs: mode.epochs,
+            ..shared.async_state
+        }),
+        slots,
+        woken: Vec::new(),
+        runnable: VecDeque::new(),
         queue: VecDeque::new(),
         records: None,
+        arrived_watermark_ms: i64::MIN,
         firing: None,
+        looking: None,
         due: VecDeque::new(),
+        now_ms: None,
+        looks: 0,
+        alarm: Alarm::new(shared.connector.runtime.clone(), waker.clone()),
+        begun: 0,
+        key_bytes: Vec::new(),
         outgoing: Vec::new(),
+        shown: Shown {
+            counters: Arc::clone(&shared.attempt.counters),
+            gauges: Gauges::default(),
+        },
         waker,
     };
     builder.build(move |mut capabilities| {
         let mut epochs = capabilities
             .pop()
             .map(|initial| Epochs::new(run.shared.first_epoch, initial));
+        // Timers of a restored checkpoint may be due before anything arrives.
+        activator.activate();
         move |frontiers| {
             if run.shared.attempt.failed() {
-                run.abandon();
+                run.abandon("the attempt has ended");
                 epochs = None;
                 input.for_each(|_, data| data.clear());
                 return;
@@ -107,9 +151,14 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
                     run.queue.push_back((capability, item))
                 });
             }
-            let stepped = run.step();
-            run.shared.guard(&run.uid, stepped);
-            run.shared.state.issue();
+            let stepped = run.step(epochs.as_ref());
+            if let Err(error) = &stepped {
+                run.controller.fail(&error.message);
+            }
+            if run.shared.guard(&run.uid, stepped) == Some(true) {
+                activator.activate();
+            }
+            run.issue(true);
             let mut output = output.activate();
             for (capability, emitted) in run.outgoing.drain(..) {
                 output
@@ -121,45 +170,44 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     Ok(result)
 }
 
-/// What runs for a key.
-enum Work<R> {
-    Record(R),
-    Timer(i64),
-}
-
-/// What a slot is about.
-struct Tag {
-    group: u16,
-    key: Box<[u8]>,
-    capability: Held,
-}
-
-/// Keys under way, each with the work that waits for it.
-type BusyKeys<R> = HashMap<Box<[u8]>, VecDeque<(Work<R>, Held)>, BuildHasherDefault<Xxh3Default>>;
-/// A look for due timers; `None` when there are no more.
-type TimerSearch = LocalFuture<Result<Option<Vec<Timer>>, JobError>>;
-
 struct Run<P: KeyedProcess, M, F> {
     uid: String,
     shared: Shared,
+    /// Whether some state has a TTL in event time.
+    by_event_time: bool,
     states: KeyedStateStore<P::Key>,
     function: Rc<P>,
     context: ProcessContext<P::Out>,
-    timers: Rc<TimerService>,
     on_record: M,
-    slots: Slots<Either<F, LocalFuture<Result<(), JobError>>>, Tag>,
-    /// Keys under way, each with the work that waits for it.
-    busy: BusyKeys<P::In>,
-    /// Work in `busy`.
-    blocked: usize,
+    controller: Controller<Work<P::In>, (Held, i64)>,
+    slots: Slots<futures_util::future::Either<F, UserFuture>, Tag>,
+    /// Slots that were woken; kept for its buffer.
+    woken: Vec<usize>,
+    /// Work that may begin.
+    runnable: VecDeque<(Ticket, Work<P::In>)>,
     queue: VecDeque<(Held, Item<Vec<P::In>>)>,
     /// The batch in hand.
     records: Option<(Held, std::vec::IntoIter<P::In>)>,
+    /// The last watermark that records were behind.
+    arrived_watermark_ms: i64,
     /// The watermark whose timers are being looked for.
-    firing: Option<(Held, i64, TimerSearch)>,
-    /// Timers found and not started.
-    due: VecDeque<(Held, Timer)>,
+    firing: Option<Firing>,
+    /// The look for timers in processing time.
+    looking: Option<Look>,
+    /// Keys whose due timers have not begun to fire.
+    due: VecDeque<Turn>,
+    /// The clock in this schedule, once it was asked.
+    now_ms: Option<i64>,
+    /// Looks for timers in processing time in this schedule.
+    looks: u32,
+    /// Wakes the operator for them.
+    alarm: Alarm,
+    /// Pieces of work that have begun: their numbers.
+    begun: u64,
+    /// Where keys are encoded.
+    key_bytes: Vec<u8>,
     outgoing: Vec<(Held, Emitted<Vec<P::Out>>)>,
+    shown: Shown,
     waker: Waker,
 }
 
@@ -169,53 +217,64 @@ where
     M: Fn(P::In) -> F,
     F: Future<Output = Result<(), JobError>>,
 {
-    /// Goes on until nothing can.
-    fn step(&mut self) -> Result<(), JobError> {
-        let mut woken = Vec::new();
+    /// Goes on until nothing can; true if it is to be called again at once. `epochs` is what gives timers in processing time the right to emit.
+    fn step(&mut self, epochs: Option<&Epochs<Vec<P::In>>>) -> Result<bool, JobError> {
+        self.now_ms = None;
+        self.looks = 0;
+        let mut woken = std::mem::take(&mut self.woken);
         self.slots.woken(&mut woken);
         for slot in woken.drain(..) {
-            self.poll(slot)?;
+            self.resume(slot)?;
         }
-        while self.advance()? {}
-        Ok(())
+        self.woken = woken;
+        while self.advance(epochs)? {}
+        let again = self.set_alarm();
+        let gauges = self.controller.gauges(self.shared.state.gathered());
+        self.shown.show(gauges);
+        Ok(again)
     }
 
     /// Takes one step; false if everything waits.
-    fn advance(&mut self) -> Result<bool, JobError> {
-        if self.slots.len() + self.blocked >= self.shared.in_flight_max {
+    fn advance(&mut self, epochs: Option<&Epochs<Vec<P::In>>>) -> Result<bool, JobError> {
+        Ok(self.begin_due()?
+            || self.look_at_clock(epochs)?
+            || self.fire()?
+            || self.take_records()?
+            || self.take_item()?)
+    }
+
+    /// Starts records of the batch in hand, as many as may be under way.
+    fn take_records(&mut self) -> Result<bool, JobError> {
+        let Some((capability, mut records)) = self.records.take() else {
             return Ok(false);
-        }
-        if let Some((capability, timer)) = self.due.pop_front() {
-            self.admit(
-                timer.group,
-                timer.key.to_vec().into(),
-                Work::Timer(timer.timestamp),
-                capability,
-            )?;
-            return Ok(true);
-        }
-        if let Some((capability, records)) = self.records.as_mut() {
+        };
+        let mut started = 0u32;
+        while self.controller.accepts_records() {
             let Some(record) = records.next() else {
-                self.records = None;
                 return Ok(true);
             };
-            let capability = Rc::clone(capability);
-            let key = self.function.key(&record);
-            let mut bytes = Vec::new();
-            key.encode_ordered(&mut bytes);
-            let group = assign_to_key_group(key.hash_code(), self.shared.max_parallelism);
-            self.admit(group, bytes.into(), Work::Record(record), capability)?;
-            return Ok(true);
+            self.admit_record(record, &capability)?;
+            started += 1;
+            if started.is_multiple_of(RECORDS_PER_CLOCK) && self.shared.state.gathered() > 0 {
+                self.issue(false);
+            }
         }
-        let idle = self.slots.len() == 0 && self.blocked == 0;
-        if self.firing.is_some() {
-            return if idle { self.fire() } else { Ok(false) };
+        self.records = Some((capability, records));
+        Ok(started > 0)
+    }
+
+    /// Takes the next batch, watermark or barrier.
+    fn take_item(&mut self) -> Result<bool, JobError> {
+        if self.records.is_some() {
+            return Ok(false);
         }
         match self.queue.front() {
             None => return Ok(false),
-            Some((_, Item::Batch(_))) => {}
-            // A watermark may not overtake the records before it, and a barrier waits for all of them.
-            Some(_) if !idle => return Ok(false),
+            Some((_, Item::Batch(_))) if !self.controller.accepts_records() => return Ok(false),
+            Some((_, Item::Watermark(_))) if self.controller.closed_epochs() >= EPOCHS_MAX => {
+                return Ok(false);
+            }
+            Some((_, Item::Barrier(_))) if !self.is_drained() => return Ok(false),
             Some(_) => {}
         }
         match self.queue.pop_front() {
@@ -223,144 +282,95 @@ where
             Some((capability, Item::Batch(batch))) => {
                 self.records = Some((capability, batch.into_iter()))
             }
-            Some((capability, Item::Watermark(watermark))) => {
-                self.context.watermark_ms.set(watermark);
-                let look = self.look_for_timers(watermark);
-                self.firing = Some((capability, watermark, look));
+            // One that does not go on says nothing new, and its timers have fired.
+            Some((_, Item::Watermark(old_ms))) if old_ms <= self.arrived_watermark_ms => {}
+            Some((capability, Item::Watermark(watermark_ms))) => {
+                self.arrived_watermark_ms = watermark_ms;
+                self.controller.close_epoch((capability, watermark_ms));
             }
-            Some((_, Item::Barrier(epoch))) => {
-                for table in self.states.tables() {
-                    self.shared.state.backend().borrow_mut().freeze(table)?;
-                }
-                self.shared.report(epoch, None);
-            }
+            Some((_, Item::Barrier(epoch))) => self.barrier(epoch)?,
         }
         Ok(true)
     }
 
-    fn look_for_timers(&self, watermark: i64) -> TimerSearch {
-        let timers = Rc::clone(&self.timers);
-        Box::pin(async move { Ok(timers.next_due(watermark).await?) })
+    fn is_drained(&self) -> bool {
+        self.controller.is_drained()
+            && self.looking.is_none()
+            && self.due.is_empty()
+            && self.runnable.is_empty()
     }
 
-    /// Starts due timers, and looks again when they are done: a timer may have registered another that is due.
-    fn fire(&mut self) -> Result<bool, JobError> {
-        let Some((capability, watermark, mut look)) = self.firing.take() else {
-            return Ok(false);
-        };
-        match look.as_mut().poll(&mut Context::from_waker(&self.waker)) {
-            Poll::Pending => {
-                self.firing = Some((capability, watermark, look));
-                return Ok(false);
-            }
-            Poll::Ready(found) => match found? {
-                Some(timers) => {
-                    self.due.extend(
-                        timers
-                            .into_iter()
-                            .map(|timer| (Rc::clone(&capability), timer)),
-                    );
-                    let again = self.look_for_timers(watermark);
-                    self.firing = Some((capability, watermark, again));
-                }
-                None => self
-                    .outgoing
-                    .push((capability, Emitted::Watermark(watermark))),
-            },
+    /// Nothing is under way: what state holds now is what the checkpoint holds.
+    fn barrier(&mut self, epoch: u64) -> Result<(), JobError> {
+        debug_assert_eq!(self.slots.len(), 0, "a future is under way at a barrier");
+        for table in self.states.tables() {
+            self.shared.state.backend().borrow_mut().freeze(table)?;
         }
-        Ok(true)
+        self.shared.report(epoch, None);
+        Ok(())
     }
 
-    /// Starts work for a key, or has it wait until the key is free.
-    fn admit(
-        &mut self,
-        group: u16,
-        key: Box<[u8]>,
-        work: Work<P::In>,
-        capability: Held,
-    ) -> Result<(), JobError> {
-        if let Some(waiting) = self.busy.get_mut(&key) {
-            waiting.push_back((work, capability));
-            self.blocked += 1;
-            return Ok(());
-        }
-        self.busy.insert(key.clone(), VecDeque::new());
-        self.start(
-            Tag {
-                group,
-                key,
-                capability,
-            },
-            work,
-        )
-    }
-
-    fn start(&mut self, tag: Tag, work: Work<P::In>) -> Result<(), JobError> {
-        self.context.current.set(tag.group, &tag.key);
-        let future = match work {
-            Work::Record(record) => Either::Left((self.on_record)(record)),
-            Work::Timer(timestamp_ms) => {
-                let function = Rc::clone(&self.function);
-                Either::Right(
-                    Box::pin(function.on_timer(timestamp_ms, self.context.clone()))
-                        as LocalFuture<_>,
-                )
+    /// Sends the gathered reads if it is time to.
+    fn issue(&mut self, idle: bool) {
+        let gathered = self.shared.state.gathered();
+        if gathered > 0 {
+            let now_ms = self.shared.state.clock_ms();
+            if self.controller.should_issue(gathered, idle, now_ms) {
+                self.shared.state.issue();
             }
-        };
-        let slot = self.slots.insert(future, tag);
-        self.poll(slot)
-    }
-
-    /// Polls a slot; when it is done, the next work of its key takes over.
-    fn poll(&mut self, slot: usize) -> Result<(), JobError> {
-        let Some(tag) = self.slots.tag(slot) else {
-            return Ok(());
-        };
-        self.context.current.set(tag.group, &tag.key);
-        let capability = Rc::clone(&tag.capability);
-        let done = self.slots.poll(slot);
-        self.context.current.clear();
-        let emitted = std::mem::take(&mut *self.context.emitted.borrow_mut());
-        if !emitted.is_empty() {
-            self.hand_on(capability, emitted);
-        }
-        let Some((result, tag)) = done else {
-            return Ok(());
-        };
-        result?;
-        let next = self.busy.get_mut(&tag.key).and_then(VecDeque::pop_front);
-        match next {
-            Some((work, capability)) => {
-                self.blocked -= 1;
-                self.start(Tag { capability, ..tag }, work)
-            }
-            None => {
-                self.busy.remove(&tag.key);
-                Ok(())
-            }
-        }
-    }
-
-    /// Rows of one time go out together.
-    fn hand_on(&mut self, capability: Held, mut rows: Vec<P::Out>) {
-        if let Some((last, Emitted::Batch(batch))) = self.outgoing.last_mut()
-            && last.time() == capability.time()
-        {
-            batch.append(&mut rows);
-        } else {
-            self.outgoing.push((capability, Emitted::Batch(rows)));
         }
     }
 
     /// The attempt has failed: nothing goes on, and no capability is kept.
-    fn abandon(&mut self) {
+    fn abandon(&mut self, why: &str) {
         self.slots.clear();
-        self.busy.clear();
-        self.blocked = 0;
+        self.controller.fail(why);
+        self.runnable.clear();
         self.queue.clear();
         self.records = None;
         self.firing = None;
+        self.looking = None;
         self.due.clear();
         self.outgoing.clear();
+        self.context.core.event_due.borrow_mut().clear();
+        self.context.core.processing_due.borrow_mut().clear();
+        self.shown.show(Gauges::default());
+    }
+}
+
+/// What an operator has added to the gauges of the job. Takes it back in the end.
+struct Shown {
+    counters: Arc<JobCounters>,
+    gauges: Gauges,
+}
+
+impl Shown {
+    /// Adds what has changed since the last time.
+    fn show(&mut self, now: Gauges) {
+        let before = std::mem::replace(&mut self.gauges, now);
+        if now == before {
+            return;
+        }
+        let all = &self.counters.async_state;
+        for (gauge, now, before) in [
+            (&all.in_flight, now.in_flight, before.in_flight),
+            (&all.active_buffer, now.active_buffer, before.active_buffer),
+            (
+                &all.blocking_buffer,
+                now.blocking_buffer,
+                before.blocking_buffer,
+            ),
+            (&all.blocked_keys, now.blocked_keys, before.blocked_keys),
+        ] {
+            // Several operators add to one sum, which is never below zero.
+            let change = (now as u64).wrapping_sub(before as u64);
+            gauge.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.show(Gauges::default());
     }
 }

@@ -104,6 +104,23 @@ impl<F: Future, T> Slots<F, T> {
         self.slots.get(slot)?.tag.as_ref()
     }
 
+    /// The same, to be changed.
+    pub fn tag_mut(&mut self, slot: usize) -> Option<&mut T> {
+        self.slots.get_mut(slot)?.tag.as_mut()
+    }
+
+    /// Takes the tag of a future under way, which must be put back.
+    pub fn take_tag(&mut self, slot: usize) -> Option<T> {
+        self.slots.get_mut(slot)?.tag.take()
+    }
+
+    /// Puts a tag back.
+    pub fn put_tag(&mut self, slot: usize, tag: T) {
+        if let Some(entry) = self.slots.get_mut(slot) {
+            entry.tag = Some(tag);
+        }
+    }
+
     /// Polls a future; once it is done its slot is free and its tag comes back. Nothing is polled twice after it is done.
     pub fn poll(&mut self, slot: usize) -> Option<(F::Output, T)> {
         let entry = self.slots.get_mut(slot)?;

@@ -1,7 +1,11 @@
 //! Whole jobs on real workers: barriers, recovery, rescaling, and the pitfalls of timely.
 
+mod async_state;
 mod fixtures;
 mod functions;
 mod pitfalls;
 mod places;
 mod recovery;
+mod script;
+mod ttl;
+mod watermarks;

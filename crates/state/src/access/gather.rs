@@ -57,6 +57,11 @@ impl Gatherer {
         receiver
     }
 
+    /// How many reads and scans it holds.
+    pub(super) fn len(&self) -> usize {
+        self.reads.len() + self.scans.len()
+    }
+
     /// True if it holds as much as it may.
     pub(super) fn is_full(&self) -> bool {
         self.reads.len() >= READS_PER_REQUEST_MAX || self.scans.len() >= SCANS_MAX

@@ -290,6 +290,11 @@ impl StateAccess {
             .issue(&*backend, &self.inner.runtime);
     }
 
+    /// Cold reads that were gathered and not sent.
+    pub fn gathered(&self) -> usize {
+        self.inner.gathered.borrow().len()
+    }
+
     /// Records waiting for cold reads.
     pub fn waiting(&self) -> usize {
         self.inner.waiting.get()

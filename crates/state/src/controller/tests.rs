@@ -438,9 +438,8 @@ fn random_work_keeps_the_rules() {
                     epoch += 1;
                 }
                 1..5 => {
-                    if script.record(next(6) as u8, number) {
-                        epoch_of.insert(number, epoch);
-                    }
+                    let admitted = script.record(next(6) as u8, number);
+                    epoch_of.extend(admitted.then_some((number, epoch)));
                 }
                 5 if !script.running.is_empty() => {
                     let at = next(script.running.len() as u64) as usize;

@@ -8,12 +8,13 @@ use crate::StateError;
 /// The current key of one operator: its key group and its encoded bytes. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct CurrentKey {
-    inner: Rc<RefCell<Option<Key>>>,
+    inner: Rc<RefCell<Key>>,
 }
 
-/// A key group and an encoded key.
-#[derive(Debug)]
+/// A key group and an encoded key, or none. The buffer stays when the key goes.
+#[derive(Debug, Default)]
 pub(crate) struct Key {
+    is_set: bool,
     group: u16,
     bytes: Vec<u8>,
 }
@@ -21,6 +22,7 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn new(group: u16, bytes: &[u8]) -> Self {
         Self {
+            is_set: true,
             group,
             bytes: bytes.to_vec(),
         }
@@ -35,33 +37,36 @@ impl CurrentKey {
 
     /// Makes a key current. `bytes` is its self-delimiting encoding (`crate::ordered`), `group` its key group.
     pub fn set(&self, group: u16, bytes: &[u8]) {
-        match &mut *self.inner.borrow_mut() {
-            Some(key) => {
-                key.group = group;
-                key.bytes.clear();
-                key.bytes.extend_from_slice(bytes);
-            }
-            empty => *empty = Some(Key::new(group, bytes)),
-        }
+        let mut key = self.inner.borrow_mut();
+        key.is_set = true;
+        key.group = group;
+        key.bytes.clear();
+        key.bytes.extend_from_slice(bytes);
     }
 
     /// No key is current: state must not be touched until one is.
     pub fn clear(&self) {
-        *self.inner.borrow_mut() = None;
+        self.inner.borrow_mut().is_set = false;
+    }
+
+    /// Whether a key is current.
+    pub fn is_set(&self) -> bool {
+        self.inner.borrow().is_set
     }
 
     /// Makes `key` current and hands out what was.
-    pub(crate) fn swap(&self, key: &mut Option<Key>) {
+    pub(crate) fn swap(&self, key: &mut Key) {
         std::mem::swap(&mut *self.inner.borrow_mut(), key);
     }
 
     /// Shows the current key to `use_key`.
     pub fn with<R>(&self, use_key: impl FnOnce(u16, &[u8]) -> R) -> Result<R, StateError> {
-        match &*self.inner.borrow() {
-            Some(key) => Ok(use_key(key.group, &key.bytes)),
-            None => Err(StateError::Usage(
-                "keyed state was used without a current key, i.e. outside the processing of a record or a timer".into(),
-            )),
+        let key = self.inner.borrow();
+        if key.is_set {
+            return Ok(use_key(key.group, &key.bytes));
         }
+        Err(StateError::Usage(
+            "keyed state was used without a current key, i.e. outside the processing of a record or a timer, or before its sync point".into(),
+        ))
     }
 }

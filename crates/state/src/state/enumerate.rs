@@ -428,7 +428,7 @@ where
         let Some(key) = found.key_in::<K>(&encoded)? else {
             continue;
         };
-        let mut aside = Some(Key::new(found.group, found.encoded_key(&encoded)));
+        let mut aside = Key::new(found.group, found.encoded_key(&encoded));
         let mut acting = pin!(act(&key, state));
         // Whoever drives this future sets the key of its record before each poll: the key in hand is put in its place for as long.
         poll_fn(|context| {

@@ -282,6 +282,11 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
         Ok(())
     }
 
+    /// Whether some state has a TTL in event time: then the time of each record matters.
+    pub fn uses_event_time(&self) -> bool {
+        !self.event_time.borrow().is_empty()
+    }
+
     /// The worker's clock, in milliseconds: what processing-time timers and TTLs count in.
     pub fn processing_time_ms(&self) -> i64 {
         self.clocks.processing_ms()
