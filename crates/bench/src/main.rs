@@ -1,10 +1,11 @@
-//! Benchmarks of Aquifer's store beside RocksDB, SlateDB, Cobble and fjall, in one run and as ratios.
+//! Benchmarks of Aquifer's store beside RocksDB, SlateDB, Cobble and fjall, and of its state backends, in one run and as ratios.
 //!
 //! ```text
-//! aquifer-bench [--sections throughput,distance,space,memtables,growth] [--keys 5000000] [--engines aquifer,rocksdb,…]
+//! aquifer-bench [--sections throughput,distance,space,memtables,growth,state] [--keys 5000000] [--engines aquifer,rocksdb,…]
 //!               [--only put,get,…] [--rounds 3] [--seconds 1.5] [--sizes 100,500,2000,8000] [--dir DIR]
+//!               [--state-keys 10000,1000000] [--pause-megabytes 1000]
 //! ```
-//! Sizes are megabytes of state. Progress goes to standard error, a Markdown report to standard output. States that take long to build
+//! In section `state`, `--engines` names backends and `--only` rows such as `value get`. Sizes are megabytes of state. Progress goes to standard error, a Markdown report to standard output. States that take long to build
 //! stay in the directory and are used again. Cobble is served by another build: `--cobble PROGRAM`.
 #![cfg_attr(
     not(all(feature = "rocksdb", feature = "fjall", feature = "slatedb")),
@@ -24,6 +25,7 @@ mod memtables;
 mod remote;
 mod report;
 mod space;
+mod state;
 mod throughput;
 mod work;
 
@@ -42,6 +44,8 @@ struct Arguments {
     rounds: u64,
     read_seconds: f64,
     megabytes: Vec<u64>,
+    state_keys: Vec<u64>,
+    pause_megabytes: u64,
     directory: PathBuf,
     /// Another build of this program that has Cobble.
     cobble: Option<String>,
@@ -50,7 +54,14 @@ struct Arguments {
     structure: Option<usize>,
 }
 
-const SECTIONS: [&str; 5] = ["throughput", "distance", "space", "memtables", "growth"];
+const SECTIONS: [&str; 6] = [
+    "throughput",
+    "distance",
+    "space",
+    "memtables",
+    "growth",
+    "state",
+];
 
 fn arguments() -> Result<Arguments> {
     let mut this = Arguments {
@@ -61,6 +72,8 @@ fn arguments() -> Result<Arguments> {
         rounds: 3,
         read_seconds: 1.5,
         megabytes: vec![100, 500, 2000, 8000],
+        state_keys: vec![10_000, 1_000_000],
+        pause_megabytes: 1000,
         directory: std::env::temp_dir().join("aquifer-bench"),
         cobble: None,
         serve: None,
@@ -77,12 +90,9 @@ fn arguments() -> Result<Arguments> {
             "--only" => this.only = Some(list(next()?)),
             "--rounds" => this.rounds = next()?.parse()?,
             "--seconds" => this.read_seconds = next()?.parse()?,
-            "--sizes" => {
-                this.megabytes = list(next()?)
-                    .iter()
-                    .map(|size| size.parse())
-                    .collect::<std::result::Result<_, _>>()?
-            }
+            "--sizes" => this.megabytes = numbers(&next()?)?,
+            "--state-keys" => this.state_keys = numbers(&next()?)?,
+            "--pause-megabytes" => this.pause_megabytes = next()?.parse()?,
             "--cobble" => this.cobble = Some(next()?),
             "--structure" => this.structure = Some(next()?.parse()?),
             "--serve" => this.serve = Some(next()?),
@@ -100,6 +110,11 @@ fn arguments() -> Result<Arguments> {
         }
     }
     Ok(this)
+}
+
+fn numbers(text: &str) -> Result<Vec<u64>> {
+    let numbers = text.split(',').map(str::parse);
+    Ok(numbers.collect::<std::result::Result<_, _>>()?)
 }
 
 /// A line for whoever waits.
@@ -180,6 +195,25 @@ fn throughput(arguments: &Arguments) -> Result<String> {
     Ok(report::markdown(&rows))
 }
 
+fn state(arguments: &Arguments) -> Result<String> {
+    let sizes = state::Sizes {
+        keys: arguments.state_keys.clone(),
+        rounds: arguments.rounds,
+        pause_bytes: arguments.pause_megabytes * 1_000_000,
+    };
+    let named = |names: &Option<Vec<String>>, name: &str| {
+        names
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|n| n == name))
+    };
+    state::run(
+        &arguments.directory,
+        &sizes,
+        &|backend| named(&arguments.engines, backend),
+        &|row| named(&arguments.only, row),
+    )
+}
+
 fn main() -> Result<()> {
     let arguments = arguments()?;
     if let Some(structure) = arguments.structure {
@@ -204,6 +238,7 @@ fn main() -> Result<()> {
             }
             "distance" => distance::run(&arguments.directory, 500_000_000)?,
             "space" => space::run(&arguments.directory, arguments.keys / 2)?,
+            "state" => state(&arguments)?,
             "memtables" => memtables::run(&[500_000, 5_000_000])?,
             _ => continue,
         };

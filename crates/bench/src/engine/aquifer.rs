@@ -49,7 +49,7 @@ pub fn runtime() -> Result<Arc<Runtime>> {
 }
 
 /// The threads that flush and compact, one pool for the process.
-fn background(runtime: &Runtime) -> Arc<dyn Executor> {
+pub fn background(runtime: &Runtime) -> Arc<dyn Executor> {
     static POOL: OnceLock<Arc<BackgroundPool>> = OnceLock::new();
     POOL.get_or_init(|| BackgroundPool::new(BackgroundThreads::default(), runtime.handle().clone()))
         .clone()

@@ -1,0 +1,149 @@
+//! A worker of each backend, as a job of one worker has it: files in a local directory, synced before they count, and as much memory as the
+//! state needs, because what is measured is hot state.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use aquifer_state::access::StateAccess;
+use aquifer_state::{BackendKind, BackendSetup, KeyedStateStore, SharedBackend, SnapshotStorage};
+use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions};
+
+use crate::engine::Result;
+use crate::engine::aquifer::{Place, background, runtime};
+use crate::measure::{pause, wait_until_quiet};
+
+/// Flink's default for a job of one worker.
+const MAX_PARALLELISM: u16 = 128;
+/// Memory for blocks: more than any state here has.
+const CACHE_BYTES: u64 = 6 << 30;
+/// How long a snapshot may take.
+const SNAPSHOT_SECONDS_MAX: u64 = 600;
+
+/// The backends of this build.
+pub fn kinds() -> Vec<BackendKind> {
+    vec![BackendKind::Hashmap, BackendKind::Forst]
+}
+
+/// The state of one worker.
+pub struct Worker {
+    pub kind: BackendKind,
+    pub access: StateAccess,
+    backend: SharedBackend,
+    woken: Receiver<()>,
+    snapshots: u64,
+    directory: PathBuf,
+}
+
+impl Worker {
+    /// An empty one; what was in the directory goes.
+    pub fn open(kind: BackendKind, directory: &Path) -> Result<Self> {
+        let directory = directory.join(kind.name());
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(directory.join("files"))?;
+        let runtime = runtime()?;
+        let place = Place::local(&directory.join("files"))?;
+        let (wake, woken) = channel();
+        let mut environment = Environment::new(
+            place.objects,
+            "shared".into(),
+            runtime.handle().clone(),
+            BlockCache::new(CACHE_BYTES),
+            "000001-w0",
+        );
+        environment.waker = Arc::new(move || {
+            let _ = wake.send(());
+        });
+        environment.local_root = place.local_root;
+        environment.executor = background(&runtime);
+        let range = KeyGroupRange {
+            start: 0,
+            end: MAX_PARALLELISM - 1,
+        };
+        let mut setup = BackendSetup::new(
+            kind,
+            environment,
+            StoreOptions::default(),
+            range,
+            MAX_PARALLELISM,
+        );
+        setup.storage = SnapshotStorage::FileSystem {
+            inline_bytes_max: 0,
+            asynchronous: true,
+        };
+        setup.rocksdb.local_directories = vec![directory.join("local")];
+        setup.rocksdb.incremental = true;
+        let backend = aquifer_state::open(setup)?;
+        let access = StateAccess::new(
+            backend.clone(),
+            runtime.handle().clone(),
+            range,
+            MAX_PARALLELISM,
+            true,
+        );
+        Ok(Self {
+            kind,
+            access,
+            backend,
+            woken,
+            snapshots: 0,
+            directory,
+        })
+    }
+
+    /// The states of the one operator.
+    pub fn states(&self) -> KeyedStateStore<i64> {
+        KeyedStateStore::new(self.access.clone(), "1-bench")
+    }
+
+    /// What an operator does between batches. True if a snapshot became complete.
+    pub fn poll(&self) -> Result<bool> {
+        Ok(self.backend.borrow_mut().poll()?.is_some())
+    }
+
+    /// What an operator does at a barrier, and all that holds it up.
+    pub fn begin_snapshot(&mut self) -> Result<u64> {
+        self.snapshots += 1;
+        let tables = self.backend.borrow().tables();
+        let mut backend = self.backend.borrow_mut();
+        for (_, table) in tables {
+            backend.freeze(table)?;
+        }
+        backend.snapshot(self.snapshots)?;
+        Ok(self.snapshots)
+    }
+
+    /// What the coordinator says when all workers have handed in their parts.
+    pub fn complete_snapshot(&mut self, id: u64) -> Result<()> {
+        Ok(self.backend.borrow_mut().checkpoint_ended(id, true)?)
+    }
+
+    /// Takes a snapshot, and waits until nothing is left to do in the background.
+    pub fn settle(&mut self) -> Result<()> {
+        let id = self.begin_snapshot()?;
+        while !self.poll()? {
+            self.woken
+                .recv_timeout(Duration::from_secs(SNAPSHOT_SECONDS_MAX))
+                .map_err(|_| format!("a snapshot of {} did not end", self.kind.name()))?;
+        }
+        self.complete_snapshot(id)?;
+        let mut before = None;
+        loop {
+            wait_until_quiet();
+            self.poll()?;
+            let stats = self.backend.borrow().stats();
+            let now = Some((stats.files, stats.bytes_uploaded));
+            if now == before {
+                return Ok(());
+            }
+            before = now;
+            pause(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
