@@ -10,5 +10,7 @@ mod prompt;
 mod s3;
 mod servers;
 mod state;
+#[cfg(feature = "state-sql")]
+mod state_sql;
 mod store;
 mod support;

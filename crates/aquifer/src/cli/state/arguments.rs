@@ -1,6 +1,8 @@
 //! Arguments of `aquifer state`.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::arguments::CheckpointArguments;
 
@@ -19,6 +21,11 @@ pub enum StateCommand {
     Scan(ScanArguments),
     /// Count the rows and keys of states, by reading them.
     Count(CountArguments),
+    /// Ask for rows in SQL: filters, aggregations, sorts and joins over states as tables.
+    ///
+    /// Only queries are taken. States are read as streams; sorts and aggregations that need more than --memory go on on disk.
+    #[command(after_help = SQL_NOTES)]
+    Sql(SqlArguments),
 }
 
 /// Arguments of `aquifer state tables`.
@@ -118,6 +125,52 @@ pub struct CountArguments {
     #[arg(long)]
     pub expired: bool,
 }
+
+/// Arguments of `aquifer state sql`.
+#[derive(Debug, Args)]
+pub struct SqlArguments {
+    #[command(flatten)]
+    pub checkpoint: CheckpointArguments,
+
+    /// The query.
+    #[arg(value_name = "QUERY")]
+    pub query: String,
+
+    /// The form of the rows [default: table on a terminal, else json].
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub format: Option<SqlFormat>,
+
+    /// Memory for sorts, aggregations and joins, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub memory: u32,
+
+    /// Where they go on when that is full [default: the system's directory for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub temporary_directory: Option<PathBuf>,
+
+    /// Rows that have expired and are still there, too.
+    #[arg(long)]
+    pub expired: bool,
+}
+
+/// A form of rows.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SqlFormat {
+    /// Columns under each other, with a frame.
+    Table,
+    /// One object per row and line.
+    Json,
+    /// With a line of names; nothing stands for null.
+    Csv,
+}
+
+const SQL_NOTES: &str = "A state is a table of its name; where several operators have one of that name, it is \"operator\".state. `SELECT * FROM tables` lists them.
+Columns: key, namespace and user_key if there are such, index in a list, value (a struct's fields are value.field), written_at and
+expires_at if the state has a time to live, key_group. `WHERE key = …` reads that key only. Names are case-sensitive.
+
+Examples:
+  aquifer state sql checkpoints/job \"SELECT key, value FROM counts WHERE value > 100 ORDER BY value DESC LIMIT 10\"
+  aquifer state sql s3://bucket/savepoints/savepoint-1f2e3d-0123456789ab \"SELECT value.channel, count(*) FROM bids GROUP BY value.channel\" --format csv";
 
 const GET_NOTES: &str = "A key is written by its type: a number, true or false, a text as it is, 0x and hexadecimal digits for bytes, and JSON for a key with
 parts: --key '[\"ada\", 7]', --key null. Nothing is printed if the state has no such key.";

@@ -7,6 +7,7 @@ mod count;
 mod get;
 mod output;
 mod scan;
+mod sql;
 mod tables;
 
 use aquifer::config_file;
@@ -47,6 +48,7 @@ pub fn run(command: &StateCommand, screen: &Screen) -> Result<(), RunError> {
             let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
             count::run(&opened, arguments, screen)
         }
+        StateCommand::Sql(arguments) => sql::run(arguments, screen),
     }
 }
 
@@ -54,7 +56,11 @@ pub fn run(command: &StateCommand, screen: &Screen) -> Result<(), RunError> {
 struct Opened {
     reader: StateReader,
     /// Ends after the reader.
-    _runtime: Runtime,
+    #[cfg_attr(
+        not(feature = "state-sql"),
+        allow(dead_code, reason = "only queries run on it")
+    )]
+    runtime: Runtime,
 }
 
 impl Opened {
@@ -78,7 +84,7 @@ impl Opened {
         let opening = StateReader::open(&arguments.uri, options, runtime.handle().clone());
         Ok(Self {
             reader: runtime.block_on(opening).map_err(unreadable)?,
-            _runtime: runtime,
+            runtime,
         })
     }
 
