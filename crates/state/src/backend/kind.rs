@@ -119,6 +119,19 @@ impl SnapshotStorage {
         }
     }
 
+    /// An error if the options of the storage mean nothing.
+    pub fn check(self) -> Result<(), StateError> {
+        match self {
+            Self::FileSystem {
+                inline_bytes_max, ..
+            } if inline_bytes_max > Self::INLINE_BYTES_LIMIT => Err(StateError::Usage(format!(
+                "execution.checkpointing.data-inline-threshold is {inline_bytes_max} bytes, expected at most {}",
+                Self::INLINE_BYTES_LIMIT
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// An error if a state with this many bytes in a snapshot is more than the storage takes.
     pub fn check_state(self, state: &StateDescription, bytes: u64) -> Result<(), StateError> {
         match self {

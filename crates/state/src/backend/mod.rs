@@ -173,6 +173,17 @@ pub trait KeyedStateBackend {
         let _ = (table, group, prefix);
         Err(unsupported("a prefix was deleted"))
     }
+    /// Hands out every row of a key group, in order and whether it has expired or not, and removes them all. Only of a backend with typed
+    /// tables, which take over the rows that waited for them.
+    fn drain(
+        &mut self,
+        table: TableId,
+        group: u16,
+        each: &mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let _ = (table, group, each);
+        Err(unsupported("rows were to be taken over"))
+    }
     /// See `aquifer_store::Store::scan`.
     fn scan(
         &self,

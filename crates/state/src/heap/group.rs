@@ -10,7 +10,8 @@ use aquifer_store::ScanRows;
 use bytes::Bytes;
 
 use super::live::LiveRows;
-use super::rows::{Rows, Slot};
+use super::rows::{Rows, Slot, SweptTo};
+use crate::StateError;
 
 /// Layers that may pile up when checkpoints follow each other faster than layers are folded.
 const LAYERS_MAX: usize = 4;
@@ -125,15 +126,17 @@ impl Group {
         moved
     }
 
-    /// Live rows in key order; see `aquifer_store::Store::scan`.
+    /// Live rows in key order, without those whose time is `hidden`; see `aquifer_store::Store::scan`.
     pub(crate) fn scan(
         &self,
         prefix: &[u8],
         from: &[u8],
         until: Option<&[u8]>,
         rows_max: usize,
+        hidden: &dyn Fn(Option<i64>) -> bool,
     ) -> ScanRows {
-        let mut live = LiveRows::range(self.layers(), prefix, from, until);
+        let live = LiveRows::range(self.layers(), prefix, from, until);
+        let mut live = live.filter(|(_, _, time_ms)| !hidden(*time_ms));
         let mut bytes = Vec::new();
         // (end of key, end of value) in `bytes`.
         let mut ends: Vec<(usize, usize)> = Vec::new();
@@ -161,6 +164,33 @@ impl Group {
             })
             .collect();
         ScanRows { rows, times, done }
+    }
+
+    /// Hands out all rows in key order and lets go of them, unless one cannot be taken.
+    pub(crate) fn drain(
+        &mut self,
+        each: &mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        for (key, value, time_ms) in LiveRows::all(self.layers()) {
+            each(key, value, time_ms)?;
+        }
+        *self = Self::new(self.ordered);
+        Ok(())
+    }
+
+    /// Looks at some rows and removes those whose time has expired. `at` is where it goes on, and is reset at the end. Returns how many rows
+    /// it has looked at. While there are frozen layers nothing is looked at.
+    pub(crate) fn expire_some(
+        &mut self,
+        at: &mut SweptTo,
+        rows_max: usize,
+        expired: &dyn Fn(Option<i64>) -> bool,
+    ) -> usize {
+        if !self.frozen.is_empty() {
+            *at = SweptTo::default();
+            return 0;
+        }
+        self.active.expire_some(at, rows_max, expired)
     }
 
     /// The same rows in another kind of table.

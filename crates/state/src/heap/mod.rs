@@ -4,15 +4,20 @@
 //! A snapshot shares the frozen layers with a background thread, which writes **all** live rows through a private store into the same
 //! kind of files that the `forst` backend writes: so either backend restores the other's. The cost to the operator is one moved layer per
 //! key group at the barrier, a second look-up per read while the snapshot is under way, and the folding of what was written meanwhile
-//! afterwards (in bounded pieces, by `poll`).
+//! afterwards (in bounded pieces, by `poll`). The files lie in the object store or, small ones, in the metadata ([`storage`]).
 //!
 //! Typed handles keep their values in typed tables instead ([`typed`]); of such a table the raw one is empty, and scans of it make rows
-//! of the values.
+//! of the values. What was restored waits as rows until its state is asked for, and then moves key group by key group, so that it is
+//! not held twice; states that nobody asks for stay rows and are in the next snapshot.
+//!
+//! A snapshot that fails, or is given up, leaves the backend as it was: no file of it is named anywhere, and the next one is whole.
 
 mod group;
 mod live;
+mod raw;
 mod rows;
 mod snapshot;
+mod storage;
 pub(crate) mod typed;
 
 use aquifer_store::{
@@ -24,15 +29,16 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
 use self::group::Group;
-use self::snapshot::{FrozenTable, SnapshotJob};
-use self::typed::HeapStates;
-use crate::backend::{Moments, check_group};
+use self::raw::{RawTable, RawTtl};
+use self::snapshot::{FrozenTable, Plan, SnapshotJob};
+use self::typed::{Folded, HeapStates};
+use crate::backend::Moments;
 use crate::registry::{Registered, TableRegistry};
 use crate::rows::row_source;
-use crate::serializer::Compatibility;
+use crate::serializer::{Compatibility, StateKind};
 use crate::{
-    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, StateDescription,
-    StateError, TableMoment,
+    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, SnapshotStorage,
+    StateDescription, StateError, TableMoment,
 };
 
 /// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
@@ -41,56 +47,61 @@ const FOLD_ROWS_PER_POLL: usize = 16 * 1024;
 const DELETED_PER_PIECE: usize = 1024;
 /// Rows that a restore asks for at once.
 const RESTORE_ROWS_PER_SCAN: usize = 4096;
+/// Snapshots that were given up and have not ended yet: more of them, and something is wrong with the object store.
+const CANCELLED_MAX: usize = 4;
 
 /// See the module.
 pub(crate) struct HeapBackend {
     environment: Environment,
     options: StoreOptions,
+    storage: SnapshotStorage,
     range: KeyGroupRange,
     registry: TableRegistry,
     /// By table number.
-    tables: Vec<Option<HeapTable>>,
+    tables: Vec<Option<RawTable>>,
     /// Those that typed handles have opened.
     typed: HeapStates,
     /// Tables that the barrier has passed, by table number, until the snapshot starts.
     frozen: Vec<Option<FrozenTable>>,
     job: Option<(SnapshotJob, Vec<TableMoment>)>,
+    /// Snapshots that were given up and hold on to their layers until they notice.
+    cancelled: Vec<SnapshotJob>,
+    /// A table of which some rows have gone where they could not be read: no snapshot may be taken of what is left.
+    torn: Option<TableId>,
     moments: Moments,
     snapshots_started: u64,
-    /// Where folding goes on: (table, group), or None when there is nothing to fold.
-    folding: Option<(usize, usize)>,
+    /// Where folding goes on, or None when there is nothing to fold.
+    folding: Option<Folding>,
     bytes_uploaded: u64,
     files_of_last_snapshot: u64,
 }
 
-struct HeapTable {
-    groups: Vec<Group>,
-    ordered: bool,
-}
-
-impl HeapTable {
-    fn new(range: KeyGroupRange, ordered: bool) -> Self {
-        let groups = (range.start..=range.end)
-            .map(|_| Group::new(ordered))
-            .collect();
-        Self { groups, ordered }
-    }
+/// How far the folding of layers has come: raw tables first, then typed ones.
+#[derive(Clone, Copy, Default)]
+struct Folding {
+    table: usize,
+    group: usize,
+    typed: usize,
 }
 
 impl HeapBackend {
     /// Opens an empty backend, or loads what a checkpoint holds for these key groups.
     pub(crate) fn open(setup: BackendSetup, registry: TableRegistry) -> Result<Self, StateError> {
+        setup.storage.check()?;
         let restored = setup.restored;
         let mut backend = Self {
             moments: Moments::restored(restored.iter().map(|(part, _)| part)),
             environment: setup.environment,
             options: setup.store,
+            storage: setup.storage,
             range: setup.range,
             registry,
             tables: Vec::new(),
             typed: HeapStates::new(setup.range),
             frozen: Vec::new(),
             job: None,
+            cancelled: Vec::new(),
+            torn: None,
             snapshots_started: 0,
             folding: None,
             bytes_uploaded: 0,
@@ -100,6 +111,7 @@ impl HeapBackend {
         for (table, options) in known {
             backend.create(table, options.ordered);
         }
+        // Nothing is hidden before the program has said how it is used.
         backend.load(&restored)?;
         Ok(backend)
     }
@@ -125,71 +137,106 @@ impl HeapBackend {
         Ok(())
     }
 
-    fn registered(&mut self, found: Registered) -> TableId {
+    fn registered(&mut self, found: Registered, kind: StateKind) -> TableId {
         let (Registered::New(table) | Registered::Known(table)) = found;
         let options = self.registry.options_of(table).unwrap_or_default();
-        self.create(table, options.ordered);
+        let raw = self.create(table, options.ordered);
+        // What a typed handle will take over expires by its rules.
+        raw.set_ttl(RawTtl::of(&options).filter(|_| kind == StateKind::Raw));
         table
     }
 
-    fn create(&mut self, table: TableId, ordered: bool) {
+    fn create(&mut self, table: TableId, ordered: bool) -> &mut RawTable {
         let index = usize::from(table.0);
         if self.tables.len() <= index {
             self.tables.resize_with(index + 1, || None);
         }
-        match &mut self.tables[index] {
-            Some(known) if known.ordered == ordered => {}
-            // A new version of the program scans what it did not scan before, or the other way round.
-            Some(known) => {
-                known.ordered = ordered;
-                for group in &mut known.groups {
-                    *group = group.reordered(ordered);
-                }
-            }
-            empty => *empty = Some(HeapTable::new(self.range, ordered)),
+        let range = self.range;
+        let raw = self.tables[index].get_or_insert_with(|| RawTable::new(range, ordered));
+        raw.reorder(ordered);
+        raw
+    }
+
+    fn raw(&self, table: TableId) -> Result<&RawTable, StateError> {
+        match self.tables.get(usize::from(table.0)) {
+            Some(Some(raw)) => Ok(raw),
+            _ => Err(unknown_table(table)),
         }
     }
 
-    fn group(&self, table: TableId, group: u16) -> Result<&Group, StateError> {
-        check_group(self.range, group)?;
-        self.tables
-            .get(usize::from(table.0))
-            .and_then(Option::as_ref)
-            .and_then(|table| table.groups.get(usize::from(group - self.range.start)))
-            .ok_or_else(|| unknown_table(table))
+    fn raw_mut(&mut self, table: TableId) -> Result<&mut RawTable, StateError> {
+        match self.tables.get_mut(usize::from(table.0)) {
+            Some(Some(raw)) => Ok(raw),
+            _ => Err(unknown_table(table)),
+        }
     }
 
     fn group_mut(&mut self, table: TableId, group: u16) -> Result<&mut Group, StateError> {
-        check_group(self.range, group)?;
-        self.tables
-            .get_mut(usize::from(table.0))
-            .and_then(Option::as_mut)
-            .and_then(|table| table.groups.get_mut(usize::from(group - self.range.start)))
-            .ok_or_else(|| unknown_table(table))
+        self.raw_mut(table)?.group_mut(group)
     }
 
-    /// Folds a bounded number of rows; asks to be polled again if there is more.
+    /// The present of a table with a TTL; none if time has not begun.
+    fn now_ms(&self, table: TableId, ttl: RawTtl) -> Option<i64> {
+        if ttl.by_event_time {
+            self.moments.event_time(table)
+        } else {
+            Some((self.environment.clock)())
+        }
+    }
+
+    /// A table was written to: if its rows expire, a few of them are looked at.
+    fn clean(&mut self, table: TableId) -> Result<(), StateError> {
+        if let Some(ttl) = self.raw(table)?.ttl() {
+            let now_ms = self.now_ms(table, ttl);
+            self.raw_mut(table)?.clean(now_ms);
+        }
+        Ok(())
+    }
+
+    /// Folds a bounded number of rows and entries; asks to be polled again if there is more.
     fn fold_some(&mut self) {
-        let Some((mut table, mut group)) = self.folding.take() else {
+        let Some(mut at) = self.folding.take() else {
             return;
         };
         let mut moved = 0;
-        while let Some(candidate) = self.tables.get_mut(table) {
+        while let Some(candidate) = self.tables.get_mut(at.table) {
             let groups = candidate
                 .as_mut()
                 .map(|table| &mut table.groups[..])
                 .unwrap_or_default();
-            let Some(next) = groups.get_mut(group) else {
-                (table, group) = (table + 1, 0);
+            let Some(next) = groups.get_mut(at.group) else {
+                (at.table, at.group) = (at.table + 1, 0);
                 continue;
             };
             if moved >= FOLD_ROWS_PER_POLL && next.is_layered() {
-                self.folding = Some((table, group));
-                (self.environment.waker)();
-                return;
+                return self.fold_later(at);
             }
             moved += next.fold();
-            group += 1;
+            at.group += 1;
+        }
+        let typed = self.typed.all();
+        while let Some(next) = typed.get(at.typed) {
+            if moved >= FOLD_ROWS_PER_POLL {
+                return self.fold_later(at);
+            }
+            let Folded { moved: more, done } =
+                next.borrow_mut().fold_some(FOLD_ROWS_PER_POLL - moved);
+            moved += more;
+            at.typed += usize::from(done);
+        }
+    }
+
+    fn fold_later(&mut self, at: Folding) {
+        self.folding = Some(at);
+        (self.environment.waker)();
+    }
+
+    /// Forgets the snapshots that were given up and have ended: their layers can be folded.
+    fn end_cancelled(&mut self) {
+        let before = self.cancelled.len();
+        self.cancelled.retain_mut(|job| job.result().is_none());
+        if self.cancelled.len() < before {
+            self.folding = Some(Folding::default());
         }
     }
 }
@@ -204,7 +251,7 @@ fn unknown_table(table: TableId) -> StateError {
 impl KeyedStateBackend for HeapBackend {
     fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
         let found = self.registry.register(description, &self.moments)?;
-        Ok(self.registered(found))
+        Ok(self.registered(found, description.schema.kind))
     }
 
     fn register_typed(
@@ -215,7 +262,7 @@ impl KeyedStateBackend for HeapBackend {
         let found = self
             .registry
             .register_typed(description, value, &self.moments)?;
-        Ok(self.registered(found))
+        Ok(self.registered(found, description.schema.kind))
     }
 
     fn description(&self, operator: &str, state: &str) -> Option<StateDescription> {
@@ -223,10 +270,16 @@ impl KeyedStateBackend for HeapBackend {
     }
 
     fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError> {
-        Ok(match self.group(table, group)?.get(key) {
-            Some((value, time_ms)) => Lookup::Found(Value::with_time(value, time_ms)),
-            None => Lookup::Absent,
-        })
+        let raw = self.raw(table)?;
+        let Some((value, time_ms)) = raw.group(group)?.get(key) else {
+            return Ok(Lookup::Absent);
+        };
+        if let Some(ttl) = raw.ttl()
+            && ttl.hides(time_ms, self.now_ms(table, ttl))
+        {
+            return Ok(Lookup::Absent);
+        }
+        Ok(Lookup::Found(Value::with_time(value, time_ms)))
     }
 
     fn multi_get(
@@ -266,12 +319,12 @@ impl KeyedStateBackend for HeapBackend {
             )));
         }
         self.group_mut(table, group)?.put(key, value, time_ms);
-        Ok(())
+        self.clean(table)
     }
 
     fn delete(&mut self, table: TableId, group: u16, key: &[u8]) -> Result<(), StateError> {
         self.group_mut(table, group)?.delete(key);
-        Ok(())
+        self.clean(table)
     }
 
     fn merge(
@@ -302,7 +355,7 @@ impl KeyedStateBackend for HeapBackend {
     ) -> Result<(), StateError> {
         let rows = self.group_mut(table, group)?;
         loop {
-            let piece = rows.scan(prefix, prefix, None, DELETED_PER_PIECE);
+            let piece = rows.scan(prefix, prefix, None, DELETED_PER_PIECE, &|_| false);
             for (key, _) in &piece.rows {
                 rows.delete(key);
             }
@@ -310,6 +363,20 @@ impl KeyedStateBackend for HeapBackend {
                 return Ok(());
             }
         }
+    }
+
+    fn drain(
+        &mut self,
+        table: TableId,
+        group: u16,
+        each: &mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let drained = self.group_mut(table, group)?.drain(each);
+        if drained.is_err() {
+            // Rows of earlier key groups are gone.
+            self.torn = Some(table);
+        }
+        drained
     }
 
     fn scan(
@@ -323,9 +390,11 @@ impl KeyedStateBackend for HeapBackend {
     ) -> Result<ScanLookup, StateError> {
         let rows = match self.typed.get(table) {
             Some(typed) => typed::scan(&*typed.borrow(), group, prefix, from, until, rows_max)?,
-            None => self
-                .group(table, group)?
-                .scan(prefix, from, until, rows_max),
+            None => {
+                let raw = self.raw(table)?;
+                let now_ms = raw.ttl().and_then(|ttl| self.now_ms(table, ttl));
+                raw.scan(group, (prefix, from, until), rows_max, now_ms)?
+            }
         };
         Ok(ScanLookup::Rows(rows))
     }
@@ -377,11 +446,15 @@ impl KeyedStateBackend for HeapBackend {
 
     fn freeze(&mut self, table: TableId) -> Result<(), StateError> {
         let index = usize::from(table.0);
-        let heap = self
-            .tables
-            .get_mut(index)
-            .and_then(Option::as_mut)
-            .ok_or_else(|| unknown_table(table))?;
+        if self.torn == Some(table) {
+            return Err(StateError::Usage(format!(
+                "table {index} was not read to its end when its state was asked for: what is left of it cannot be kept"
+            )));
+        }
+        let heap = match self.tables.get_mut(index) {
+            Some(Some(heap)) => heap,
+            _ => return Err(unknown_table(table)),
+        };
         if matches!(self.frozen.get(index), Some(Some(_))) {
             let typed = self.typed.get(table);
             let unwritten = typed.is_none_or(|typed| typed.borrow().is_unwritten());
@@ -428,6 +501,13 @@ impl KeyedStateBackend for HeapBackend {
                 job.checkpoint_id
             )));
         }
+        self.end_cancelled();
+        if self.cancelled.len() >= CANCELLED_MAX {
+            return Err(StateError::Usage(format!(
+                "checkpoint {checkpoint_id} was started while {} snapshots that were given up have not stopped writing",
+                self.cancelled.len()
+            )));
+        }
         // Tables that no operator of this program owns are not frozen by anyone.
         let missing: Vec<TableId> = self
             .registry
@@ -443,43 +523,60 @@ impl KeyedStateBackend for HeapBackend {
             .flatten()
             .collect();
         self.snapshots_started += 1;
-        let job = SnapshotJob::start(
+        let plan = Plan {
             checkpoint_id,
-            self.snapshots_started,
+            number: self.snapshots_started,
             tables,
-            self.range,
-            &self.environment,
-            &self.options,
-        );
-        self.job = Some((job, self.moments.take()));
+            states: self.registry.tables(),
+            range: self.range,
+            storage: self.storage,
+            options: self.options.clone(),
+        };
+        let moments = self.moments.take();
+        self.job = Some((SnapshotJob::start(plan, &self.environment), moments));
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
-        if let Some((job, tables)) = &mut self.job
-            && let Some(written) = job.result()
+        self.end_cancelled();
+        let ended = match &mut self.job {
+            Some((job, _)) => job.result(),
+            None => None,
+        };
+        if let Some(written) = ended
+            && let Some((job, mut tables)) = self.job.take()
         {
-            let checkpoint_id = job.checkpoint_id;
-            let mut tables = std::mem::take(tables);
-            self.job = None;
-            self.folding = Some((0, 0));
-            let (written, chunks) = written?;
-            for (table, chunk) in chunks {
+            self.folding = Some(Folding::default());
+            (self.environment.waker)();
+            let written = written?;
+            for (table, chunk) in written.lists {
                 lists_reach(&mut tables, table, chunk);
             }
-            self.bytes_uploaded += written.bytes_uploaded;
-            self.files_of_last_snapshot = written.files.files.len() as u64;
-            (self.environment.waker)();
+            let stored = written.stored;
+            self.bytes_uploaded += stored.bytes_uploaded;
+            self.files_of_last_snapshot = stored.files.files.len() as u64;
             return Ok(Some((
-                checkpoint_id,
+                job.checkpoint_id,
                 KeyedSnapshot {
                     tables,
-                    ..KeyedSnapshot::of_files(written.files)
+                    inline: stored.inline,
+                    ..KeyedSnapshot::of_files(stored.files)
                 },
             )));
         }
         self.fold_some();
         Ok(None)
+    }
+
+    fn checkpoint_ended(&mut self, checkpoint_id: u64, complete: bool) -> Result<(), StateError> {
+        let given_up = self
+            .job
+            .take_if(|(job, _)| !complete && job.checkpoint_id == checkpoint_id);
+        if let Some((job, _)) = given_up {
+            job.cancel();
+            self.cancelled.push(job);
+        }
+        Ok(())
     }
 
     fn tables(&self) -> Vec<(StateDescription, TableId)> {

@@ -10,6 +10,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Buckets of a hash table that a clean-up looks at for each row that it was asked to look at.
+const BUCKETS_PER_ROW: usize = 16;
+
 /// What one layer says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot<'a> {
@@ -60,6 +63,22 @@ fn overwrite(bytes: &mut [u8], value: &[u8], time_ms: Option<i64>) {
     }
 }
 
+/// How far a clean-up has come in a layer.
+#[derive(Debug, Default)]
+pub(crate) struct SweptTo {
+    /// Of a hash table: the next bucket.
+    bucket: usize,
+    /// Of a B-tree: the last key; none at the start.
+    key: Option<Box<[u8]>>,
+}
+
+impl SweptTo {
+    /// True at the start, and after the end.
+    pub(crate) fn is_start(&self) -> bool {
+        self.bucket == 0 && self.key.is_none()
+    }
+}
+
 /// Rows of one key group in one layer.
 pub(crate) enum Rows {
     /// Point access only; a scan sorts.
@@ -104,6 +123,20 @@ impl Rows {
         match self {
             Self::Hashed(rows) => rows.remove_tombstones(),
             Self::Ordered(rows) => rows.remove_tombstones(),
+        }
+    }
+
+    /// Looks at some rows from `at` on and removes those whose time has expired; `at` is reset at the end. Returns how many rows it has
+    /// looked at. There must be no tombstones.
+    pub(crate) fn expire_some(
+        &mut self,
+        at: &mut SweptTo,
+        rows_max: usize,
+        expired: &dyn Fn(Option<i64>) -> bool,
+    ) -> usize {
+        match self {
+            Self::Hashed(rows) => rows.expire_some(at, rows_max, expired),
+            Self::Ordered(rows) => rows.expire_some(at, rows_max, expired),
         }
     }
 
@@ -259,6 +292,40 @@ impl HashedRows {
         }
     }
 
+    fn expire_some(
+        &mut self,
+        at: &mut SweptTo,
+        rows_max: usize,
+        expired: &dyn Fn(Option<i64>) -> bool,
+    ) -> usize {
+        let buckets = self.table.num_buckets();
+        // A table may be mostly empty.
+        let last = at
+            .bucket
+            .saturating_add(rows_max.saturating_mul(BUCKETS_PER_ROW))
+            .min(buckets);
+        let mut looked_at = 0;
+        while at.bucket < last && looked_at < rows_max {
+            if let Ok(row) = self.table.get_bucket_entry(at.bucket) {
+                looked_at += 1;
+                if row
+                    .get()
+                    .slot()
+                    .live()
+                    .is_some_and(|(_, time_ms)| expired(time_ms))
+                {
+                    let (row, _) = row.remove();
+                    self.bytes -= row.bytes.len() as u64;
+                }
+            }
+            at.bucket += 1;
+        }
+        if at.bucket >= buckets {
+            at.bucket = 0;
+        }
+        looked_at
+    }
+
     fn remove_tombstones(&mut self) {
         if self.tombstones == 0 {
             return;
@@ -360,6 +427,39 @@ impl OrderedRows {
             value.is_some()
         });
         self.tombstones = 0;
+    }
+
+    fn expire_some(
+        &mut self,
+        at: &mut SweptTo,
+        rows_max: usize,
+        expired: &dyn Fn(Option<i64>) -> bool,
+    ) -> usize {
+        let start = match &at.key {
+            Some(last) => Bound::Excluded(&last[..]),
+            None => Bound::Unbounded,
+        };
+        let mut old: Vec<Box<[u8]>> = Vec::new();
+        let (mut looked_at, mut last) = (0, None);
+        for (key, value) in self
+            .tree
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take(rows_max)
+        {
+            looked_at += 1;
+            last = Some(key);
+            if slot_of(value)
+                .live()
+                .is_some_and(|(_, time_ms)| expired(time_ms))
+            {
+                old.push(key.clone());
+            }
+        }
+        at.key = last.filter(|_| looked_at == rows_max).cloned();
+        for key in old {
+            self.remove(&key);
+        }
+        looked_at
     }
 
     fn iter_from<'a>(&'a self, start: &[u8]) -> impl Iterator<Item = (&'a [u8], Slot<'a>)> + 'a {

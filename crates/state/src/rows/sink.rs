@@ -77,7 +77,8 @@ impl SstRowSink {
         Ok(())
     }
 
-    fn check_cancelled(&self) -> Result<(), StateError> {
+    /// An error once the sink was cancelled.
+    pub(crate) fn check_cancelled(&self) -> Result<(), StateError> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(StateError::Usage("the snapshot was cancelled".into()));
         }

@@ -19,7 +19,7 @@ use self::cursor::Cursor;
 pub use self::sync::{SyncListIter, SyncListState};
 use crate::StateError;
 use crate::access::{StateAccess, Waiting};
-use crate::heap::typed::{HeapList, HeapLists, Timed};
+use crate::heap::typed::{HeapLists, Timed};
 use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
 use crate::state::chunks::push_frame;
@@ -118,6 +118,12 @@ where
 
     /// True if the current key has no element.
     pub fn is_empty(&self) -> StateFuture<bool> {
+        if let ListPlace::Heap(heap) = &self.place {
+            let count = self
+                .scope
+                .with(|group, key| cursor::heap_count(heap, group, key));
+            return StateFuture::ready(count.and_then(|count| Ok(count? == 0)));
+        }
         match self.cursor(self.access.waiting_mode()) {
             Ok(cursor) => StateFuture::started(cursor.has_none()),
             Err(error) => StateFuture::ready(Err(error)),
@@ -168,13 +174,7 @@ where
             })?,
             ListPlace::Heap(heap) => self.scope.with(|group, key| {
                 let elements = timed(heap, values);
-                heap.with(|table, _| {
-                    if elements.is_empty() {
-                        table.remove(group, key).map(drop)
-                    } else {
-                        table.put(group, key, elements)
-                    }
-                })
+                heap.with(|table, _| table.replace(group, key, elements))
             })?,
         }
     }
@@ -207,10 +207,9 @@ where
             ListPlace::Heap(heap) => {
                 let merge = || {
                     let (group, target) = keys.get(0);
-                    let mut merged = HeapList::new();
+                    let mut merged = Vec::new();
                     for (group, source) in keys.iter().skip(1) {
-                        let taken = heap.with(|table, _| table.remove(group, source))?;
-                        merged.extend(taken.into_iter().flat_map(|(_, list)| list));
+                        merged.extend(heap.with(|table, _| table.take(group, source))?);
                     }
                     if let Some(ttl) = heap.ttl.as_deref() {
                         merged.retain(|element| !ttl.expired(element.time(), ttl.now_ms()));
@@ -240,7 +239,7 @@ where
 fn timed<'a, V: StateValue, S: Serializer<V> + Send>(
     heap: &HeapPlace<HeapLists<V, S>>,
     values: impl IntoIterator<Item = &'a V>,
-) -> HeapList<V> {
+) -> Vec<Timed<V>> {
     let stamp_ms = heap.stamp_ms();
     let values = values.into_iter();
     values
@@ -254,19 +253,7 @@ fn heap_extend<V: StateValue, S: Serializer<V> + Send>(
     key: &[u8],
     elements: impl IntoIterator<Item = Timed<V>>,
 ) -> Result<(), StateError> {
-    heap.with(|table, _| match table.get_mut(group, key)? {
-        Some(list) => {
-            list.extend(elements);
-            Ok(())
-        }
-        None => {
-            let list: HeapList<V> = elements.into_iter().collect();
-            if list.is_empty() {
-                return Ok(());
-            }
-            table.put(group, key, list)
-        }
-    })
+    heap.with(|table, _| table.append(group, key, elements))
 }
 
 /// Elements on their way into chunks.

@@ -17,7 +17,7 @@ use self::cursor::{Cursor, Entry};
 pub use self::sync::{SyncMapIter, SyncMapState};
 use crate::StateError;
 use crate::access::{StateAccess, Waiting};
-use crate::heap::typed::{HeapMap, HeapMaps, Timed};
+use crate::heap::typed::{HeapMaps, Timed};
 use crate::ordered::{OrderedKey, decode_ordered};
 use crate::serializer::{Postcard, Serializer};
 use crate::state::namespace::Scope;
@@ -154,6 +154,12 @@ where
 
     /// True if the current key has no entry.
     pub fn is_empty(&self) -> StateFuture<bool> {
+        if let Place::Heap(heap) = &self.place {
+            let empty = self
+                .scope
+                .with(|group, prefix| cursor::heap_is_empty(heap, group, prefix));
+            return StateFuture::ready(empty.and_then(|empty| empty));
+        }
         match self.cursor(self.access.waiting_mode()) {
             Ok(cursor) => StateFuture::started(cursor.has_none()),
             Err(error) => StateFuture::ready(Err(error)),
@@ -224,19 +230,7 @@ where
             }
             Place::Heap(heap) => {
                 let value = Timed::new(value.clone(), heap.stamp_ms());
-                heap.with(|table, _| match table.get_mut(group, prefix)? {
-                    Some(map) => {
-                        match map.get_mut(key) {
-                            Some(known) => *known = value,
-                            None => drop(map.insert(key.into(), value)),
-                        }
-                        Ok(())
-                    }
-                    None => {
-                        let map = HeapMap::from([(key.into(), value)]);
-                        table.put(group, prefix, map)
-                    }
-                })
+                heap.with(|table, _| table.put_entry(group, prefix, key, value))
             }
         }
     }
@@ -244,7 +238,7 @@ where
     fn remove_entry(&self, group: u16, prefix: &[u8], key: &[u8]) -> Result<(), StateError> {
         match &self.place {
             Place::Rows(rows) => rows.delete(group, key),
-            Place::Heap(heap) => heap.with(|table, _| heap_remove(table, group, prefix, key)),
+            Place::Heap(heap) => heap.with(|table, _| table.remove_entry(group, prefix, key)),
         }
     }
 
@@ -280,11 +274,11 @@ fn heap_get<UV: StateValue, S: Serializer<UV> + Send, R>(
 ) -> Result<Option<R>, StateError> {
     let Some(ttl) = heap.ttl.as_deref() else {
         let table = heap.table.borrow();
-        let found = table.get(group, prefix)?.and_then(|map| map.get(key));
+        let found = table.entry(group, prefix, key)?;
         return Ok(found.map(|found| copy(&found.value)));
     };
     heap.with(|table, _| {
-        let Some(found) = table.get(group, prefix)?.and_then(|map| map.get(key)) else {
+        let Some(found) = table.entry(group, prefix, key)? else {
             return Ok(None);
         };
         let life = ttl.judge(found.time());
@@ -294,31 +288,9 @@ fn heap_get<UV: StateValue, S: Serializer<UV> + Send, R>(
         };
         match life {
             Life::Live => {}
-            Life::Extended(now_ms) => {
-                let map = table.get_mut(group, prefix)?;
-                if let Some(found) = map.and_then(|map| map.get_mut(key)) {
-                    found.time_ms = now_ms;
-                }
-            }
-            Life::Expired => heap_remove(table, group, prefix, key)?,
+            Life::Extended(now_ms) => table.set_entry_time(group, prefix, key, now_ms)?,
+            Life::Expired => table.remove_entry(group, prefix, key)?,
         }
         Ok(answer)
     })
-}
-
-/// Removes an entry, and the map with its last one.
-fn heap_remove<UV: StateValue, S: Serializer<UV> + Send>(
-    table: &mut HeapMaps<UV, S>,
-    group: u16,
-    prefix: &[u8],
-    key: &[u8],
-) -> Result<(), StateError> {
-    let Some(map) = table.get_mut(group, prefix)? else {
-        return Ok(());
-    };
-    map.remove(key);
-    if map.is_empty() {
-        table.remove(group, prefix)?;
-    }
-    Ok(())
 }

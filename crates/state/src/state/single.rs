@@ -198,7 +198,7 @@ where
                 let taken = if i == 0 {
                     table.get(group, key)?.cloned()
                 } else {
-                    table.remove(group, key)?.map(|(_, value)| value)
+                    table.take(group, key)?
                 };
                 let expired = |time| ttl.is_some_and(|ttl| ttl.expired(time, ttl.now_ms()));
                 Ok(taken.filter(|value| !expired(value.time())))
@@ -259,16 +259,15 @@ fn heap_get<V: StateValue, S: Serializer<V> + Send>(
             Life::Live => Some(found.value.clone()),
             Life::Extended(now_ms) => {
                 let value = found.value.clone();
-                if let Some(found) = table.get_mut(group, key)? {
-                    found.time_ms = now_ms;
-                }
+                table.set_time(group, key, now_ms)?;
                 Some(value)
             }
+            Life::Expired if ttl.shows_expired() => {
+                table.take(group, key)?.map(|found| found.value)
+            }
             Life::Expired => {
-                let removed = table.remove(group, key)?;
-                removed
-                    .filter(|_| ttl.shows_expired())
-                    .map(|(_, found)| found.value)
+                table.remove(group, key)?;
+                None
             }
         })
     })
@@ -281,17 +280,12 @@ fn heap_modify<V: StateValue, S: Serializer<V> + Send>(
     fold: impl FnOnce(Option<V>) -> V,
 ) -> Result<(), StateError> {
     // The table is not borrowed while user code runs.
-    let taken = heap.with(|table, _| table.remove(group, key))?;
-    let (row_key, old) = match taken {
-        Some((row_key, old)) => (Some(row_key), Some(old)),
-        None => (None, None),
-    };
+    let old = heap.with(|table, _| table.take(group, key))?;
     let expired = |time| {
         let ttl = heap.ttl.as_deref();
         ttl.is_some_and(|ttl| ttl.expired(time, ttl.now_ms()))
     };
     let old = old.filter(|old| !expired(old.time())).map(|old| old.value);
     let new = Timed::new(fold(old), heap.stamp_ms());
-    let row_key = row_key.unwrap_or_else(|| key.into());
-    heap.table.borrow_mut().put_back(group, row_key, new)
+    heap.table.borrow_mut().put(group, key, new)
 }

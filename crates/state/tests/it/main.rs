@@ -7,6 +7,7 @@ mod backends;
 mod cases;
 mod concurrency;
 mod conformance;
+mod heap;
 mod model;
 mod rows;
 mod snapshots;

@@ -41,7 +41,7 @@ pub struct World {
 }
 
 /// What a checkpoint keeps.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Saved {
     pub tables: Vec<(StateDescription, TableId)>,
     pub keyed: Vec<(KeyGroupRange, KeyedSnapshot)>,
@@ -79,6 +79,20 @@ impl World {
         }
     }
 
+    /// Another one, in the same case.
+    pub fn like(world: &Self) -> Self {
+        let case = Case {
+            kind: world.kind.get(),
+            storage: world.storage.get(),
+        };
+        Self::of(case, world.asynchronous)
+    }
+
+    /// Lets what runs in the background go on for a moment.
+    pub fn rest(&self) {
+        Bell::default().rest();
+    }
+
     pub fn hashmap(asynchronous: bool) -> Self {
         Self::new(BackendKind::Hashmap, asynchronous)
     }
@@ -101,6 +115,19 @@ impl World {
     /// One worker that owns every key group.
     pub fn worker(&self) -> Worker {
         self.restore(&Saved::default())
+    }
+
+    /// The same, or why there is none.
+    pub fn try_worker(&self) -> Result<Worker, StateError> {
+        self.open(
+            0,
+            0,
+            KeyGroupRange {
+                start: 0,
+                end: MAX_PARALLELISM - 1,
+            },
+            &Saved::default(),
+        )
     }
 
     /// The same from a checkpoint.
@@ -254,28 +281,43 @@ impl Worker {
 
     /// Freezes every table and makes a snapshot.
     pub fn checkpoint(&self, id: u64) -> Saved {
+        self.begin(id);
+        self.finish(id)
+    }
+
+    /// Freezes every table and begins a snapshot.
+    pub fn begin(&self, id: u64) {
         let tables = self.backend.borrow().tables();
         for (_, table) in tables {
             self.backend.borrow_mut().freeze(table).unwrap();
         }
         self.backend.borrow_mut().snapshot(id).unwrap();
-        self.finish(id)
     }
 
     /// Waits for the snapshot under way.
     pub fn finish(&self, id: u64) -> Saved {
+        self.finished(id).unwrap()
+    }
+
+    /// Waits for the snapshot under way, which may fail.
+    pub fn finished(&self, id: u64) -> Result<Saved, StateError> {
         loop {
-            let polled = self.backend.borrow_mut().poll().unwrap();
+            let polled = self.backend.borrow_mut().poll()?;
             if let Some((done, snapshot)) = polled {
                 assert_eq!(done, id);
                 let tables = self.backend.borrow().tables();
-                return Saved {
+                return Ok(Saved {
                     tables,
                     keyed: vec![(self.range, snapshot)],
-                };
+                });
             }
             self.bell.wait();
         }
+    }
+
+    /// Lets background work go on for a moment.
+    pub fn rest(&self) {
+        self.bell.rest();
     }
 
     /// Whether tests of this worker go through the asynchronous API.

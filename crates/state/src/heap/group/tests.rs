@@ -30,7 +30,7 @@ fn scan_all(group: &Group, prefix: &[u8], piece: usize) -> Timed {
     let mut rows = Timed::new();
     let mut from = Vec::new();
     loop {
-        let answer = group.scan(prefix, &from, None, piece);
+        let answer = group.scan(prefix, &from, None, piece, &|_| false);
         assert!(answer.rows.len() <= piece);
         assert!(answer.rows.is_sorted_by(|a, b| a.0 < b.0));
         if let Some((key, _)) = answer.rows.last() {
@@ -152,7 +152,7 @@ fn scans_respect_prefix_start_and_end() {
         }
         let keys = |prefix: &[u8], from: &[u8], until: Option<&[u8]>| -> Vec<Vec<u8>> {
             group
-                .scan(prefix, from, until, 10)
+                .scan(prefix, from, until, 10, &|_| false)
                 .rows
                 .iter()
                 .map(|(k, _)| k.to_vec())

@@ -1,13 +1,20 @@
 //! Typed tables: what typed handles keep on the heap instead of bytes.
 //!
 //! A table holds, per key group, one entry per encoded `key ‖ namespace`: a value, a list or a map. Values stay what they are and become bytes
-//! only in snapshots, on a background thread, in the same rows that every other backend has (`docs` of [`crate::state`]). A snapshot starts from
-//! a copy of the entries.
+//! only in snapshots, on a background thread, in the same rows that every other backend has (`docs` of [`crate::state`]). A barrier moves
+//! one layer per key group out of the way and copies nothing ([`layers`]); what is written afterwards lies above it until it is folded back.
 //!
 //! Clones of a [`HeapStates`] share the tables. Used from the worker's thread only; frozen tables may go anywhere.
 
+mod cleanup;
 mod entry;
+mod frozen;
+mod key;
+mod layers;
+mod lists;
+mod maps;
 mod table;
+mod values;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -17,24 +24,31 @@ use std::rc::Rc;
 use aquifer_store::{KeyGroupRange, ScanRows, TableId};
 use bytes::Bytes;
 
-pub(crate) use self::entry::{HeapEntry, HeapList, HeapMap, Timed, time_of};
+pub(crate) use self::entry::{HeapEntry, Timed};
+pub(crate) use self::lists::HeapLists;
+pub(crate) use self::maps::HeapMaps;
 pub(crate) use self::table::{HeapTableOf, RowShape};
+pub(crate) use self::values::HeapValues;
 use crate::StateError;
 use crate::rows::{RowRefs, RowSink};
 
-/// Values, one per key and namespace.
-pub(crate) type HeapValues<V, S> = HeapTableOf<Timed<V>, S>;
-/// Lists, one per key and namespace.
-pub(crate) type HeapLists<V, S> = HeapTableOf<HeapList<V>, S>;
-/// Maps, one per key and namespace.
-pub(crate) type HeapMaps<V, S> = HeapTableOf<HeapMap<V>, S>;
+/// How far a fold has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folded {
+    /// Entries that were moved.
+    pub(crate) moved: usize,
+    /// Nothing is left that could be folded now.
+    pub(crate) done: bool,
+}
 
 /// A typed table, whatever it holds.
 pub(crate) trait HeapTable: 'static {
-    /// What the table holds now, for a snapshot.
+    /// What the table holds now, for a snapshot: one layer of each key group is moved, nothing is copied.
     fn freeze(&mut self) -> Box<dyn FrozenTable>;
     /// True if nothing was written since the last `freeze`.
     fn is_unwritten(&self) -> bool;
+    /// Folds the layers that no snapshot holds any more, until about so many entries were moved (the last key group may exceed it).
+    fn fold_some(&mut self, entries_max: usize) -> Folded;
     /// Looks at so many entries and removes what has expired in them; returns how many entries went away.
     fn expire_some(&mut self, entries_max: usize, now_ms: i64) -> usize;
     /// Bytes, estimated.

@@ -206,12 +206,11 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
                 prefix_len: opened.prefix_len,
             };
             let mut table = HeapTableOf::new(shape, opened.serializer.clone());
-            each_row(&self.access, id, |group, key, value, time_ms| {
-                table.load(group, key, value, time_ms)
-            })?;
             let mut backend = self.access.backend().borrow_mut();
             for group in heap.range().start..=heap.range().end {
-                backend.delete_prefix(id, group, &[])?;
+                backend.drain(id, group, &mut |key, value, time_ms| {
+                    table.load(group, key, value, time_ms)
+                })?;
             }
             Ok(table)
         })?;

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::chunk_table::{ChunkTable, after};
 use crate::StateError;
 use crate::access::Waiting;
-use crate::heap::typed::HeapLists;
+use crate::heap::typed::{HeapLists, Timed};
 use crate::serializer::Serializer;
 use crate::state::StateValue;
 use crate::state::chunks::Frames;
 use crate::state::place::HeapPlace;
-use crate::state::ttl::Life;
+use crate::state::ttl::{Life, Ttl};
 
 /// See the module.
 pub(super) struct Cursor<V, S> {
@@ -77,28 +77,9 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
     ) -> Result<Self, StateError> {
         let mut elements = Vec::new();
         heap.with(|table, ttl| {
-            let Some(ttl) = ttl else {
-                let list = table.get(group, key)?.into_iter().flatten();
-                elements.extend(list.map(|element| element.value.clone()));
-                return Ok(());
-            };
-            let Some(list) = table.get_mut(group, key)? else {
-                return Ok(());
-            };
-            list.retain_mut(|element| {
-                let life = ttl.judge(element.time());
-                if life != Life::Expired || ttl.shows_expired() {
-                    elements.push(element.value.clone());
-                }
-                if let Life::Extended(now_ms) = life {
-                    element.time_ms = now_ms;
-                }
-                life != Life::Expired
-            });
-            if list.is_empty() {
-                table.remove(group, key)?;
-            }
-            Ok(())
+            settle(table, ttl, group, key, |element| {
+                elements.push(element.value.clone());
+            })
         })?;
         Ok(Self {
             source: Source::Heap(elements.into_iter()),
@@ -126,6 +107,52 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
             Source::Rows(rows) => Ok(!rows.fill().await?),
         }
     }
+}
+
+/// How many elements a list on the heap shows.
+pub(super) fn heap_count<V: StateValue, S: Serializer<V> + Send>(
+    heap: &HeapPlace<HeapLists<V, S>>,
+    group: u16,
+    key: &[u8],
+) -> Result<usize, StateError> {
+    let mut count = 0;
+    if heap.ttl.is_none() {
+        return heap.table.borrow().count(group, key);
+    }
+    heap.with(|table, ttl| settle(table, ttl, group, key, |_| count += 1))?;
+    Ok(count)
+}
+
+/// Shows the elements that a read may see, gives those that it keeps alive their new time, and drops those that have expired.
+fn settle<V: StateValue, S: Serializer<V> + Send>(
+    table: &mut HeapLists<V, S>,
+    ttl: Option<&Ttl>,
+    group: u16,
+    key: &[u8],
+    mut see: impl FnMut(&Timed<V>),
+) -> Result<(), StateError> {
+    let Some(ttl) = ttl else {
+        return table.for_each(group, key, see);
+    };
+    let mut changes = false;
+    table.for_each(group, key, |element| {
+        let life = ttl.judge(element.time());
+        changes |= life != Life::Live;
+        if life != Life::Expired || ttl.shows_expired() {
+            see(element);
+        }
+    })?;
+    if !changes {
+        return Ok(());
+    }
+    table.retain(group, key, |element| match ttl.judge(element.time()) {
+        Life::Live => true,
+        Life::Extended(now_ms) => {
+            element.time_ms = now_ms;
+            true
+        }
+        Life::Expired => false,
+    })
 }
 
 impl Rows {

@@ -1,18 +1,17 @@
 //! Walks the entries of one map in pieces, from rows or from the heap.
 
 use std::collections::VecDeque;
-use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{ENTRIES_PER_PIECE, heap_remove};
+use super::ENTRIES_PER_PIECE;
 use crate::StateError;
 use crate::access::{ScanRange, Waiting};
-use crate::heap::typed::{HeapMaps, time_of};
+use crate::heap::typed::{HeapMaps, Timed};
 use crate::serializer::Serializer;
 use crate::state::StateValue;
 use crate::state::place::{HeapPlace, Place, RowTable};
-use crate::state::ttl::Life;
+use crate::state::ttl::{Life, Ttl};
 
 /// An entry as it was loaded.
 pub(super) struct Entry<UV> {
@@ -170,48 +169,86 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
         heap: &HeapPlace<HeapMaps<UV, S>>,
         rows_max: usize,
     ) -> Result<(), StateError> {
-        let (mut extended, mut expired) = (Vec::new(), Vec::new());
+        let (done, from, loaded) = (&mut self.done, &mut self.from, &mut self.loaded);
         heap.with(|table, ttl| {
-            let map = table.get(self.group, &self.prefix)?;
-            let range = (Bound::Included(&self.from[..]), Bound::Unbounded);
-            let mut rest = map.map(|map| map.range::<[u8], _>(range));
+            let start = from.clone();
             let mut looked_at = 0;
-            while looked_at < rows_max {
-                let Some((key, found)) = rest.as_mut().and_then(Iterator::next) else {
-                    self.done = true;
-                    break;
-                };
-                looked_at += 1;
-                self.from.clear();
-                self.from.extend_from_slice(key);
-                self.from.push(0);
-                let key = Bytes::copy_from_slice(key);
-                match ttl.map_or(Life::Live, |ttl| ttl.judge(time_of(found.time_ms))) {
-                    Life::Live => {}
-                    Life::Extended(now_ms) => extended.push((key.clone(), now_ms)),
-                    Life::Expired => {
-                        expired.push(key.clone());
-                        if !ttl.is_some_and(|ttl| ttl.shows_expired()) {
-                            continue;
-                        }
+            *done = true;
+            settle(
+                table,
+                ttl,
+                self.group,
+                &self.prefix,
+                &start,
+                |key, found, shown| {
+                    if looked_at == rows_max {
+                        *done = false;
+                        return false;
                     }
-                }
-                self.loaded.push_back(Entry {
-                    key,
-                    user_key_at: 0,
-                    value: EntryValue::Typed(found.value.clone()),
-                });
-            }
-            for (key, now_ms) in &extended {
-                let map = table.get_mut(self.group, &self.prefix)?;
-                if let Some(found) = map.and_then(|map| map.get_mut(&key[..])) {
-                    found.time_ms = *now_ms;
-                }
-            }
-            for key in &expired {
-                heap_remove(table, self.group, &self.prefix, key)?;
-            }
-            Ok(())
+                    looked_at += 1;
+                    from.clear();
+                    from.extend_from_slice(key);
+                    from.push(0);
+                    if shown {
+                        loaded.push_back(Entry {
+                            key: Bytes::copy_from_slice(key),
+                            user_key_at: 0,
+                            value: EntryValue::Typed(found.value.clone()),
+                        });
+                    }
+                    true
+                },
+            )
         })
     }
+}
+
+/// Whether a map on the heap shows no entry.
+pub(super) fn heap_is_empty<UV: StateValue, S: Serializer<UV> + Send>(
+    heap: &HeapPlace<HeapMaps<UV, S>>,
+    group: u16,
+    prefix: &[u8],
+) -> Result<bool, StateError> {
+    let mut empty = true;
+    heap.with(|table, ttl| {
+        settle(table, ttl, group, prefix, &[], |_, _, shown| {
+            let go_on = empty;
+            empty &= !shown;
+            go_on
+        })
+    })?;
+    Ok(empty)
+}
+
+/// Shows entries from a user key on, and whether a read may see them, until `see` says no; gives those that it keeps alive their new time, and
+/// drops those that have expired. The entry at which `see` says no is left as it is.
+fn settle<UV: StateValue, S: Serializer<UV> + Send>(
+    table: &mut HeapMaps<UV, S>,
+    ttl: Option<&Ttl>,
+    group: u16,
+    prefix: &[u8],
+    from: &[u8],
+    mut see: impl FnMut(&[u8], &Timed<UV>, bool) -> bool,
+) -> Result<(), StateError> {
+    let Some(ttl) = ttl else {
+        return table.walk(group, prefix, from, |key, found| see(key, found, true));
+    };
+    let mut changed: Vec<(Box<[u8]>, Life)> = Vec::new();
+    table.walk(group, prefix, from, |key, found| {
+        let life = ttl.judge(found.time());
+        let shown = life != Life::Expired || ttl.shows_expired();
+        let go_on = see(key, found, shown);
+        if go_on && life != Life::Live {
+            changed.push((key.into(), life));
+        }
+        go_on
+    })?;
+    for (key, life) in changed {
+        match life {
+            Life::Live => {}
+            Life::Extended(now_ms) => table.set_entry_time(group, prefix, &key, now_ms)?,
+            Life::Expired => table.remove_entry(group, prefix, &key)?,
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,8 @@ mod namespaces;
 mod random;
 mod reading;
 mod reducing;
+mod snapshots;
+mod storage;
 mod timers;
 mod ttl;
 mod value;

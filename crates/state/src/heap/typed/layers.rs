@@ -1,0 +1,490 @@
+//! One key group of a typed table: an active layer over frozen ones.
+//!
+//! Freezing moves the active layer below, in time that does not depend on the number of entries; a snapshot shares the frozen layers and
+//! nothing in them changes any more. What is written meanwhile goes into a new active layer: a value in the place of the frozen one, of a
+//! list or map only what is new ([`Part`]), so that nothing below is copied. What is removed is remembered as removed as
+//! long as something below would show through. When the snapshot is done, layers are folded into one by moving the smaller into the larger.
+//!
+//! Always holds: a layer has a key among its entries, among the removed ones, or neither; the oldest layer has no removed keys, and its parts
+//! stand for themselves.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::{AbsentEntry, Entry, OccupiedEntry};
+
+use super::entry::{Expired, Growing, Part};
+use super::key::{Key, Wanted};
+
+/// Layers that may pile up when checkpoints follow each other faster than layers are folded.
+const LAYERS_MAX: usize = 4;
+
+/// Entries of one key group as of one barrier.
+pub(super) struct Layer<E> {
+    entries: HashTable<(Key, E)>,
+    /// Keys of older layers that do not count any more.
+    removed: HashTable<Key>,
+}
+
+impl<E> Default for Layer<E> {
+    fn default() -> Self {
+        Self {
+            entries: HashTable::new(),
+            removed: HashTable::new(),
+        }
+    }
+}
+
+impl<E> Layer<E> {
+    #[inline]
+    fn get(&self, key: Wanted<'_>) -> Option<&E> {
+        let found = self.entries.find(key.hash, |(known, _)| key.is(known));
+        found.map(|(_, entry)| entry)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, key: Wanted<'_>) -> Option<&mut E> {
+        let found = self.entries.find_mut(key.hash, |(known, _)| key.is(known));
+        found.map(|(_, entry)| entry)
+    }
+
+    fn has_removed(&self, key: Wanted<'_>) -> bool {
+        holds(&self.removed, key)
+    }
+
+    fn take(&mut self, key: Wanted<'_>) -> Option<E> {
+        let found = self
+            .entries
+            .find_entry(key.hash, |(known, _)| key.is(known));
+        found.ok().map(|found| found.remove().0.1)
+    }
+
+    fn find_entry(
+        &mut self,
+        key: Wanted<'_>,
+    ) -> Result<OccupiedEntry<'_, (Key, E)>, AbsentEntry<'_, (Key, E)>> {
+        self.entries
+            .find_entry(key.hash, |(known, _)| key.is(known))
+    }
+
+    /// Adds an entry whose key is not there.
+    fn insert(&mut self, key: Key, entry: E) {
+        let hash = key.hash();
+        self.entries
+            .insert_unique(hash, (key, entry), |(known, _)| known.hash());
+    }
+
+    fn remember_removed(&mut self, key: Key) {
+        let hash = key.hash();
+        let same = |known: &Key| known.as_slice() == key.as_slice();
+        if let Entry::Vacant(vacant) = self.removed.entry(hash, same, Key::hash) {
+            vacant.insert(key);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.removed.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Its entries, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Key, &E)> {
+        self.entries.iter().map(|(key, entry)| (key, entry))
+    }
+}
+
+fn holds(removed: &HashTable<Key>, key: Wanted<'_>) -> bool {
+    !removed.is_empty() && removed.find(key.hash, |known| key.is(known)).is_some()
+}
+
+#[inline]
+fn forget(removed: &mut HashTable<Key>, key: Wanted<'_>) {
+    if !removed.is_empty()
+        && let Ok(found) = removed.find_entry(key.hash, |known| key.is(known))
+    {
+        found.remove();
+    }
+}
+
+/// The newest part of an entry in frozen layers (oldest first), unless the layer above them has it among its `removed` keys.
+fn below<'a, E>(
+    removed: &HashTable<Key>,
+    frozen: &'a [Arc<Layer<E>>],
+    key: Wanted<'_>,
+) -> Option<&'a E> {
+    if frozen.is_empty() || holds(removed, key) {
+        return None;
+    }
+    for layer in frozen.iter().rev() {
+        if let Some(found) = layer.get(key) {
+            return Some(found);
+        }
+        if layer.has_removed(key) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Layers of a key group, oldest first: what a snapshot holds on to.
+pub(super) type FrozenLayers<E> = Vec<Arc<Layer<E>>>;
+
+/// The parts of an entry that count, newest first; of an entry that is not there, none.
+pub(crate) struct Parts<'a, E> {
+    first: [Option<&'a E>; LAYERS_MAX + 1],
+    /// Only if snapshots that were cancelled hold on to their layers for long.
+    more: Vec<&'a E>,
+}
+
+impl<'a, E> Parts<'a, E> {
+    fn new() -> Self {
+        Self {
+            first: [None; LAYERS_MAX + 1],
+            more: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, part: &'a E) {
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(part),
+            None => self.more.push(part),
+        }
+    }
+
+    pub(super) fn newest_first(&self) -> impl DoubleEndedIterator<Item = &'a E> + use<'a, '_, E> {
+        let first = self.first.iter().filter_map(|part| *part);
+        first.chain(self.more.iter().copied())
+    }
+
+    pub(super) fn oldest_first(&self) -> impl Iterator<Item = &'a E> + use<'a, '_, E> {
+        self.newest_first().rev()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.first().is_none_or(Option::is_none)
+    }
+}
+
+/// The parts that count in a list of layers, given newest first.
+pub(super) fn parts_in<'a, E: Part>(
+    layers: impl Iterator<Item = &'a Layer<E>>,
+    key: Wanted<'_>,
+) -> Parts<'a, E> {
+    let mut parts = Parts::new();
+    for layer in layers {
+        if let Some(part) = layer.get(key) {
+            parts.push(part);
+            if part.stands_alone() {
+                break;
+            }
+        } else if layer.has_removed(key) {
+            break;
+        }
+    }
+    parts
+}
+
+/// See the module.
+pub(super) struct Group<E> {
+    active: Layer<E>,
+    /// Oldest first; never changed, only shared, folded or dropped.
+    frozen: FrozenLayers<E>,
+}
+
+impl<E> Default for Group<E> {
+    fn default() -> Self {
+        Self {
+            active: Layer::default(),
+            frozen: Vec::new(),
+        }
+    }
+}
+
+/// What the clean-up has found where it looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// No entry.
+    Nothing,
+    /// An entry that stays.
+    Kept,
+    /// An entry of which nothing was left.
+    Removed,
+    /// The group has no such place.
+    End,
+}
+
+impl<E: Part> Group<E> {
+    /// The newest part of an entry. Of a value it is all there is.
+    #[inline]
+    pub(super) fn newest(&self, key: Wanted<'_>) -> Option<&E> {
+        match self.active.get(key) {
+            None if !self.frozen.is_empty() => below(&self.active.removed, &self.frozen, key),
+            found => found,
+        }
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &Layer<E>> {
+        std::iter::once(&self.active).chain(self.frozen.iter().rev().map(Arc::as_ref))
+    }
+
+    /// The parts of an entry that count.
+    pub(super) fn parts(&self, key: Wanted<'_>) -> Parts<'_, E> {
+        parts_in(self.layers(), key)
+    }
+
+    /// The part of an entry that may be changed, if there is one.
+    #[inline]
+    pub(super) fn top_mut(&mut self, key: Wanted<'_>) -> Option<&mut E> {
+        self.active.get_mut(key)
+    }
+
+    /// The part of an entry that may be changed, made if there is none: over what lies below, or, if there is nothing, standing alone.
+    #[inline]
+    pub(super) fn top_or_new(&mut self, key: Wanted<'_>) -> &mut E
+    where
+        E: Growing,
+    {
+        let entry = self.active.entries.entry(
+            key.hash,
+            |(known, _)| key.is(known),
+            |(known, _)| known.hash(),
+        );
+        match entry {
+            Entry::Occupied(found) => &mut found.into_mut().1,
+            Entry::Vacant(vacant) => {
+                let part = match below(&self.active.removed, &self.frozen, key) {
+                    Some(_) => E::over(),
+                    None => E::alone(),
+                };
+                forget(&mut self.active.removed, key);
+                &mut vacant.insert((Key::new(key.bytes), part)).into_mut().1
+            }
+        }
+    }
+
+    /// Puts an entry that stands alone in the place of what is there.
+    #[inline]
+    pub(super) fn set(&mut self, key: Wanted<'_>, entry: E) {
+        forget(&mut self.active.removed, key);
+        match self.active.entries.entry(
+            key.hash,
+            |(known, _)| key.is(known),
+            |(known, _)| known.hash(),
+        ) {
+            Entry::Occupied(mut found) => found.get_mut().1 = entry,
+            Entry::Vacant(vacant) => {
+                vacant.insert((Key::new(key.bytes), entry));
+            }
+        }
+    }
+
+    /// Removes an entry; hands out its active part, if it has one.
+    pub(super) fn remove(&mut self, key: Wanted<'_>) -> Option<E> {
+        let top = self.active.take(key);
+        if below(&self.active.removed, &self.frozen, key).is_some() {
+            self.active.remember_removed(Key::new(key.bytes));
+        }
+        top
+    }
+
+    /// Whether there is anything below the active layer.
+    #[inline]
+    pub(super) fn is_layered(&self) -> bool {
+        !self.frozen.is_empty()
+    }
+
+    /// True if nothing was written since the last freeze.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// What the group holds now, to be read elsewhere while this group goes on.
+    pub(super) fn freeze(&mut self) -> FrozenLayers<E> {
+        if self.frozen.len() >= LAYERS_MAX {
+            self.fold();
+        }
+        if !self.active.is_empty() {
+            self.frozen.push(Arc::new(std::mem::take(&mut self.active)));
+        }
+        self.frozen.clone()
+    }
+
+    /// Folds the layers that no snapshot holds any more; returns how many entries were moved.
+    pub(super) fn fold(&mut self) -> usize {
+        let mut moved = 0;
+        while let Some(layer) = self.frozen.pop() {
+            match Arc::try_unwrap(layer) {
+                Ok(older) => moved += self.fold_into_active(older),
+                Err(shared) => {
+                    self.frozen.push(shared);
+                    break;
+                }
+            }
+        }
+        moved
+    }
+
+    fn fold_into_active(&mut self, mut older: Layer<E>) -> usize {
+        let oldest = self.frozen.is_empty();
+        let newer = &mut self.active;
+        let moved = newer.removed.len() + newer.entries.len().min(older.entries.len());
+        if newer.entries.len() <= older.entries.len() {
+            for (key, above) in newer.entries.drain() {
+                let wanted = Wanted::new(key.as_slice());
+                forget(&mut older.removed, wanted);
+                match older.find_entry(wanted) {
+                    Ok(mut found) => {
+                        let below = &mut found.get_mut().1;
+                        if above.stands_alone() {
+                            *below = above;
+                        } else {
+                            below.add_newer(above);
+                        }
+                        if oldest && below.is_empty() {
+                            found.remove();
+                        }
+                    }
+                    Err(_) => older.insert(key, above),
+                }
+            }
+            for key in newer.removed.drain() {
+                older.take(Wanted::new(key.as_slice()));
+                older.remember_removed(key);
+            }
+            std::mem::swap(newer, &mut older);
+        } else {
+            for (key, mut below) in older.entries.drain() {
+                let wanted = Wanted::new(key.as_slice());
+                if newer.has_removed(wanted) {
+                    continue;
+                }
+                match newer.find_entry(wanted) {
+                    Ok(mut found) => {
+                        let above = &mut found.get_mut().1;
+                        if !above.stands_alone() {
+                            std::mem::swap(above, &mut below);
+                            above.add_newer(below);
+                        }
+                        if oldest && above.is_empty() {
+                            found.remove();
+                        }
+                    }
+                    Err(_) => newer.insert(key, below),
+                }
+            }
+            for key in older.removed.drain() {
+                if newer.get(Wanted::new(key.as_slice())).is_none() {
+                    newer.remember_removed(key);
+                }
+            }
+        }
+        if oldest {
+            // Nothing is below that could show through.
+            self.active.removed = HashTable::new();
+        }
+        moved
+    }
+
+    /// Calls `each` with every key that has an entry, and the parts that count, in key order.
+    pub(super) fn each_sorted<R>(
+        &self,
+        each: impl FnMut(&[u8], &Parts<'_, E>) -> Result<(), R>,
+    ) -> Result<(), R> {
+        let layers: Vec<&Layer<E>> = self.layers().collect();
+        each_sorted(&layers, each)
+    }
+
+    /// Entries of all layers; one that is in several counts as often.
+    pub(super) fn len(&self) -> usize {
+        self.layers().map(Layer::len).sum()
+    }
+
+    /// How many layers lie below the active one.
+    pub(super) fn layers_frozen(&self) -> usize {
+        self.frozen.len()
+    }
+
+    /// Some entries, for estimates.
+    pub(super) fn sample(&self, entries_max: usize) -> impl Iterator<Item = (&Key, &E)> {
+        self.layers().flat_map(Layer::entries).take(entries_max)
+    }
+
+    /// Looks at the entry in a bucket of a layer (the active one is the last), and removes what has expired there. `resume` is where to go on
+    /// in an entry of which not everything was looked at.
+    pub(super) fn sweep(
+        &mut self,
+        layer: usize,
+        bucket: usize,
+        expired: Expired<'_>,
+        resume: &mut Option<Box<[u8]>>,
+    ) -> Swept {
+        let buckets = match self.frozen.get(layer) {
+            Some(frozen) => frozen.entries.num_buckets(),
+            None if layer == self.frozen.len() => self.active.entries.num_buckets(),
+            None => return Swept::End,
+        };
+        if bucket >= buckets {
+            return Swept::End;
+        }
+        if self.frozen.is_empty() {
+            let Ok(mut found) = self.active.entries.get_bucket_entry(bucket) else {
+                return Swept::Nothing;
+            };
+            if found.get_mut().1.keep_live(expired, resume) {
+                return Swept::Kept;
+            }
+            found.remove();
+            return Swept::Removed;
+        }
+        // Frozen parts do not change: an entry goes when nothing of it counts any more.
+        let entries = self
+            .frozen
+            .get(layer)
+            .map_or(&self.active.entries, |frozen| &frozen.entries);
+        let Some((key, _)) = entries.get_bucket(bucket) else {
+            return Swept::Nothing;
+        };
+        let key = key.clone();
+        let wanted = Wanted::new(key.as_slice());
+        let parts = self.parts(wanted);
+        if parts.is_empty() || E::has_live(&parts, expired) {
+            return Swept::Kept;
+        }
+        self.remove(wanted);
+        Swept::Removed
+    }
+}
+
+/// Calls `each` with every key that has an entry in these layers (newest first), and the parts that count, in key order.
+pub(super) fn each_sorted<E: Part, R>(
+    layers: &[&Layer<E>],
+    mut each: impl FnMut(&[u8], &Parts<'_, E>) -> Result<(), R>,
+) -> Result<(), R> {
+    let mut keys: Vec<(&[u8], &E)> = layers
+        .iter()
+        .flat_map(|layer| layer.entries())
+        .map(|(key, entry)| (key.as_slice(), entry))
+        .collect();
+    // Stable: of one key the newest layer comes first.
+    keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+    keys.dedup_by(|(later, _), (kept, _)| later == kept);
+    for (key, newest) in keys {
+        let parts = if let [_] = layers {
+            let mut parts = Parts::new();
+            parts.push(newest);
+            parts
+        } else {
+            parts_in(layers.iter().copied(), Wanted::new(key))
+        };
+        if !parts.is_empty() {
+            each(key, &parts)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
