@@ -41,11 +41,8 @@ impl Budget {
         Ok(())
     }
 
-    /// Goes into a value within a value.
-    pub(super) fn within<T>(
-        &mut self,
-        inner: impl FnOnce(&mut Self) -> Result<T, StateError>,
-    ) -> Result<T, StateError> {
+    /// Goes into a value within a value, whose end is told by `leave`.
+    pub(super) fn enter(&mut self) -> Result<(), StateError> {
         self.pay()?;
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -53,8 +50,22 @@ impl Budget {
                 "values lie within values more than {DEPTH_MAX} deep"
             )));
         }
-        let result = inner(self);
-        self.depth -= 1;
-        result
+        Ok(())
+    }
+
+    /// Comes back from it.
+    pub(super) fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Both, around `inner`. After an error nothing more is read.
+    pub(super) fn within<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        self.enter()?;
+        let result = inner(self)?;
+        self.leave();
+        Ok(result)
     }
 }

@@ -1,12 +1,10 @@
-//! What values mean, whatever bytes they lie in; and the names of Rust's types, by which checkpoints call them.
+//! What values mean, whatever bytes they lie in; and the names by which checkpoints call types of keys.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
 /// Types within types; more is not understood.
 const DEPTH_MAX: usize = 64;
-/// Parts of an array that is written as a tuple.
-const ARRAY_PARTS_MAX: usize = 4096;
 
 /// The meaning of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +65,15 @@ pub enum LogicalType {
         /// In the order of their declaration; one that holds nothing is [`Self::Unit`].
         variants: Vec<Field>,
     },
+    /// A type that contains itself, other than a struct or an enum: what is within is all there is.
+    Named {
+        /// By which it is meant within.
+        name: Arc<str>,
+        /// What it is.
+        inner: Box<LogicalType>,
+    },
+    /// The nearest type around this place that has this name: it contains itself.
+    Again(Arc<str>),
     /// Each value says itself what it is.
     Any,
     /// Not understood: bytes, with what their writer calls them.
@@ -87,17 +94,6 @@ impl LogicalType {
     pub(super) fn of_key_type(name: &str) -> Option<Self> {
         Names {
             rest: name,
-            keys: true,
-            depth: 0,
-        }
-        .whole()
-    }
-
-    /// The type of this name in Rust, without paths; `None` for one that is not known here.
-    pub(super) fn of_rust_type(name: &str) -> Option<Self> {
-        Names {
-            rest: name,
-            keys: false,
             depth: 0,
         }
         .whole()
@@ -132,11 +128,9 @@ impl LogicalType {
     }
 }
 
-/// Reads names of types.
+/// Reads names of key types.
 struct Names<'a> {
     rest: &'a str,
-    /// Names of key types: fewer are known, and one more, `bytes`.
-    keys: bool,
     depth: usize,
 }
 
@@ -171,10 +165,6 @@ impl Names<'_> {
             return self.within(|names| {
                 let mut parts = vec![names.one()?];
                 while !names.eat(")") {
-                    // Rust writes `(A,)` where there is one part.
-                    if names.eat(",)") {
-                        break;
-                    }
                     if !names.eat(", ") {
                         return None;
                     }
@@ -183,30 +173,14 @@ impl Names<'_> {
                 Some(LogicalType::Tuple(parts))
             });
         }
-        if !self.keys && self.eat("[") {
-            return self.within(|names| {
-                let part = names.one()?;
-                if !names.eat("; ") {
-                    return None;
-                }
-                let (count, rest) = names.rest.split_once(']')?;
-                names.rest = rest;
-                let count: usize = count.parse().ok()?;
-                let counts = (1..=ARRAY_PARTS_MAX).contains(&count);
-                counts.then(|| LogicalType::Tuple(vec![part; count]))
-            });
-        }
         let end = self
             .rest
             .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let (name, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         self.rest = rest;
         match name {
-            "bytes" if self.keys => Some(LogicalType::Bytes),
-            "char" if !self.keys => Some(LogicalType::Char),
+            "bytes" => Some(LogicalType::Bytes),
             "Option" => Some(LogicalType::Option(Box::new(self.parameter()?))),
-            "Vec" if !self.keys => Some(LogicalType::list_of(self.parameter()?)),
-            "Box" if !self.keys => self.parameter(),
             plain => LogicalType::plain(plain),
         }
     }
@@ -253,8 +227,11 @@ impl Display for LogicalType {
                 }
                 return f.write_str(")");
             }
+            Self::Named { name, inner } => return write!(f, "{name}({inner})"),
+            Self::Again(name) => return f.write_str(name),
             Self::Struct { name, fields } => {
-                write!(f, "{name} {{ ")?;
+                let space = if name.is_empty() { "" } else { " " };
+                write!(f, "{name}{space}{{ ")?;
                 for (at, field) in fields.iter().enumerate() {
                     let comma = if at > 0 { ", " } else { "" };
                     write!(f, "{comma}{}: {}", field.name, field.kind)?;

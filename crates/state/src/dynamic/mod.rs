@@ -8,13 +8,17 @@
 //! multiple of its bytes. Types are bounded in depth where they are parsed.
 
 mod budget;
+mod described;
 mod json;
 mod key;
 mod logical;
+mod plain;
 mod positional;
-mod shapes;
+mod tagged;
 mod text;
 mod value;
+
+use std::sync::Arc;
 
 use self::budget::Budget;
 pub use self::logical::{Field, LogicalType};
@@ -30,7 +34,7 @@ pub struct DynamicType {
 }
 
 /// How values lie in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Encoding {
     /// Nothing is written.
     Void,
@@ -38,37 +42,58 @@ enum Encoding {
     Ordered,
     /// postcard's format, version 1.
     Postcard,
+    /// Each value says what it is; names are meant by number.
+    Tagged(Arc<[Arc<str>]>),
+    /// Nothing but the value.
+    Plain,
+    /// A byte that says whether a value follows.
+    Nullable(Box<DynamicType>),
+    /// Rows of columns, each of one of these schemas.
+    ArrowRows(Arc<[Vec<described::Column>]>),
     /// Not understood.
     Bytes,
 }
 
+/// Snapshots of serializers within snapshots.
+const DEPTH_MAX: usize = 8;
+
 impl DynamicType {
     /// What the serializer of values, elements or accumulators said of itself. What is not understood is bytes.
     pub fn parse(snapshot: &SerializerSnapshot) -> Self {
-        let known = match snapshot.encoding.as_str() {
+        Self::known_or_bytes(Self::described(snapshot, 0), snapshot)
+    }
+
+    fn described(snapshot: &SerializerSnapshot, depth: usize) -> Option<(Encoding, LogicalType)> {
+        match snapshot.encoding.as_str() {
             "void" => Some((Encoding::Void, LogicalType::Unit)),
-            "postcard-1" => crate::serializer::postcard_shape(snapshot)
-                .and_then(|shape| LogicalType::of_shape(&shape))
-                .map(|logical| (Encoding::Postcard, logical)),
-            "opaque" => std::str::from_utf8(&snapshot.payload)
-                .ok()
-                .and_then(|text| text.strip_prefix("postcard-1:"))
-                .and_then(LogicalType::of_rust_type)
-                .map(|logical| (Encoding::Postcard, logical)),
+            "postcard-1" => {
+                described::of_postcard(snapshot).map(|logical| (Encoding::Postcard, logical))
+            }
+            "tagged-1" => described::of_tagged(snapshot)
+                .map(|(logical, names)| (Encoding::Tagged(names.into()), logical)),
+            "plain-1" => described::of_plain(snapshot).map(|logical| (Encoding::Plain, logical)),
+            "arrow-row-1" => described::of_arrow_rows(snapshot)
+                .map(|(logical, schemas)| (Encoding::ArrowRows(schemas.into()), logical)),
+            "nullable-1" if snapshot.version == 1 && depth < DEPTH_MAX => {
+                let inner = SerializerSnapshot::decode(&snapshot.payload).ok()?;
+                let (encoding, logical) = Self::described(&inner, depth + 1)?;
+                let optional = LogicalType::Option(Box::new(logical.clone()));
+                let inner = Self { encoding, logical };
+                Some((Encoding::Nullable(Box::new(inner)), optional))
+            }
             _ => None,
-        };
-        Self::known_or_bytes(known, snapshot)
+        }
     }
 
     /// What was said of keys, namespaces or user keys.
     pub fn parse_key(snapshot: &SerializerSnapshot) -> Self {
         let known = match snapshot.encoding.as_str() {
-            "void" => Some((Encoding::Void, LogicalType::Unit)),
             "opaque" => std::str::from_utf8(&snapshot.payload)
                 .ok()
                 .and_then(LogicalType::of_key_type)
                 .map(|logical| (Encoding::Ordered, logical)),
-            _ => None,
+            // Keys of broadcast maps may be written by any serializer.
+            _ => Self::described(snapshot, 0),
         };
         Self::known_or_bytes(known, snapshot)
     }
@@ -137,10 +162,27 @@ impl DynamicType {
     /// Takes a value off the front of `input`; all of it if nothing says where the value ends.
     pub(crate) fn take(&self, input: &mut &[u8]) -> Result<DynamicValue, StateError> {
         let mut budget = Budget::of(input.len());
-        match self.encoding {
+        let budget = &mut budget;
+        match &self.encoding {
             Encoding::Void => Ok(DynamicValue::Null),
-            Encoding::Ordered => key::take(&self.logical, input, &mut budget),
-            Encoding::Postcard => positional::take(&self.logical, input, &mut budget),
+            Encoding::Ordered => key::take(&self.logical, input, budget),
+            Encoding::Postcard => positional::take(&self.logical, input, budget),
+            Encoding::Tagged(names) => {
+                let value = tagged::take(names, input, budget)?;
+                Ok(tagged::conform(&self.logical, value))
+            }
+            Encoding::ArrowRows(schemas) => {
+                let row = plain::take_row(schemas, input, budget)?;
+                Ok(tagged::conform(&self.logical, row))
+            }
+            Encoding::Plain => plain::whole(&self.logical, std::mem::take(input)),
+            Encoding::Nullable(inner) => match positional::byte(input)? {
+                0 => Ok(DynamicValue::Null),
+                1 => inner.take(input),
+                other => Err(StateError::Corrupt(format!(
+                    "a value that may be null begins with {other}, expected 0 or 1"
+                ))),
+            },
             Encoding::Bytes => Ok(DynamicValue::Bytes(std::mem::take(input).to_vec())),
         }
     }
@@ -148,7 +190,7 @@ impl DynamicType {
     /// The bytes of a key, namespace or user key as they stand in rows.
     pub fn encode_key(&self, value: &DynamicValue) -> Result<Vec<u8>, StateError> {
         let mut out = Vec::new();
-        match (self.encoding, value) {
+        match (&self.encoding, value) {
             (Encoding::Void, DynamicValue::Null) => {}
             (Encoding::Bytes, DynamicValue::Bytes(bytes)) => out.extend_from_slice(bytes),
             (Encoding::Ordered, value) => key::encode(&self.logical, value, &mut out)?,

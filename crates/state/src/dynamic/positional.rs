@@ -13,86 +13,134 @@ pub(super) fn take(
     input: &mut &[u8],
     budget: &mut Budget,
 ) -> Result<DynamicValue, StateError> {
-    budget.within(|budget| take_within(kind, input, budget))
+    let mut reader = Positional {
+        around: Vec::new(),
+        budget,
+    };
+    reader.take(kind, input)
 }
 
-fn take_within(
-    kind: &LogicalType,
-    input: &mut &[u8],
-    budget: &mut Budget,
-) -> Result<DynamicValue, StateError> {
-    use DynamicValue as Value;
-    Ok(match kind {
-        LogicalType::Unit => Value::Null,
-        LogicalType::Bool => Value::Bool(flag(input)?),
-        LogicalType::I8 => Value::Int(i64::from(i8::from_le_bytes(array(input)?))),
-        LogicalType::U8 => Value::UInt(u64::from(byte(input)?)),
-        LogicalType::I16 => Value::Int(zigzag(varint(input, 16)?) as i64),
-        LogicalType::I32 => Value::Int(zigzag(varint(input, 32)?) as i64),
-        LogicalType::I64 => Value::Int(zigzag(varint(input, 64)?) as i64),
-        LogicalType::I128 => Value::Int128(zigzag(varint(input, 128)?)),
-        LogicalType::U16 => Value::UInt(varint(input, 16)? as u64),
-        LogicalType::U32 => Value::UInt(varint(input, 32)? as u64),
-        LogicalType::U64 => Value::UInt(varint(input, 64)? as u64),
-        LogicalType::U128 => Value::UInt128(varint(input, 128)?),
-        LogicalType::F32 => Value::F32(f32::from_le_bytes(array(input)?)),
-        LogicalType::F64 => Value::F64(f64::from_le_bytes(array(input)?)),
-        LogicalType::Char => {
-            let text = string(input)?;
-            if text.chars().count() != 1 {
-                return Err(wrong("a char is not one character"));
+/// Reads a value and those within it.
+struct Positional<'t, 'b> {
+    /// Types around the present place that may be meant within, with their names.
+    around: Vec<(&'t str, &'t LogicalType)>,
+    budget: &'b mut Budget,
+}
+
+impl<'t> Positional<'t, '_> {
+    fn take(
+        &mut self,
+        kind: &'t LogicalType,
+        input: &mut &[u8],
+    ) -> Result<DynamicValue, StateError> {
+        self.budget.enter()?;
+        let value = self.take_within(kind, input)?;
+        self.budget.leave();
+        Ok(value)
+    }
+
+    fn take_within(
+        &mut self,
+        kind: &'t LogicalType,
+        input: &mut &[u8],
+    ) -> Result<DynamicValue, StateError> {
+        use DynamicValue as Value;
+        Ok(match kind {
+            LogicalType::Unit => Value::Null,
+            LogicalType::Bool => Value::Bool(flag(input)?),
+            LogicalType::I8 => Value::Int(i64::from(i8::from_le_bytes(array(input)?))),
+            LogicalType::U8 => Value::UInt(u64::from(byte(input)?)),
+            LogicalType::I16 => Value::Int(zigzag(varint(input, 16)?) as i64),
+            LogicalType::I32 => Value::Int(zigzag(varint(input, 32)?) as i64),
+            LogicalType::I64 => Value::Int(zigzag(varint(input, 64)?) as i64),
+            LogicalType::I128 => Value::Int128(zigzag(varint(input, 128)?)),
+            LogicalType::U16 => Value::UInt(varint(input, 16)? as u64),
+            LogicalType::U32 => Value::UInt(varint(input, 32)? as u64),
+            LogicalType::U64 => Value::UInt(varint(input, 64)? as u64),
+            LogicalType::U128 => Value::UInt128(varint(input, 128)?),
+            LogicalType::F32 => Value::F32(f32::from_le_bytes(array(input)?)),
+            LogicalType::F64 => Value::F64(f64::from_le_bytes(array(input)?)),
+            LogicalType::Char => {
+                let text = string(input)?;
+                if text.chars().count() != 1 {
+                    return Err(wrong("a char is not one character"));
+                }
+                Value::String(text)
             }
-            Value::String(text)
-        }
-        LogicalType::String => Value::String(string(input)?),
-        LogicalType::Bytes => Value::Bytes(bytes(input)?.to_vec()),
-        LogicalType::Option(inner) => match flag(input)? {
-            false => Value::Null,
-            true => take(inner, input, budget)?,
-        },
-        LogicalType::List(element) => {
-            let count = length(input)?;
-            // Elements may be empty, so nothing is set aside for them before they are there.
-            let mut elements = Vec::with_capacity(count.min(input.len()).min(1024));
-            for _ in 0..count {
-                elements.push(take(element, input, budget)?);
+            LogicalType::String => Value::String(string(input)?),
+            LogicalType::Bytes => Value::Bytes(bytes(input)?.to_vec()),
+            LogicalType::Option(inner) => match flag(input)? {
+                false => Value::Null,
+                true => self.take(inner, input)?,
+            },
+            LogicalType::List(element) => {
+                let count = length(input)?;
+                // Elements may be empty, so nothing is set aside for them before they are there.
+                let mut elements = Vec::with_capacity(count.min(input.len()).min(1024));
+                for _ in 0..count {
+                    elements.push(self.take(element, input)?);
+                }
+                Value::List(elements)
             }
-            Value::List(elements)
-        }
-        LogicalType::Map(key, value) => {
-            let count = length(input)?;
-            let mut entries = Vec::with_capacity(count.min(input.len()).min(1024));
-            for _ in 0..count {
-                entries.push((take(key, input, budget)?, take(value, input, budget)?));
+            LogicalType::Map(key, value) => {
+                let count = length(input)?;
+                let mut entries = Vec::with_capacity(count.min(input.len()).min(1024));
+                for _ in 0..count {
+                    entries.push((self.take(key, input)?, self.take(value, input)?));
+                }
+                Value::Map(entries)
             }
-            Value::Map(entries)
-        }
-        LogicalType::Tuple(parts) => {
-            let parts = parts.iter().map(|part| take(part, input, budget));
-            Value::List(parts.collect::<Result<_, _>>()?)
-        }
-        LogicalType::Struct { fields, .. } => {
-            let fields = fields
-                .iter()
-                .map(|field| Ok((field.name.clone(), take(&field.kind, input, budget)?)));
-            Value::Struct(fields.collect::<Result<_, StateError>>()?)
-        }
-        LogicalType::Enum { name, variants } => {
-            let number = varint(input, 32)? as u64;
-            let variant = usize::try_from(number).ok().and_then(|at| variants.get(at));
-            let variant = variant.ok_or_else(|| {
-                wrong(&format!(
-                    "it is variant {number} of {name}, which has {}",
-                    variants.len()
-                ))
-            })?;
-            let value = take(&variant.kind, input, budget)?;
-            Value::Variant(variant.name.clone(), Box::new(value))
-        }
-        LogicalType::Any | LogicalType::Opaque(_) => {
-            return Err(wrong("its type is not known"));
-        }
-    })
+            LogicalType::Tuple(parts) => {
+                let parts = parts.iter().map(|part| self.take(part, input));
+                Value::List(parts.collect::<Result<_, _>>()?)
+            }
+            LogicalType::Named { name, inner } => {
+                self.around.push((name, kind));
+                let value = self.take(inner, input)?;
+                self.around.pop();
+                value
+            }
+            LogicalType::Again(name) => {
+                let found = self.around.iter().rposition(|(known, _)| *known == &**name);
+                let at = found.ok_or_else(|| wrong(&format!("no type around it is a {name}")))?;
+                // What is around that type is around it here, too, and nothing else.
+                let within = self.around.split_off(at);
+                let value = match within.first() {
+                    Some((_, again)) => self.take(again, input)?,
+                    None => Value::Null,
+                };
+                self.around.truncate(at);
+                self.around.extend(within);
+                value
+            }
+            LogicalType::Struct { name, fields } => {
+                self.around.push((name, kind));
+                let fields = fields
+                    .iter()
+                    .map(|field| Ok((field.name.clone(), self.take(&field.kind, input)?)));
+                let fields = fields.collect::<Result<_, StateError>>()?;
+                self.around.pop();
+                Value::Struct(fields)
+            }
+            LogicalType::Enum { name, variants } => {
+                let number = varint(input, 32)? as u64;
+                let variant = usize::try_from(number).ok().and_then(|at| variants.get(at));
+                let variant = variant.ok_or_else(|| {
+                    wrong(&format!(
+                        "it is variant {number} of {name}, which has {}",
+                        variants.len()
+                    ))
+                })?;
+                self.around.push((name, kind));
+                let value = self.take(&variant.kind, input)?;
+                self.around.pop();
+                Value::Variant(variant.name.clone(), Box::new(value))
+            }
+            LogicalType::Any | LogicalType::Opaque(_) => {
+                return Err(wrong("its type is not known"));
+            }
+        })
+    }
 }
 
 fn wrong(what: &str) -> StateError {

@@ -1,14 +1,17 @@
 //! Values come out as they went in, JSON is JSON, and hostile bytes are errors.
 
+mod described;
+
 use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::described::{Account, arrow_rows};
 use super::*;
 use crate::key_group::{KeyHash, assign_to_key_group};
 use crate::ordered::{OrderedKey, encode_ordered};
-use crate::serializer::{Postcard, Serializer};
+use crate::serializer::{Postcard, Serializer, Tagged};
 
 fn key_type<K: OrderedKey>() -> DynamicType {
     DynamicType::parse_key(&SerializerSnapshot::opaque(K::type_name()))
@@ -139,6 +142,7 @@ fn types_that_are_not_known_are_bytes() {
         "Vec<u8>",
         "u8 ",
         "char",
+        "(u8,)",
     ] {
         let kind = DynamicType::parse_key(&SerializerSnapshot::opaque(name));
         assert!(!kind.is_understood(), "{name}");
@@ -159,13 +163,28 @@ fn types_that_are_not_known_are_bytes() {
     assert!(void.decode(&[1]).is_err());
 }
 
-/// A value is shown as expected, and none of its prefixes passes for a value.
+/// What `Postcard` says of a type of this shape.
+fn by_shape(shape: &str) -> SerializerSnapshot {
+    SerializerSnapshot {
+        encoding: "postcard-1".into(),
+        version: 1,
+        payload: shape.into(),
+    }
+}
+
+/// A value is shown as expected, by whatever form it was written.
 #[track_caller]
-pub(super) fn value<T>(value: &T, shown: &str)
+fn value<T>(value: &T, shown: &str)
 where
     T: Serialize + DeserializeOwned + 'static,
 {
-    let serializer = Postcard::<T>::default();
+    written(&Postcard::<T>::default(), value, shown);
+    written(&Tagged::<T>::default(), value, shown);
+}
+
+/// A value is shown as expected, and none of its prefixes passes for a value.
+#[track_caller]
+fn written<T>(serializer: &impl Serializer<T>, value: &T, shown: &str) {
     let mut bytes = Vec::new();
     serializer.serialize(value, &mut bytes).unwrap();
     let kind = DynamicType::parse(&serializer.snapshot());
@@ -173,10 +192,16 @@ where
     assert_eq!(kind.decode(&bytes).unwrap().to_string(), shown, "{kind}");
     for cut in 0..bytes.len() {
         let part = kind.decode(&bytes[..cut]);
-        assert!(matches!(part, Err(StateError::Corrupt(_))), "cut at {cut}");
+        assert!(
+            matches!(part, Err(StateError::Corrupt(_))),
+            "{kind} cut at {cut}: {part:?}"
+        );
     }
     let longer = [&bytes[..], &[0]].concat();
-    assert!(matches!(kind.decode(&longer), Err(StateError::Corrupt(_))));
+    assert!(
+        matches!(kind.decode(&longer), Err(StateError::Corrupt(_))),
+        "{kind}"
+    );
 }
 
 #[test]
@@ -207,8 +232,7 @@ fn positional_values_are_read() {
 
 #[test]
 fn hostile_bytes_are_errors() {
-    let of =
-        |name: &str| DynamicType::parse(&SerializerSnapshot::opaque(format!("postcard-1:{name}")));
+    let of = |shape: &str| DynamicType::parse(&by_shape(shape));
     for (name, bytes) in [
         ("bool", &[2u8][..]),
         ("Option<u8>", &[2, 0]),
@@ -222,24 +246,24 @@ fn hostile_bytes_are_errors() {
         ),
         ("char", &[2, b'a', b'b']),
         ("char", &[0]),
-        ("String", &[2, 0xff, 0xff]),
+        ("str", &[2, 0xff, 0xff]),
         // Lengths that promise more than there is.
-        ("String", &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ("str", &[0xff, 0xff, 0xff, 0xff, 0x0f]),
         (
-            "Vec<u8>",
+            "[u8]",
             &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
         ),
         (
-            "Vec<u64>",
+            "[u64]",
             &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
         ),
         // Elements without bytes: a length is all it takes.
         (
-            "Vec<()>",
+            "[()]",
             &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
         ),
         (
-            "Vec<Vec<()>>",
+            "[[()]]",
             &[0x02, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f],
         ),
     ] {
@@ -252,7 +276,7 @@ fn hostile_bytes_are_errors() {
         );
     }
     assert_eq!(
-        of("Vec<()>").decode(&[3]).unwrap().to_string(),
+        of("[()]").decode(&[3]).unwrap().to_string(),
         "[null,null,null]"
     );
 }
@@ -260,10 +284,12 @@ fn hostile_bytes_are_errors() {
 #[test]
 fn random_bytes_never_panic() {
     let mut random = aquifer_testkit::Rng::new(7);
+    let described = [Tagged::<Account>::default().snapshot(), arrow_rows()];
+    let described = described.map(|snapshot| DynamicType::parse(&snapshot));
     let kinds = [
-        "(i64, Option<String>, Vec<(u8, f32)>)",
-        "Vec<Vec<Option<u128>>>",
-        "(bool, char, [i16; 4], Vec<u8>)",
+        "(i64,Option<str>,[(u8,f32)],E[A|B(u8)|C{x:()}])",
+        "Tree{left:Option<^Tree>,n:[Option<u128>]}",
+        "(bool,char,(i16,i16,i16),[u8],{str=>i8})",
     ];
     for round in 0..30_000 {
         let len = random.below(24) as usize;
@@ -274,8 +300,12 @@ fn random_bytes_never_panic() {
             })
             .collect();
         let name = kinds[round % kinds.len()];
-        let value = DynamicType::parse(&SerializerSnapshot::opaque(format!("postcard-1:{name}")));
-        let _ = value.decode(&bytes);
+        let kind = DynamicType::parse(&by_shape(name));
+        assert!(kind.is_understood(), "{name}");
+        let _ = kind.decode(&bytes);
+        for described in &described {
+            let _ = described.decode(&bytes);
+        }
         let key =
             DynamicType::parse_key(&SerializerSnapshot::opaque("(String, Option<i32>, bytes)"));
         if let Ok(value) = key.decode(&bytes) {

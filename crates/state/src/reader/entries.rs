@@ -7,6 +7,7 @@ use aquifer_store::{KeyGroupRange, TableId};
 use super::Shared;
 use super::raw::{RawRows, Wanted};
 use super::tables::{ReadableTable, TableKind, TableSource};
+use super::unkeyed::Piece;
 use crate::StateError;
 use crate::dynamic::DynamicValue;
 use crate::ordered::{OrderedKey, decode_bytes};
@@ -59,8 +60,13 @@ pub(super) struct Entries {
 /// Where rows come from.
 enum From {
     Files(Box<RawRows>, TableId),
-    /// Operator state: the operator's place, and that of the next element.
-    Metadata(usize, usize),
+    /// What is not keyed: pieces, and the places of the next element: in which of them, there, and among all.
+    Metadata {
+        pieces: Vec<Piece>,
+        piece: usize,
+        at: usize,
+        index: u64,
+    },
     Nowhere,
 }
 
@@ -112,18 +118,24 @@ impl Entries {
                 wanted.prefix = bytes;
             }
             // Other bytes that are not understood may begin alike.
-            let is_found = !wanted.prefix.is_empty() && table.key.ends_by_itself();
+            let is_found =
+                !wanted.prefix.is_empty() && table.key.ends_by_itself() && table.kind.is_keyed();
             only = (!is_found).then(|| key.clone());
         }
-        let from = match table.source {
+        let from = match &table.source {
             _ if nowhere => From::Nowhere,
             TableSource::Keyed(id) => From::Files(
-                Box::new(RawRows::open(Arc::clone(&shared), id, wanted)?),
-                id,
+                Box::new(RawRows::open(Arc::clone(&shared), *id, wanted)?),
+                *id,
             ),
             // It lies in no key group; the part with the first one shows it.
-            TableSource::Operator(place) if part.contains(0) => From::Metadata(place, 0),
-            TableSource::Operator(_) => From::Nowhere,
+            TableSource::Unkeyed(pieces) if part.contains(0) => From::Metadata {
+                pieces: pieces.clone(),
+                piece: 0,
+                at: 0,
+                index: 0,
+            },
+            TableSource::Unkeyed(_) => From::Nowhere,
         };
         Ok(Self {
             now_ms: (shared.environment.clock)(),
@@ -140,7 +152,7 @@ impl Entries {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.from {
             From::Files(rows, _) => rows.held_bytes(),
-            From::Metadata(..) | From::Nowhere => 0,
+            From::Metadata { .. } | From::Nowhere => 0,
         }
     }
 
@@ -151,7 +163,7 @@ impl Entries {
     ) -> Result<Option<T>, StateError> {
         let shown = match self.from {
             From::Files(..) => self.next_of_files(each),
-            From::Metadata(operator, at) => self.next_of_metadata(operator, at, each),
+            From::Metadata { .. } => self.next_of_metadata(each),
             From::Nowhere => Ok(None),
         };
         shown.map_err(|error| named(&self.table, error))
@@ -159,34 +171,47 @@ impl Entries {
 
     fn next_of_metadata<T>(
         &mut self,
-        operator: usize,
-        at: usize,
         each: impl FnOnce(&ReadableTable, Entry<'_>) -> Result<T, StateError>,
     ) -> Result<Option<T>, StateError> {
-        let snapshot = self.shared.metadata.operators.get(operator);
-        let elements = snapshot.map(|snapshot| match self.table.kind {
-            TableKind::Committables => &snapshot.committables,
-            _ => &snapshot.elements,
-        });
-        let Some(bytes) = elements.and_then(|elements| elements.get(at)) else {
+        let From::Metadata {
+            pieces,
+            piece,
+            at,
+            index,
+        } = &mut self.from
+        else {
             return Ok(None);
         };
-        self.from = From::Metadata(operator, at + 1);
-        let head = Head {
-            key: DynamicValue::Null,
-            namespace: None,
-        };
-        let entry = Entry {
-            group: None,
-            head: &head,
-            user_key: None,
-            value: Content::Bytes(bytes),
-            index: Some(at as u64),
-            written_ms: None,
-            expires_ms: None,
-            is_new_key: at == 0,
-        };
-        each(&self.table, entry).map(Some)
+        while let Some(present) = pieces.get(*piece) {
+            let Some(element) = present.get(&self.shared.metadata, *at) else {
+                (*piece, *at) = (*piece + 1, 0);
+                continue;
+            };
+            *at += 1;
+            let head = Head {
+                key: match element.key {
+                    Some(key) => self.table.key.decode(key)?,
+                    None => DynamicValue::Null,
+                },
+                namespace: None,
+            };
+            if self.only_key.as_ref().is_some_and(|key| *key != head.key) {
+                continue;
+            }
+            let entry = Entry {
+                group: element.group,
+                head: &head,
+                user_key: None,
+                value: Content::Bytes(element.value),
+                index: self.table.kind.has_index().then_some(*index),
+                written_ms: None,
+                expires_ms: None,
+                is_new_key: element.key.is_some() || *index == 0,
+            };
+            *index += 1;
+            return each(&self.table, entry).map(Some);
+        }
+        Ok(None)
     }
 
     fn next_of_files<T>(

@@ -7,7 +7,7 @@ use aquifer_store::inspect::{Inspector, Tally};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::tables::TableSource;
-use super::{ReadableTable, StateReader, TableKind};
+use super::{ReadableTable, StateReader};
 use crate::StateError;
 use crate::blocking::wait;
 use crate::rows::environment_with_inline;
@@ -61,25 +61,27 @@ impl StateReader {
             .flat_map(|snapshot| &snapshot.databases)
             .flat_map(|database| database.families.iter().map(|(_, table)| *table))
             .collect();
-        let of = |table: &ReadableTable| match table.source {
-            TableSource::Keyed(id) if unknown.contains(&id) => None,
+        let of = |table: &ReadableTable| match &table.source {
+            TableSource::Keyed(id) if unknown.contains(id) => None,
             TableSource::Keyed(id) => {
-                let tally = known.get(&id).copied().unwrap_or_default();
+                let tally = known.get(id).copied().unwrap_or_default();
                 Some(TableEstimate {
                     rows: tally.rows.saturating_sub(tally.tombstones),
                     bytes: tally.key_bytes.saturating_add(tally.value_bytes),
                 })
             }
-            TableSource::Operator(place) => {
-                let snapshot = shared.metadata.operators.get(place)?;
-                let elements = match table.kind {
-                    TableKind::Committables => &snapshot.committables,
-                    _ => &snapshot.elements,
-                };
-                Some(TableEstimate {
-                    rows: elements.len() as u64,
-                    bytes: elements.iter().map(|bytes| bytes.len() as u64).sum(),
-                })
+            TableSource::Unkeyed(pieces) => {
+                let mut all = TableEstimate::default();
+                for piece in pieces {
+                    let elements = (0..piece.len(&shared.metadata))
+                        .filter_map(|at| piece.get(&shared.metadata, at));
+                    for element in elements {
+                        all.rows += 1;
+                        let key = element.key.map_or(0, <[u8]>::len);
+                        all.bytes += (key + element.value.len()) as u64;
+                    }
+                }
+                Some(all)
             }
         };
         Ok(shared.tables.iter().map(of).collect())

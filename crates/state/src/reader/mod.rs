@@ -14,6 +14,7 @@ mod estimate;
 mod raw;
 mod rows;
 mod tables;
+mod unkeyed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,10 +2,11 @@
 
 use aquifer_store::TableId;
 
+use super::unkeyed::{self, Piece};
 use crate::StateError;
 use crate::checkpoint::CheckpointMetadata;
 use crate::dynamic::DynamicType;
-use crate::serializer::{SerializerSnapshot, StateKind};
+use crate::serializer::StateKind;
 
 /// What kind of table a state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +87,12 @@ pub struct ReadableTable {
 }
 
 /// Where the rows of a table are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TableSource {
     /// In files: a table of the store.
     Keyed(TableId),
-    /// In the metadata: of the operator at this place.
-    Operator(usize),
+    /// In the metadata.
+    Unkeyed(Vec<Piece>),
 }
 
 impl ReadableTable {
@@ -133,36 +134,7 @@ pub(super) fn of(metadata: &CheckpointMetadata) -> Vec<ReadableTable> {
             }
         })
         .collect();
-    for (place, operator) in metadata.operators.iter().enumerate() {
-        let unkeyed = |state: &str, kind, layout: &str| ReadableTable {
-            operator: operator.operator.clone(),
-            state: state.to_owned(),
-            kind,
-            key: DynamicType::parse_key(&SerializerSnapshot::void()),
-            namespace: None,
-            user_key: None,
-            value: DynamicType::bytes(layout),
-            ttl_ms: None,
-            event_time: false,
-            untimed_as_ms: None,
-            layout: layout.to_owned(),
-            source: TableSource::Operator(place),
-        };
-        if !operator.elements.is_empty() {
-            tables.push(unkeyed(
-                "_elements",
-                TableKind::OperatorList,
-                "the operator's own",
-            ));
-        }
-        if !operator.committables.is_empty() {
-            tables.push(unkeyed(
-                "_committables",
-                TableKind::Committables,
-                "the sink's own",
-            ));
-        }
-    }
+    tables.extend(unkeyed::tables(metadata));
     tables.sort_by(|a, b| (&a.operator, &a.state).cmp(&(&b.operator, &b.state)));
     tables
 }

@@ -100,10 +100,11 @@ impl Object {
 /// A row as an object in one line.
 pub fn row(row: &StateRow) -> String {
     let mut object = Object::new();
-    if let Some(group) = &row.key_group {
-        object.json("key_group", group).json("key", &row.key);
-    }
+    // What is in no key group has a key all the same if it is an entry of a map.
+    let has_key = row.key_group.is_some() || row.key != DynamicValue::Null;
     object
+        .some("key_group", row.key_group.as_ref())
+        .some("key", has_key.then_some(&row.key))
         .some("namespace", row.namespace.as_ref())
         .some("user_key", row.user_key.as_ref())
         .some("index", row.index.as_ref())
@@ -168,13 +169,13 @@ mod tests {
         assert_eq!(row(&bare), r#"{"key_group":7,"key":"a\"b","value":null}"#);
         let full = StateRow {
             key_group: None,
+            key: DynamicValue::Null,
             namespace: Some(DynamicValue::Int(-1)),
             user_key: Some(DynamicValue::Bool(true)),
             value: DynamicValue::UInt(u64::MAX),
             index: Some(3),
             written_ms: Some(5),
             expires_ms: Some(6),
-            ..bare
         };
         assert_eq!(
             row(&full),

@@ -8,7 +8,7 @@ use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorSnap
 use aquifer_state::dynamic::DynamicValue;
 use aquifer_state::key_group::{KeyHash, assign_to_key_group};
 use aquifer_state::reader::{StateReader, StateRow, TableKind};
-use aquifer_state::serializer::StateKind;
+use aquifer_state::serializer::{Nullable, Plain, StateKind, Tagged};
 use aquifer_state::{
     AggregateFunction, AggregatingStateDescriptor, KeyedStateStore, ListStateDescriptor,
     MapStateDescriptor, ReducingStateDescriptor, StateError, StateVisibility, TtlConfig,
@@ -16,6 +16,7 @@ use aquifer_state::{
 };
 use aquifer_store::{BlockCache, Environment, KeyGroupRange};
 use aquifer_testkit::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::cases::{ask, conformance};
 use crate::world::{MAX_PARALLELISM, Saved, Worker, World, checkpoint_all};
@@ -26,6 +27,7 @@ conformance!(
     parts_are_the_whole,
     pieces_are_as_small_as_asked,
     lists_of_many_chunks_are_one_list,
+    values_of_every_serializer_are_understood,
     expired_rows_are_shown_only_on_demand,
     expired_elements_are_passed_over,
     event_time_decides_where_it_counts,
@@ -421,6 +423,105 @@ fn lists_of_many_chunks_are_one_list(world: &World) {
             assert_eq!(parts[0], DynamicValue::UInt(index * 2 + key));
         }
     }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Account {
+    owner: String,
+    cents: i64,
+    limit: Limit,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Limit {
+    None,
+    Daily { cents: u32 },
+}
+
+mod later {
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    pub struct Account {
+        #[serde(default)]
+        pub blocked: Option<bool>,
+        pub cents: i64,
+        pub owner: String,
+    }
+}
+
+fn values_of_every_serializer_are_understood(world: &World) {
+    let account = |n: i64| Account {
+        owner: format!("o{n}"),
+        cents: n,
+        limit: match n {
+            0 => Limit::None,
+            _ => Limit::Daily { cents: 9 },
+        },
+    };
+    let worker = world.worker();
+    let store = worker.store::<u8>("op");
+    let positional = ValueStateDescriptor::<Account>::new("positional");
+    let tagged = ListStateDescriptor::<Account, Tagged<Account>>::new("tagged");
+    let plain = MapStateDescriptor::<u8, Option<i64>, Nullable<Plain<i64>>>::new("plain");
+    {
+        let positional = store.value_state(&positional).unwrap();
+        let tagged = store.list_state(&tagged).unwrap();
+        let plain = store.map_state(&plain).unwrap();
+        store.set_current_key(&1);
+        positional.put(account(0)).unwrap();
+        tagged.add(&account(0)).unwrap();
+        tagged.add(&account(-7)).unwrap();
+        plain.put(&1, &None).unwrap();
+        plain.put(&2, &Some(i64::MIN)).unwrap();
+    }
+    let saved = worker.checkpoint(1);
+    let first = reader(world, &saved, false);
+    assert_eq!(
+        shown(&all(&first, "positional")),
+        [r#"1={"owner":"o0","cents":0,"limit":"None"}"#]
+    );
+    assert_eq!(
+        shown(&all(&first, "tagged")),
+        [
+            r#"1/0={"owner":"o0","cents":0,"limit":"None"}"#,
+            r#"1/1={"owner":"o-7","cents":-7,"limit":{"Daily":{"cents":9}}}"#
+        ]
+    );
+    assert_eq!(
+        shown(&all(&first, "plain")),
+        ["1/1=null", "1/2=-9223372036854775808"]
+    );
+    let table = first.table(None, "tagged").unwrap();
+    assert_eq!(
+        table.value.to_string(),
+        "Account { owner: String, cents: i64, limit: Limit { None | Daily({ cents: u32 }) } }"
+    );
+    // The type changes, old elements stay, and both are read as what the type says last.
+    let worker = world.restore(&saved);
+    let store = worker.store::<u8>("op");
+    let tagged = ListStateDescriptor::<later::Account, Tagged<later::Account>>::new("tagged");
+    let tagged = store.list_state(&tagged).unwrap();
+    store.set_current_key(&1);
+    let new = later::Account {
+        blocked: Some(true),
+        cents: 5,
+        owner: "new".into(),
+    };
+    tagged.add(&new).unwrap();
+    let second = reader(world, &worker.checkpoint(2), false);
+    let rows = all(&second, "tagged");
+    assert_eq!(rows.len(), 3);
+    for (row, (owner, cents)) in rows.iter().zip([("o0", 0), ("o-7", -7), ("new", 5)]) {
+        assert_eq!(
+            row.value.field("owner").unwrap().to_string(),
+            format!("\"{owner}\"")
+        );
+        assert_eq!(row.value.field("cents"), Some(&DynamicValue::Int(cents)));
+    }
+    assert_eq!(
+        rows[2].value.field("blocked"),
+        Some(&DynamicValue::Bool(true))
+    );
+    assert_eq!(rows[0].value.field("blocked"), Some(&DynamicValue::Null));
 }
 
 fn ttl() -> TtlConfig {
