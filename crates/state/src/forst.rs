@@ -19,8 +19,8 @@ use crate::registry::{Registered, TableRegistry};
 use crate::rows::row_source;
 use crate::serializer::Compatibility;
 use crate::{
-    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, Row, StateDescription,
-    StateError, TableMoment,
+    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes, Row,
+    StateDescription, StateError, TableMoment,
 };
 
 /// Rows of a part that is not the store's own that are read together.
@@ -305,6 +305,11 @@ impl KeyedStateBackend for ForstBackend {
 
     fn list_chunk(&mut self, table: TableId, roll: bool) -> Result<ListChunk, StateError> {
         Ok(self.moments.list_chunk(table, roll))
+    }
+
+    fn list_times(&mut self, table: TableId, times: ListTimes) -> Result<(), StateError> {
+        self.moments.list_times(table, times);
+        Ok(())
     }
 
     fn freeze(&mut self, table: TableId) -> Result<(), StateError> {

@@ -106,9 +106,9 @@ pub mod timers;
 mod ttl;
 
 pub use self::backend::{
-    BackendKind, BackendSetup, BackendStats, DbFile, DbSnapshot, InlineFile, KeyedSnapshot,
-    KeyedStateBackend, ListChunk, RocksdbOptions, Row, SharedBackend, SnapshotStorage,
-    StateDescription, StorageKind, TableMoment, choose, open, open_backend,
+    BackendKind, BackendSetup, BackendStats, ClosedChunks, DbFile, DbSnapshot, InlineFile,
+    KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes, RocksdbOptions, Row, SharedBackend,
+    SnapshotStorage, StateDescription, StorageKind, TableMoment, choose, open, open_backend,
 };
 pub use self::error::StateError;
 pub use self::heap::typed::HeapStates;

@@ -154,7 +154,7 @@ fn index(worker: u64) -> Result<usize, StateError> {
 #[cfg(test)]
 mod tests {
     use aquifer_state::serializer::StateKind;
-    use aquifer_state::{InlineFile, TableMoment};
+    use aquifer_state::{ClosedChunks, InlineFile, TableMoment};
     use aquifer_store::{KeyPart, Merge};
 
     use super::*;
@@ -176,6 +176,12 @@ mod tests {
                     table: TableId(1),
                     list_chunk: 4,
                     list_bytes: 5,
+                    list_oldest: 3,
+                    list_latest_ms: Some(8),
+                    list_closed: vec![ClosedChunks {
+                        last: 3,
+                        latest_ms: Some(8),
+                    }],
                     event_time_ms: Some(6),
                 }],
                 inline: vec![InlineFile {

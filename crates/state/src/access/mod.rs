@@ -31,7 +31,7 @@ use self::gather::Gatherer;
 use self::newest::Written;
 pub(crate) use self::read::{Hot, ScanRange, Waiting, ready};
 use self::read::{copied, unanswered};
-use crate::{ListChunk, SharedBackend, StateError};
+use crate::{ListChunk, ListTimes, SharedBackend, StateError};
 
 /// A worker's state as one operator sees it. Cheap to clone. Used from the worker's thread only.
 ///
@@ -214,6 +214,11 @@ impl StateAccess {
     /// The chunk that the table's lists append to; `roll` moves on to the next one.
     pub fn list_chunk(&self, table: TableId, roll: bool) -> Result<ListChunk, StateError> {
         self.inner.backend.borrow_mut().list_chunk(table, roll)
+    }
+
+    /// Tells of the times in a table's lists: see `KeyedStateBackend::list_times`.
+    pub fn list_times(&self, table: TableId, times: ListTimes) -> Result<(), StateError> {
+        self.inner.backend.borrow_mut().list_times(table, times)
     }
 
     /// Event time of a table whose TTL counts in it. Time that goes back is ignored.

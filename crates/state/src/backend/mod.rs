@@ -20,7 +20,9 @@ use futures_util::future::BoxFuture;
 pub use self::kind::{BackendKind, SnapshotStorage, StorageKind, choose};
 pub(crate) use self::moments::Moments;
 pub use self::open::{BackendSetup, RocksdbOptions, open, open_backend};
-pub use self::snapshot::{DbFile, DbSnapshot, InlineFile, KeyedSnapshot, TableMoment};
+pub use self::snapshot::{
+    ClosedChunks, DbFile, DbSnapshot, InlineFile, KeyedSnapshot, TableMoment,
+};
 use crate::StateError;
 use crate::heap::typed::HeapStates;
 use crate::serializer::{Compatibility, StateSchema};
@@ -74,8 +76,28 @@ pub struct Row {
 pub struct ListChunk {
     /// Appended to now.
     pub number: u64,
-    /// No chunk has a smaller number. Equal to `number` as long as the table has never moved on: then each list is one row.
+    /// Nothing that counts is in a chunk with a smaller number: such chunks never were, or all in them has expired. Rows of theirs may still
+    /// be there as long as nobody has removed them.
     pub oldest: u64,
+}
+
+/// What handles tell of the times in a table's lists: see [`KeyedStateBackend::list_times`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListTimes {
+    /// Elements were written to a chunk, none later than this; `None`: without a time.
+    Written {
+        /// The chunk.
+        chunk: u64,
+        /// The latest of their times, or a later one.
+        latest_ms: Option<i64>,
+    },
+    /// It is so late, and what is older than the TTL has expired.
+    Now {
+        /// The table's time.
+        now_ms: i64,
+        /// Its TTL.
+        ttl_ms: u64,
+    },
 }
 
 /// What a backend can say about itself.
@@ -246,6 +268,12 @@ pub trait KeyedStateBackend {
     fn list_chunk(&mut self, table: TableId, roll: bool) -> Result<ListChunk, StateError> {
         let _ = (table, roll);
         Err(unsupported("a list was asked for"))
+    }
+    /// Tells of the times in a table's lists, so that chunks in which everything has expired need not be looked for: they come to be below
+    /// [`ListChunk::oldest`]. A backend that ignores this looks for all chunks for ever.
+    fn list_times(&mut self, table: TableId, times: ListTimes) -> Result<(), StateError> {
+        let _ = (table, times);
+        Ok(())
     }
     /// The barrier has passed the operator that owns this table.
     fn freeze(&mut self, table: TableId) -> Result<(), StateError>;

@@ -63,7 +63,7 @@ pub struct InlineFile {
 }
 
 /// What a table is at the moment of its snapshot besides its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableMoment {
     /// The table.
     pub table: TableId,
@@ -71,8 +71,38 @@ pub struct TableMoment {
     pub list_chunk: u64,
     /// Bytes merged into the table since that chunk was begun.
     pub list_bytes: u64,
+    /// Nothing in chunks with a smaller number counts: all of it has expired. Not larger than `list_chunk`.
+    pub list_oldest: u64,
+    /// No element of its lists was written with a later time; `None` if none was written with a time.
+    pub list_latest_ms: Option<i64>,
+    /// Chunks that lists no longer append to, by ascending numbers, all of them less than `list_chunk`.
+    pub list_closed: Vec<ClosedChunks>,
     /// Its event time, if its TTL counts in event time and one is known.
     pub event_time_ms: Option<i64>,
+}
+
+/// List chunks that are not appended to any more: those after the ones before it, up to `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedChunks {
+    /// The last of them.
+    pub last: u64,
+    /// No element in them has a later time; `None` if there may be some without a time.
+    pub latest_ms: Option<i64>,
+}
+
+impl TableMoment {
+    /// Of a table of which there is nothing to say.
+    pub fn new(table: TableId) -> Self {
+        Self {
+            table,
+            list_chunk: 0,
+            list_bytes: 0,
+            list_oldest: 0,
+            list_latest_ms: None,
+            list_closed: Vec::new(),
+            event_time_ms: None,
+        }
+    }
 }
 
 impl KeyedSnapshot {

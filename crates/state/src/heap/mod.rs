@@ -37,8 +37,8 @@ use crate::registry::{Registered, TableRegistry};
 use crate::rows::row_source;
 use crate::serializer::{Compatibility, StateKind};
 use crate::{
-    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, SnapshotStorage,
-    StateDescription, StateError, TableMoment,
+    BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes,
+    SnapshotStorage, StateDescription, StateError, TableMoment,
 };
 
 /// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
@@ -440,6 +440,11 @@ impl KeyedStateBackend for HeapBackend {
         Ok(self.moments.list_chunk(table, roll))
     }
 
+    fn list_times(&mut self, table: TableId, times: ListTimes) -> Result<(), StateError> {
+        self.moments.list_times(table, times);
+        Ok(())
+    }
+
     fn installs(&self) -> u64 {
         0
     }
@@ -599,13 +604,16 @@ impl KeyedStateBackend for HeapBackend {
 /// The lists of a table have chunks up to this number: whoever goes on with the snapshot appends there or behind.
 fn lists_reach(tables: &mut Vec<TableMoment>, table: TableId, chunk: u64) {
     match tables.iter_mut().find(|moment| moment.table == table) {
-        Some(moment) => moment.list_chunk = moment.list_chunk.max(chunk),
+        Some(moment) => {
+            moment.list_chunk = moment.list_chunk.max(chunk);
+            // They are numbered from 0 on.
+            moment.list_oldest = 0;
+            moment.list_closed.clear();
+        }
         None if chunk == 0 => {}
         None => tables.push(TableMoment {
-            table,
             list_chunk: chunk,
-            list_bytes: 0,
-            event_time_ms: None,
+            ..TableMoment::new(table)
         }),
     }
 }

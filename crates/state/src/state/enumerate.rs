@@ -1,7 +1,8 @@
 //! Which keys and namespaces hold something of a state.
 //!
 //! Rows are walked key group by key group, in their order, in pieces of bounded size. Of each row the key and the namespace are decoded off the
-//! front; the rest of their rows is passed over, so a large map is not read entry by entry. Keys that are written or removed while
+//! front; the rest of their rows is passed over, so a large map is not read entry by entry. Where maps are large, pieces are small: each costs a
+//! way to the store, which is worth it only if it saves reading many entries. Keys that are written or removed while
 //! an enumeration is under way may or may not be seen by it; every other key is seen exactly once.
 
 use std::cell::RefCell;
@@ -37,6 +38,12 @@ use crate::state::{
 const ROWS_PER_PIECE: usize = 64 << 10;
 /// Rows that are looked at together where a key may have many.
 const ENTRIES_PER_PIECE: usize = 1 << 10;
+/// The same where keys have been found to have many: most of what is read would be entries of one key.
+const ENTRIES_PER_SEEK: usize = 64;
+/// Pieces of that size before a large one is tried again.
+const SEEKS: u8 = 15;
+/// A large piece of so few keys is followed by seeks.
+const KEYS_WORTH_A_SEEK: usize = 2;
 
 /// A handle whose keys can be enumerated: those of all kinds of state.
 pub trait KeyedHandle: Sealed {
@@ -127,7 +134,7 @@ keyed_handle!(
     ListState<V, S, N>, N, |state| Walk {
         source: match &state.place {
             ListPlace::Rows(chunks) => Source::Rows(chunks.rows().clone()),
-            ListPlace::Heap(heap) => Source::Heap(heap.table.clone(), heap.ttl.clone()),
+            ListPlace::Heap(heap, _) => Source::Heap(heap.table.clone(), heap.ttl.clone()),
         },
         many: true,
         lists: true,
@@ -157,6 +164,8 @@ pub(crate) struct Keys<K, N> {
     groups: std::ops::RangeInclusive<u16>,
     /// The key group in hand, and where its next piece starts.
     at: Option<(u16, Vec<u8>)>,
+    /// Small pieces to come.
+    seeks: u8,
     waiting: Waiting,
     loaded: VecDeque<Found>,
     types: PhantomData<fn() -> (K, N)>,
@@ -178,6 +187,7 @@ impl<K: OrderedKey, N: OrderedKey + 'static> Keys<K, N> {
             walk: state.walk(),
             groups: range.start..=range.end,
             at: None,
+            seeks: SEEKS,
             waiting,
             loaded: VecDeque::new(),
             types: PhantomData,
@@ -224,10 +234,10 @@ impl<K: OrderedKey, N: OrderedKey + 'static> Keys<K, N> {
             }
             Source::Rows(rows) => rows,
         };
-        let rows_max = if self.walk.many {
-            ENTRIES_PER_PIECE
-        } else {
-            ROWS_PER_PIECE
+        let rows_max = match (self.walk.many, self.seeks) {
+            (false, _) => ROWS_PER_PIECE,
+            (true, 0) => ENTRIES_PER_PIECE,
+            (true, _) => ENTRIES_PER_SEEK,
         };
         let range = ScanRange {
             group,
@@ -270,6 +280,7 @@ impl<K: OrderedKey, N: OrderedKey + 'static> Keys<K, N> {
                 seen = met.clone();
             }
         }
+        let mut passes_over = false;
         if !piece.done
             && let Some((last, _)) = piece.rows.last()
         {
@@ -277,6 +288,7 @@ impl<K: OrderedKey, N: OrderedKey + 'static> Keys<K, N> {
             from.push(0);
             // What is left of a pair that was handed out is passed over.
             if let Some(prefix) = seen.filter(|prefix| last.starts_with(prefix)) {
+                passes_over = true;
                 match successor(prefix) {
                     Some(after) => from = after,
                     None => return Ok(()),
@@ -284,6 +296,13 @@ impl<K: OrderedKey, N: OrderedKey + 'static> Keys<K, N> {
             }
             self.at = Some((group, from));
         }
+        self.seeks = match self.loaded.len() {
+            found if found > KEYS_WORTH_A_SEEK => 0,
+            _ if !passes_over && !piece.done => 0,
+            _ if self.seeks > 0 => self.seeks - 1,
+            _ if passes_over => SEEKS,
+            _ => 0,
+        };
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::key_group::{KeyHash, assign_to_key_group};
 use crate::ordered::OrderedKey;
 use crate::serializer::{Serializer, SerializerSnapshot, StateKind};
 use crate::state::enumerate;
-use crate::state::list::{ChunkTable, ListPlace};
+use crate::state::list::{ChunkTable, ListPlace, NotedTimes};
 use crate::state::namespace::Scope;
 use crate::state::place::{Place, RowTable};
 use crate::state::single::Single;
@@ -120,8 +120,9 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
         let opened = self.open::<V, S, N>(&wanted, descriptor.serializer())?;
         let ttl_ms = opened.rule.map(|rule| rule.ttl_ms);
         let serializer = opened.serializer.clone();
+        let table = opened.table;
         let place = match self.place(opened)? {
-            Place::Heap(heap) => ListPlace::Heap(heap),
+            Place::Heap(heap) => ListPlace::Heap(heap, NotedTimes::new(ttl_ms, table)),
             Place::Rows(rows) => {
                 ListPlace::Rows(ChunkTable::new(rows, descriptor.chunk_bytes_max, ttl_ms))
             }

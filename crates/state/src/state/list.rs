@@ -8,6 +8,7 @@
 mod chunk_table;
 mod cursor;
 mod sync;
+mod times;
 
 use std::marker::PhantomData;
 
@@ -17,6 +18,7 @@ use futures_util::stream;
 pub(crate) use self::chunk_table::ChunkTable;
 use self::cursor::Cursor;
 pub use self::sync::{SyncListIter, SyncListState};
+pub(crate) use self::times::NotedTimes;
 use crate::StateError;
 use crate::access::{StateAccess, Waiting};
 use crate::heap::typed::{HeapLists, Timed};
@@ -40,14 +42,15 @@ pub struct ListState<V, S = Postcard<V>, N = ()> {
 /// Where lists are.
 pub(crate) enum ListPlace<V, S> {
     Rows(ChunkTable),
-    Heap(HeapPlace<HeapLists<V, S>>),
+    /// Chunks are numbered when a snapshot is written; their times are noted as they come.
+    Heap(HeapPlace<HeapLists<V, S>>, NotedTimes),
 }
 
 impl<V, S> Clone for ListPlace<V, S> {
     fn clone(&self) -> Self {
         match self {
             Self::Rows(chunks) => Self::Rows(chunks.clone()),
-            Self::Heap(heap) => Self::Heap(heap.clone()),
+            Self::Heap(heap, times) => Self::Heap(heap.clone(), times.clone()),
         }
     }
 }
@@ -118,10 +121,11 @@ where
 
     /// True if the current key has no element.
     pub fn is_empty(&self) -> StateFuture<bool> {
-        if let ListPlace::Heap(heap) = &self.place {
-            let count = self
-                .scope
-                .with(|group, key| cursor::heap_count(heap, group, key));
+        if let ListPlace::Heap(heap, times) = &self.place {
+            let count = self.scope.with(|group, key| {
+                times.written(&self.access, 0, heap.stamp_ms())?;
+                cursor::heap_count(heap, group, key)
+            });
             return StateFuture::ready(count.and_then(|count| Ok(count? == 0)));
         }
         match self.cursor(self.access.waiting_mode()) {
@@ -138,7 +142,8 @@ where
                     frames.push(|out| self.serializer.serialize(value, out))
                 })
             })?,
-            ListPlace::Heap(heap) => self.scope.with(|group, key| {
+            ListPlace::Heap(heap, times) => self.scope.with(|group, key| {
+                times.written(&self.access, 0, heap.stamp_ms())?;
                 let element = Timed::new(value.clone(), heap.stamp_ms());
                 heap_extend(heap, group, key, [element])
             })?,
@@ -155,7 +160,8 @@ where
                     })
                 })
             })?,
-            ListPlace::Heap(heap) => self.scope.with(|group, key| {
+            ListPlace::Heap(heap, times) => self.scope.with(|group, key| {
+                times.written(&self.access, 0, heap.stamp_ms())?;
                 let elements = timed(heap, values);
                 heap_extend(heap, group, key, elements)
             })?,
@@ -172,7 +178,8 @@ where
                     })
                 })
             })?,
-            ListPlace::Heap(heap) => self.scope.with(|group, key| {
+            ListPlace::Heap(heap, times) => self.scope.with(|group, key| {
+                times.written(&self.access, 0, heap.stamp_ms())?;
                 let elements = timed(heap, values);
                 heap.with(|table, _| table.replace(group, key, elements))
             })?,
@@ -183,7 +190,7 @@ where
     pub fn clear(&self) -> Result<(), StateError> {
         self.scope.with(|group, prefix| match &self.place {
             ListPlace::Rows(chunks) => chunks.clear(group, prefix),
-            ListPlace::Heap(heap) => heap.with(|table, _| table.remove(group, prefix).map(drop)),
+            ListPlace::Heap(heap, _) => heap.with(|table, _| table.remove(group, prefix).map(drop)),
         })?
     }
 
@@ -204,7 +211,7 @@ where
                 let chunks = chunks.clone();
                 StateFuture::started(async move { chunks.merge(&keys, waiting).await })
             }
-            ListPlace::Heap(heap) => {
+            ListPlace::Heap(heap, _) => {
                 let merge = || {
                     let (group, target) = keys.get(0);
                     let mut merged = Vec::new();
@@ -231,7 +238,11 @@ where
                 waiting,
                 serializer,
             )),
-            ListPlace::Heap(heap) => Cursor::heap(heap, group, prefix, serializer),
+            ListPlace::Heap(heap, times) => {
+                // Reading may keep elements alive.
+                times.written(&self.access, 0, heap.stamp_ms())?;
+                Cursor::heap(heap, group, prefix, serializer)
+            }
         })?
     }
 }

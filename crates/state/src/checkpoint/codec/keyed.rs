@@ -3,12 +3,14 @@
 use aquifer_store::{Checkpoint, TableId};
 
 use crate::encoding::{Reader, put_u16, put_u64, with_length};
-use crate::{KeyedSnapshot, StateError, TableMoment};
+use crate::{ClosedChunks, KeyedSnapshot, StateError, TableMoment};
 
-/// Table, chunk, bytes and event time.
-const MOMENT_BYTES: usize = 2 + 3 * 8;
-/// Stands for an event time that is not known. Event time cannot be as early.
-const NO_EVENT_TIME: i64 = i64::MIN;
+/// Table, chunk, bytes, oldest chunk, latest time, event time and the number of closed chunks.
+const MOMENT_BYTES: usize = 2 + 6 * 8;
+/// Last chunk and latest time.
+const CLOSED_BYTES: usize = 2 * 8;
+/// Stands for a time that is not known. Time cannot be as early.
+const NO_TIME: i64 = i64::MIN;
 
 pub(super) fn encode(snapshot: &KeyedSnapshot, out: &mut Vec<u8>) {
     with_length(out, |out| snapshot.files.encode(out));
@@ -17,8 +19,16 @@ pub(super) fn encode(snapshot: &KeyedSnapshot, out: &mut Vec<u8>) {
         put_u16(out, moment.table.0);
         put_u64(out, moment.list_chunk);
         put_u64(out, moment.list_bytes);
-        let time = moment.event_time_ms.unwrap_or(NO_EVENT_TIME);
-        out.extend_from_slice(&time.to_le_bytes());
+        put_u64(out, moment.list_oldest);
+        for time in [moment.list_latest_ms, moment.event_time_ms] {
+            out.extend_from_slice(&time.unwrap_or(NO_TIME).to_le_bytes());
+        }
+        put_u64(out, moment.list_closed.len() as u64);
+        for closed in &moment.list_closed {
+            put_u64(out, closed.last);
+            let time = closed.latest_ms.unwrap_or(NO_TIME);
+            out.extend_from_slice(&time.to_le_bytes());
+        }
     }
 }
 
@@ -26,12 +36,37 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<KeyedSnapshot, StateError>
     let files = Checkpoint::decode(reader.bytes()?)?;
     let mut moments = reader.list(MOMENT_BYTES)?;
     for _ in 0..moments.count {
-        let moment = TableMoment {
+        let mut moment = TableMoment {
             table: TableId(reader.u16()?),
             list_chunk: reader.u64()?,
             list_bytes: reader.u64()?,
-            event_time_ms: Some(reader.i64()?).filter(|time| *time != NO_EVENT_TIME),
+            list_oldest: reader.u64()?,
+            list_latest_ms: time(reader)?,
+            event_time_ms: time(reader)?,
+            list_closed: Vec::new(),
         };
+        let mut closed = reader.list(CLOSED_BYTES)?;
+        for _ in 0..closed.count {
+            let chunks = ClosedChunks {
+                last: reader.u64()?,
+                latest_ms: time(reader)?,
+            };
+            let before = closed.items.last().map(|before: &ClosedChunks| before.last);
+            if chunks.last >= moment.list_chunk || before.is_some_and(|last| last >= chunks.last) {
+                return Err(reader.wrong(&format!(
+                    "table {} has closed chunk {} after {before:?}, expected ascending numbers below {}",
+                    moment.table.0, chunks.last, moment.list_chunk
+                )));
+            }
+            closed.items.push(chunks);
+        }
+        moment.list_closed = closed.items;
+        if moment.list_oldest > moment.list_chunk {
+            return Err(reader.wrong(&format!(
+                "the oldest chunk of table {} is {}, expected none after the newest, {}",
+                moment.table.0, moment.list_oldest, moment.list_chunk
+            )));
+        }
         if let Some(last) = moments.items.last().map(|last: &TableMoment| last.table)
             && last >= moment.table
         {
@@ -46,6 +81,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<KeyedSnapshot, StateError>
         tables: moments.items,
         ..KeyedSnapshot::of_files(files)
     })
+}
+
+fn time(reader: &mut Reader<'_>) -> Result<Option<i64>, StateError> {
+    Ok(Some(reader.i64()?).filter(|time| *time != NO_TIME))
 }
 
 impl KeyedSnapshot {

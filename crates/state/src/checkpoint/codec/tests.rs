@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::serializer::{SerializerSnapshot, StateKind};
-use crate::{DbFile, DbSnapshot, InlineFile, TableMoment};
+use crate::{ClosedChunks, DbFile, DbSnapshot, InlineFile, TableMoment};
 
 pub(crate) fn file(path: &str, size_bytes: u64) -> FileRef {
     FileRef {
@@ -58,13 +58,23 @@ fn sample() -> CheckpointMetadata {
                         table: TableId(1),
                         list_chunk: u64::from(end),
                         list_bytes: 1 << 40,
+                        list_oldest: u64::from(start),
+                        list_latest_ms: Some(1_795_000_000_001),
+                        list_closed: vec![
+                            ClosedChunks {
+                                last: u64::from(start),
+                                latest_ms: None,
+                            },
+                            ClosedChunks {
+                                last: u64::from(end) - 1,
+                                latest_ms: Some(1_795_000_000_000),
+                            },
+                        ],
                         event_time_ms: None,
                     },
                     TableMoment {
-                        table: TableId(9),
-                        list_chunk: 0,
-                        list_bytes: 0,
                         event_time_ms: Some(-7),
+                        ..TableMoment::new(TableId(9))
                     },
                 ],
                 ..KeyedSnapshot::of_files(Checkpoint {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::FrameWriter;
+use super::times::NotedTimes;
 use crate::StateError;
 use crate::access::{Keys, ScanRange, Values, Waiting};
 use crate::backend::ListChunk;
@@ -13,12 +14,15 @@ use crate::state::chunks::{CHUNK_BYTES_TARGET, Frames, push_frame};
 use crate::state::place::RowTable;
 use crate::state::ttl::{Life, Ttl};
 
-/// As long as a table has had so few chunk numbers, lists are read and removed by point. Beyond, their rows are looked for.
+/// As long as so few chunks can hold something, lists are read and removed by point. Beyond, their rows are looked for.
 const POINTS_MAX: u64 = 8;
+/// Times that a merge looks for its sources before it blocks.
+const MERGE_ATTEMPTS_MAX: usize = 4;
 /// Chunks that a scan loads at once.
 pub(super) const CHUNKS_PER_PIECE: usize = 4;
-/// Parts of a TTL after which its table begins a new chunk.
-const CHUNKS_PER_TTL: u64 = 64;
+/// Parts of a TTL after which its table begins a new chunk. The chunks of one TTL, the one that is just expiring and the present one
+/// are few enough to be read by point.
+const CHUNKS_PER_TTL: u64 = 6;
 
 /// See the module.
 #[derive(Clone)]
@@ -29,6 +33,7 @@ pub(crate) struct ChunkTable {
     /// With a TTL: milliseconds after which the table begins another chunk, and when it last did.
     roll_after_ms: Option<u64>,
     rolled_at_ms: Rc<Cell<Option<i64>>>,
+    times: NotedTimes,
     scratch: Rc<RefCell<Scratch>>,
 }
 
@@ -49,11 +54,13 @@ pub(super) struct Loaded {
 impl ChunkTable {
     /// Lists in a registered table. `ttl_ms` is the TTL, if there is one.
     pub(crate) fn new(rows: RowTable, chunk_bytes_max: Option<usize>, ttl_ms: Option<u64>) -> Self {
+        let times = NotedTimes::new(ttl_ms, rows.table);
         Self {
             rows,
             chunk_bytes_max: chunk_bytes_max.unwrap_or(CHUNK_BYTES_TARGET).max(1),
-            roll_after_ms: ttl_ms.map(|ttl_ms| (ttl_ms / CHUNKS_PER_TTL).max(1)),
+            roll_after_ms: ttl_ms.map(|ttl_ms| ttl_ms.div_ceil(CHUNKS_PER_TTL).max(1)),
             rolled_at_ms: Rc::default(),
+            times,
             scratch: Rc::default(),
         }
     }
@@ -85,9 +92,10 @@ impl ChunkTable {
         self.written(write, |scratch, stamp_ms| {
             let single = scratch.frames.len() <= self.chunk_bytes_max;
             let chunk = self.chunk(stamp_ms)?;
-            if single && !scratch.frames.is_empty() && chunk.number == chunk.oldest {
+            if single && !scratch.frames.is_empty() && chunk.number == 0 {
                 // The list is one row.
                 row_key(&mut scratch.row_key, prefix, chunk.number);
+                self.note(chunk.number, stamp_ms)?;
                 let frames = &scratch.frames;
                 return self.put_row(group, &scratch.row_key, frames, stamp_ms);
             }
@@ -96,15 +104,15 @@ impl ChunkTable {
         })
     }
 
-    /// Removes a list.
+    /// Removes a list: also what has expired of it, which with another TTL would show again.
     pub(super) fn clear(&self, group: u16, prefix: &[u8]) -> Result<(), StateError> {
         let chunk = self.present_chunk(false)?;
-        if chunk.number - chunk.oldest.min(chunk.number) >= POINTS_MAX {
+        if chunk.number >= POINTS_MAX {
             let access = &self.rows.access;
             return access.delete_prefix(self.rows.table, group, prefix);
         }
         let mut key = Vec::with_capacity(prefix.len() + 8);
-        for number in chunk.oldest..=chunk.number {
+        for number in 0..=chunk.number {
             row_key(&mut key, prefix, number);
             self.rows.delete(group, &key)?;
         }
@@ -118,8 +126,8 @@ impl ChunkTable {
         lists: impl Iterator<Item = (u16, &'a [u8])>,
         waiting: Waiting,
     ) -> Result<Option<Vec<Vec<Loaded>>>, StateError> {
-        let chunk = self.present_chunk(false)?;
-        let count = chunk.number - chunk.oldest.min(chunk.number) + 1;
+        let chunk = self.readable_chunks()?;
+        let count = (chunk.number - chunk.oldest.min(chunk.number)).saturating_add(1);
         if count > POINTS_MAX {
             return Ok(None);
         }
@@ -149,6 +157,13 @@ impl ChunkTable {
             }
         }
         Ok(Some(loaded))
+    }
+
+    /// Where the rows of a list begin that count.
+    pub(super) fn first_key(&self, prefix: &[u8]) -> Result<Vec<u8>, StateError> {
+        let mut key = Vec::new();
+        row_key(&mut key, prefix, self.readable_chunks()?.oldest);
+        Ok(key)
     }
 
     /// The next chunks of a list, from a row's key on; says whether there are more.
@@ -207,6 +222,11 @@ impl ChunkTable {
         if kept.is_empty() {
             self.rows.delete(group, &chunk.key)?;
         } else if extended || (expired && ttl.shows_expired()) {
+            if extended {
+                // An old chunk lives on.
+                let number = chunk_number(&chunk.key);
+                self.times.lives_on(&self.rows.access, number, newest)?;
+            }
             self.put_row(group, &chunk.key, &kept, newest)?;
         }
         if expired {
@@ -218,15 +238,19 @@ impl ChunkTable {
     /// Appends the lists of all keys but the first to that of the first, and removes them.
     pub(super) async fn merge(&self, keys: &Keys, waiting: Waiting) -> Result<(), StateError> {
         let (group, target) = keys.get(0);
-        let sources = keys.iter().skip(1);
-        let lists = match self.load_points(sources, waiting).await? {
-            Some(lists) => lists,
-            None => {
-                let mut lists = Vec::new();
-                for (group, source) in keys.iter().skip(1) {
-                    lists.push(self.load_all(group, source, waiting).await?);
-                }
-                lists
+        let mut attempts = 0;
+        let lists = loop {
+            attempts += 1;
+            let waiting = if attempts > MERGE_ATTEMPTS_MAX {
+                Waiting::Blocking
+            } else {
+                waiting
+            };
+            let before = self.present_chunk(false)?.number;
+            let lists = self.load_sources(keys, waiting).await?;
+            // What came to a source meanwhile may lie in a chunk that was not there.
+            if self.present_chunk(false)?.number == before {
+                break lists;
             }
         };
         // From here on nothing waits.
@@ -254,13 +278,28 @@ impl ChunkTable {
         merged
     }
 
+    async fn load_sources(
+        &self,
+        keys: &Keys,
+        waiting: Waiting,
+    ) -> Result<Vec<Vec<Loaded>>, StateError> {
+        if let Some(lists) = self.load_points(keys.iter().skip(1), waiting).await? {
+            return Ok(lists);
+        }
+        let mut lists = Vec::new();
+        for (group, source) in keys.iter().skip(1) {
+            lists.push(self.load_all(group, source, waiting).await?);
+        }
+        Ok(lists)
+    }
+
     async fn load_all(
         &self,
         group: u16,
         prefix: &[u8],
         waiting: Waiting,
     ) -> Result<Vec<Loaded>, StateError> {
-        let (mut all, mut from, mut more) = (Vec::new(), prefix.to_vec(), true);
+        let (mut all, mut from, mut more) = (Vec::new(), self.first_key(prefix)?, true);
         while more {
             let (piece, follow) = self.load_piece(group, prefix, &from, waiting).await?;
             if let Some(last) = piece.last() {
@@ -310,6 +349,7 @@ impl ChunkTable {
             }
             let chunk = self.chunk(stamp_ms)?;
             row_key(&mut scratch.row_key, prefix, chunk.number);
+            self.note(chunk.number, stamp_ms)?;
             let frames = scratch.frames.get(start..*end).unwrap_or_default();
             let access = &self.rows.access;
             let held = access.merge(self.rows.table, group, &scratch.row_key, frames, stamp_ms)?;
@@ -351,6 +391,25 @@ impl ChunkTable {
         self.present_chunk(roll)
     }
 
+    /// The chunks that can hold something.
+    fn readable_chunks(&self) -> Result<ListChunk, StateError> {
+        let chunk = self.present_chunk(false)?;
+        let Some(ttl) = self
+            .rows
+            .ttl
+            .as_deref()
+            .filter(|_| chunk.oldest < chunk.number)
+        else {
+            return Ok(chunk);
+        };
+        self.times.now(&self.rows.access, ttl.now_ms())?;
+        self.present_chunk(false)
+    }
+
+    fn note(&self, chunk: u64, time_ms: Option<i64>) -> Result<(), StateError> {
+        self.times.written(&self.rows.access, chunk, time_ms)
+    }
+
     fn present_chunk(&self, roll: bool) -> Result<ListChunk, StateError> {
         self.rows.access.list_chunk(self.rows.table, roll)
     }
@@ -360,6 +419,12 @@ fn row_key(out: &mut Vec<u8>, prefix: &[u8], chunk: u64) {
     out.clear();
     out.extend_from_slice(prefix);
     out.extend_from_slice(&chunk.to_be_bytes());
+}
+
+/// The chunk of a row.
+fn chunk_number(key: &[u8]) -> u64 {
+    key.last_chunk()
+        .map_or(0, |number| u64::from_be_bytes(*number))
 }
 
 /// Makes `from` the first key after `key`.

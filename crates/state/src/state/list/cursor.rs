@@ -172,7 +172,7 @@ impl Rows {
                     let list = std::iter::once((self.group, &self.prefix[..]));
                     match self.chunks.load_points(list, self.waiting).await? {
                         Some(lists) => (lists.into_iter().flatten().collect(), Next::Done),
-                        None => (Vec::new(), Next::Scan(self.prefix.clone())),
+                        None => (Vec::new(), Next::Scan(self.chunks.first_key(&self.prefix)?)),
                     }
                 }
                 Next::Scan(from) => {

@@ -328,5 +328,15 @@ fn enumeration_loads_bounded_pieces() {
         world.objects.counts().bytes_read - before.bytes_read
     };
     let (all, one) = (bytes_of(100), bytes_of(1));
+    // Reading every entry, in one scan per key group: the least that it can cost.
+    let worker = world.restore(&saved);
+    open(&worker);
+    let before = world.objects.counts();
+    assert_eq!(worker.rows("m").len(), 20 * 3000);
+    let entries = world.objects.counts().bytes_read - before.bytes_read;
     assert!(one * 4 < all, "{one} bytes for one key, {all} for all");
+    assert!(
+        all * 2 < entries,
+        "{all} bytes for the keys, {entries} for all their entries"
+    );
 }

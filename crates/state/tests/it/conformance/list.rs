@@ -1,8 +1,10 @@
 //! List state.
+use std::time::Duration;
+
 use aquifer_state::serializer::{Postcard, Serializer};
 use aquifer_state::{
-    BackendKind, KeyedStateStore, ListState, ListStateDescriptor, StateError, ValueState,
-    ValueStateDescriptor,
+    BackendKind, KeyedStateStore, ListState, ListStateDescriptor, StateError, TtlConfig,
+    ValueState, ValueStateDescriptor,
 };
 use aquifer_testkit::{RequestKind, Rng};
 use futures_util::StreamExt;
@@ -476,4 +478,68 @@ fn a_list_may_be_read_while_other_state_is() {
         sum + other.await.unwrap().unwrap()
     });
     assert_eq!(sum, 600 + 3 * 8 + 7);
+}
+
+/// A table with a TTL begins a new chunk with the time, and lists were looked for in all chunks there had ever been: after a while every
+/// read was a scan. What has expired is not looked for: neither in a job that goes on and on nor after a restore.
+#[test]
+fn lists_with_a_ttl_are_read_by_point_for_ever() {
+    const TTL_MS: i64 = 600;
+    let mut world = World::forst(true);
+    world.cache_bytes = 4 << 20;
+    let open = |worker: &Worker| {
+        let store = worker.store::<u32>("op");
+        let ttl = TtlConfig::new(Duration::from_millis(TTL_MS as u64));
+        let list: Numbers = store
+            .list_state(&ListStateDescriptor::new("l").ttl(ttl))
+            .unwrap();
+        (store, list)
+    };
+    let chunks = |worker: &Worker| {
+        let tables = worker.backend.borrow().tables();
+        let mut backend = worker.backend.borrow_mut();
+        backend.list_chunk(tables[0].1, false).unwrap()
+    };
+    let mut worker = world.worker();
+    let (mut store, mut list) = open(&worker);
+    let mut written: Vec<(i64, i32)> = Vec::new();
+    let mut points = 0;
+    for step in 0..200 {
+        let now_ms = i64::from(step) * 20;
+        world.at(now_ms);
+        if step % 60 == 59 {
+            let saved = worker.settled(u64::from(step as u32) * 1000);
+            worker = world.restore(&saved);
+            (store, list) = open(&worker);
+        }
+        for key in 0..5 {
+            store.set_current_key(&key);
+            list.add(&step).unwrap();
+        }
+        written.push((now_ms, step));
+        written.retain(|(time, _)| time + TTL_MS > now_ms);
+        let live: Vec<i32> = written.iter().map(|(_, element)| *element).collect();
+        for key in 0..5 {
+            assert_eq!(read(&worker, &store, &list, key), live, "step {step}");
+        }
+        let chunk = chunks(&worker);
+        points += i32::from(chunk.number - chunk.oldest < 8);
+    }
+    assert!(
+        chunks(&worker).number > 30,
+        "the time makes chunks: {:?}",
+        chunks(&worker)
+    );
+    assert!(points > 190, "{points} of 200 reads were of few chunks");
+    // Each chunk that counts is one row of one list, and only those are read.
+    let saved = worker.settled(1_000_000);
+    let worker = world.restore(&saved);
+    let (store, list) = open(&worker);
+    let rows = worker.rows("l").len();
+    assert!(rows <= 5 * 8, "{rows} rows");
+    let cold_reads = |worker: &Worker| worker.backend.borrow().stats().cold_reads;
+    let before = cold_reads(&worker);
+    read(&worker, &store, &list, 3);
+    let reads = cold_reads(&worker) - before;
+    assert!((1..=8).contains(&reads), "{reads} cold reads");
 }

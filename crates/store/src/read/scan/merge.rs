@@ -14,6 +14,10 @@ use crate::row::{Content, RowKind, RowRef};
 use crate::rules::Rules;
 use crate::version::Version;
 
+/// Runs that are begun together when a scan comes to the first of them: waiting for one after the other would take longer than to read some
+/// for nothing.
+const BEGUN_TOGETHER_MIN: usize = 2;
+
 /// The rows put out so far, in one allocation.
 #[derive(Default)]
 struct Output {
@@ -54,6 +58,11 @@ pub(super) struct Merge<'a> {
     memory: &'a MemoryRows,
     memory_at: usize,
     runs: Vec<FileRun<'a>>,
+    /// Runs that begin after the start of the window and have not been looked at, the first of them last: a scan that ends before they
+    /// begin reads nothing of them.
+    ahead: Vec<usize>,
+    /// So many of them are begun together: the more, the further the scan has come.
+    begun_together: usize,
     /// Runs that stand at the key in hand.
     at_key: Vec<usize>,
     merging: Merging,
@@ -69,15 +78,19 @@ impl<'a> Merge<'a> {
             .filter(|one| one.iter().all(|file| file.overlaps(lower, upper)));
         let levels =
             (1..version.levels.len()).map(|level| version.overlapping(level, lower, upper));
-        let runs = newest
+        let runs: Vec<FileRun<'_>> = newest
             .chain(levels.filter(|files| !files.is_empty()))
-            .map(FileRun::new)
+            .map(|files| FileRun::new(files, lower))
             .collect();
+        let mut ahead: Vec<usize> = (0..runs.len()).filter(|&i| runs[i].is_ahead()).collect();
+        ahead.sort_unstable_by(|&a, &b| runs[b].begins_at().cmp(runs[a].begins_at()));
         Self {
             window,
             memory,
             memory_at: 0,
             runs,
+            ahead,
+            begun_together: BEGUN_TOGETHER_MIN,
             at_key: Vec::new(),
             merging: Merging::default(),
             output: Output::default(),
@@ -120,6 +133,16 @@ impl<'a> Merge<'a> {
                     Ordering::Equal => self.at_key.push(i),
                     Ordering::Greater => {}
                 }
+            }
+            if let Some(&next) = self.ahead.last()
+                && least.is_none_or(|key| self.runs[next].begins_at() <= key)
+            {
+                let first = self.ahead.len().saturating_sub(self.begun_together);
+                for run in self.ahead.drain(first..) {
+                    self.runs[run].begin();
+                }
+                self.begun_together *= 2;
+                continue;
             }
             let Some(key) = least else {
                 return Ok(Some(true));

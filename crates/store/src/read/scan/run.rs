@@ -36,6 +36,8 @@ pub(super) struct FileRun<'a> {
 }
 
 enum At {
+    /// Before the first row of the first of `files`, which lies after the start of the window: nothing was asked of it.
+    Ahead,
     /// Before the first row of the window in the first of `files`.
     Start,
     /// After the last row of a block.
@@ -48,16 +50,37 @@ enum At {
 type HidesOlder<'a> = std::result::Result<Option<&'a [u8]>, (&'a Arc<VersionFile>, PartPlace)>;
 
 impl<'a> FileRun<'a> {
-    pub(super) fn new(files: &'a [Arc<VersionFile>]) -> Self {
+    /// A run under a window that starts at `lower`.
+    pub(super) fn new(files: &'a [Arc<VersionFile>], lower: &[u8]) -> Self {
+        let is_ahead = files
+            .first()
+            .is_some_and(|file| lower < file.lower.as_ref());
         Self {
             all: files,
             files,
             from: None,
             ranged: files.iter().any(|file| file.file.range_tombstones > 0),
-            at: At::Start,
+            at: if is_ahead { At::Ahead } else { At::Start },
             cursor: BlockCursor::default(),
             aside: None,
             read_ahead: READ_AHEAD_BLOCKS_MIN,
+        }
+    }
+
+    /// Whether the run has not been begun.
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.at, At::Ahead)
+    }
+
+    /// No row of the run comes before this.
+    pub(super) fn begins_at(&self) -> &'a [u8] {
+        self.all.first().map_or(&[], |file| file.lower.as_ref())
+    }
+
+    /// Makes a run that is ahead one that takes part.
+    pub(super) fn begin(&mut self) {
+        if self.is_ahead() {
+            self.at = At::Start;
         }
     }
 
@@ -68,6 +91,9 @@ impl<'a> FileRun<'a> {
         window: &Window,
         needs: &mut Needs,
     ) -> bool {
+        if self.is_ahead() {
+            return true;
+        }
         loop {
             let files = self.files;
             let Some(file) = files.first() else {
@@ -82,7 +108,7 @@ impl<'a> FileRun<'a> {
                 continue;
             }
             let next = match &self.at {
-                At::End => return true,
+                At::Ahead | At::End => return true,
                 At::Row(..) => return self.settle_value(&file.file, blocks, needs),
                 At::Start => file.file.seek(lower, blocks),
                 At::After(at) => file.file.block_after(*at, blocks),

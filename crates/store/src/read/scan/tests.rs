@@ -78,6 +78,51 @@ fn written() -> (tokio::runtime::Runtime, Arc<Context>, Version) {
     (runtime, context, version)
 }
 
+/// Scans in pieces over many small files of L0, each with keys of its own, opened all of them for every piece: reading the first of
+/// twenty maps took as many bytes as reading all of them.
+#[test]
+fn files_that_begin_after_a_piece_are_not_looked_at() {
+    let (_runtime, context, _) = written();
+    let mut version = Version::default();
+    for file in 0..20u32 {
+        let mut writer = SstWriter::new(&context, 1 << 20);
+        for i in 0..100 {
+            let key = key::encode(0, TABLE, &(file * 100 + i).to_be_bytes());
+            let hash = key::hash(&key).unwrap();
+            let row = RowRef::plain(Some(b"value"));
+            writer.add(&key, hash, row, true).unwrap();
+        }
+        let file = writer.finish().unwrap().unwrap().warm(&context);
+        let file = VersionFile::whole(file, 0).into_iter().collect();
+        version = version.with_flushed(file, 0);
+    }
+    /// Notes the files that were asked for.
+    struct Noting<'c>(&'c BlockCache, RefCell<BTreeSet<FileId>>);
+    impl Blocks for Noting<'_> {
+        fn part(&self, file: &SstFile, offset: u64) -> Option<Part> {
+            self.1.borrow_mut().insert(file.id());
+            self.0.data(file.id(), offset)
+        }
+    }
+    for (rows_max, files_max, files_min) in [(50, 2, 1), (250, 6, 3), (usize::MAX, 20, 20)] {
+        let window = window(rows_max);
+        let noting = Noting(&context.env.block_cache, RefCell::default());
+        let scanned = scan(&version, &window, &MemoryRows::default(), &noting);
+        let rows = scanned.unwrap().unwrap().rows;
+        let keys = (0..2000u32).take(rows_max).map(u32::to_be_bytes);
+        assert!(
+            rows.iter()
+                .map(|(key, _)| key.to_vec())
+                .eq(keys.map(Vec::from))
+        );
+        let looked_at = noting.1.borrow().len();
+        assert!(
+            (files_min..=files_max).contains(&looked_at),
+            "{looked_at} of {rows_max} rows"
+        );
+    }
+}
+
 /// A scan that ran into a missing block looked once more before it asked for it, together with those that follow. When
 /// another thread had brought the block in between the two looks, the scan stopped and asked for nothing, and what should
 /// have finished it failed: "a scan stopped although nothing was missing".
@@ -121,7 +166,7 @@ fn the_longer_a_scan_is_cold_the_more_it_asks_for_at_once() {
     }
     let (_runtime, _context, version) = written();
     let window = window(usize::MAX);
-    let mut run = FileRun::new(&version.levels[0][..1]);
+    let mut run = FileRun::new(&version.levels[0][..1], &version.levels[0][0].lower);
     let mut asked = Vec::new();
     for _ in 0..6 {
         let mut needs = Needs::default();
