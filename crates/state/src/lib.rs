@@ -108,7 +108,8 @@ mod ttl;
 pub use self::backend::{
     BackendKind, BackendSetup, BackendStats, ClosedChunks, DbFile, DbSnapshot, InlineFile,
     KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes, RocksdbOptions, Row, SharedBackend,
-    SnapshotStorage, StateDescription, StorageKind, TableMoment, choose, open, open_backend,
+    SnapshotStorage, StateDescription, StorageKind, TableMoment, TakeRow, choose, open,
+    open_backend,
 };
 pub use self::error::StateError;
 pub use self::heap::typed::HeapStates;

@@ -100,6 +100,9 @@ pub enum ListTimes {
     },
 }
 
+/// Takes key, value and time of a row.
+pub type TakeRow<'a> = &'a mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>;
+
 /// What a backend can say about itself.
 #[derive(Clone, Debug, Default)]
 pub struct BackendStats {
@@ -197,12 +200,7 @@ pub trait KeyedStateBackend {
     }
     /// Hands out every row of a key group, in order and whether it has expired or not, and removes them all. Only of a backend with typed
     /// tables, which take over the rows that waited for them.
-    fn drain(
-        &mut self,
-        table: TableId,
-        group: u16,
-        each: &mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
+    fn drain(&mut self, table: TableId, group: u16, each: TakeRow<'_>) -> Result<(), StateError> {
         let _ = (table, group, each);
         Err(unsupported("rows were to be taken over"))
     }

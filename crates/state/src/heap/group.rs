@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::live::LiveRows;
 use super::rows::{Rows, Slot, SweptTo};
-use crate::StateError;
+use crate::{StateError, TakeRow};
 
 /// Layers that may pile up when checkpoints follow each other faster than layers are folded.
 const LAYERS_MAX: usize = 4;
@@ -167,10 +167,7 @@ impl Group {
     }
 
     /// Hands out all rows in key order and lets go of them, unless one cannot be taken.
-    pub(crate) fn drain(
-        &mut self,
-        each: &mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
+    pub(crate) fn drain(&mut self, each: TakeRow<'_>) -> Result<(), StateError> {
         for (key, value, time_ms) in LiveRows::all(self.layers()) {
             each(key, value, time_ms)?;
         }

@@ -38,7 +38,7 @@ use crate::rows::row_source;
 use crate::serializer::{Compatibility, StateKind};
 use crate::{
     BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes,
-    SnapshotStorage, StateDescription, StateError, TableMoment,
+    SnapshotStorage, StateDescription, StateError, TableMoment, TakeRow,
 };
 
 /// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
@@ -365,12 +365,7 @@ impl KeyedStateBackend for HeapBackend {
         }
     }
 
-    fn drain(
-        &mut self,
-        table: TableId,
-        group: u16,
-        each: &mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
+    fn drain(&mut self, table: TableId, group: u16, each: TakeRow<'_>) -> Result<(), StateError> {
         let drained = self.group_mut(table, group)?.drain(each);
         if drained.is_err() {
             // Rows of earlier key groups are gone.

@@ -46,8 +46,8 @@ pub(super) struct SinkSetup {
 
 impl SinkSetup {
     /// A sink into the object store.
-    fn files(&self) -> Result<SstRowSink, StateError> {
-        self.sink(&self.environment)
+    fn files(&self) -> Result<Box<SstRowSink>, StateError> {
+        self.sink(&self.environment).map(Box::new)
     }
 
     /// A sink into memory, and the memory.
@@ -109,7 +109,7 @@ pub(super) struct StorageSink {
 }
 
 enum To {
-    Files(SstRowSink),
+    Files(Box<SstRowSink>),
     /// Storage `jobmanager`.
     Limited(Box<Limited>),
     /// Storage `filesystem`, as long as everything may go inline.
@@ -174,7 +174,7 @@ impl StorageSink {
                         inline_bytes_max, ..
                     } if bytes >= inline_bytes_max => {
                         let mut sink = setup.files()?;
-                        held.replay(&mut sink)?;
+                        held.replay(&mut *sink)?;
                         written(sink)
                     }
                     _ => setup.inlined(files, &objects),
@@ -184,7 +184,7 @@ impl StorageSink {
     }
 }
 
-fn written(sink: SstRowSink) -> Result<Stored, StateError> {
+fn written(sink: Box<SstRowSink>) -> Result<Stored, StateError> {
     let rows = sink.finish()?;
     Ok(Stored {
         files: rows.files,
@@ -216,7 +216,7 @@ impl RowSink for StorageSink {
                     return Ok(());
                 }
                 let mut sink = self.setup.files()?;
-                held.replay(&mut sink)?;
+                held.replay(&mut *sink)?;
                 sink.put(row)?;
                 self.to = To::Files(sink);
                 Ok(())

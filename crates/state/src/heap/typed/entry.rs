@@ -1,6 +1,6 @@
 //! What a typed table holds under one key and namespace: a value, a list, or a map; and how it becomes rows.
 
-use crate::StateError;
+use crate::{StateError, TakeRow};
 
 use super::layers::Parts;
 
@@ -33,10 +33,6 @@ pub(crate) fn time_of(time_ms: i64) -> Option<i64> {
 
 /// Says whether a time has expired.
 pub(crate) type Expired<'a> = &'a dyn Fn(Option<i64>) -> bool;
-/// Takes the suffix of a row's key (after key and namespace), its value and its time.
-pub(crate) type TakeRow<'a> =
-    &'a mut dyn FnMut(&[u8], &[u8], Option<i64>) -> Result<(), StateError>;
-
 /// What one layer knows of an entry: all of it, or what was changed since the layer below was frozen.
 pub(crate) trait Part: Send + Sync + Sized + 'static {
     /// Whether nothing below counts.
@@ -50,6 +46,10 @@ pub(crate) trait Part: Send + Sync + Sized + 'static {
     fn keep_live(&mut self, expired: Expired<'_>, resume: &mut Option<Box<[u8]>>) -> bool;
     /// Whether something in it has not expired.
     fn has_live(parts: &Parts<'_, Self>, expired: Expired<'_>) -> bool;
+    /// The same in bounded time: true also if it is not known.
+    fn may_be_live(parts: &Parts<'_, Self>, expired: Expired<'_>) -> bool {
+        Self::has_live(parts, expired)
+    }
     /// Bytes of this part, estimated.
     fn bytes(&self) -> u64;
 }
@@ -79,7 +79,7 @@ pub(crate) trait HeapEntry<S>: Part {
         time_ms: Option<i64>,
         serializer: &S,
     ) -> Result<Self, StateError>;
-    /// Hands out its rows in order, without what has expired. Returns the first list chunk number it does not use.
+    /// Hands out its rows in order, without what has expired; of keys what follows key and namespace. Returns the first list chunk number it does not use.
     fn write(
         parts: &Parts<'_, Self>,
         serializer: &S,

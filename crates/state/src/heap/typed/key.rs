@@ -1,13 +1,16 @@
 //! The encoded key of an entry: in place if it is short, so that finding an entry touches one place in memory and not two.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of a key that are kept in place.
 const INLINE_BYTES: usize = 22;
 
-/// An encoded `key ‖ namespace`. As large as a `String`.
-#[derive(Clone)]
-pub(super) enum Key {
+/// An encoded `key ‖ namespace`, or an encoded user key. As large as a `String`.
+#[derive(Clone, Debug)]
+pub(crate) enum Key {
     Inline { len: u8, bytes: [u8; INLINE_BYTES] },
     Boxed(Box<[u8]>),
 }
@@ -37,6 +40,34 @@ impl Key {
 
     pub(super) fn hash(&self) -> u64 {
         xxh3_64(self.as_slice())
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    #[inline]
+    fn borrow(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
     }
 }
 

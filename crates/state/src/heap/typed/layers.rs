@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::{AbsentEntry, Entry, OccupiedEntry};
+use hashbrown::hash_table::{Entry, OccupiedEntry};
 
 use super::entry::{Expired, Growing, Part};
 use super::key::{Key, Wanted};
@@ -59,12 +59,11 @@ impl<E> Layer<E> {
         found.ok().map(|found| found.remove().0.1)
     }
 
-    fn find_entry(
-        &mut self,
-        key: Wanted<'_>,
-    ) -> Result<OccupiedEntry<'_, (Key, E)>, AbsentEntry<'_, (Key, E)>> {
-        self.entries
-            .find_entry(key.hash, |(known, _)| key.is(known))
+    fn find_entry(&mut self, key: Wanted<'_>) -> Option<OccupiedEntry<'_, (Key, E)>> {
+        let found = self
+            .entries
+            .find_entry(key.hash, |(known, _)| key.is(known));
+        found.ok()
     }
 
     /// Adds an entry whose key is not there.
@@ -336,7 +335,7 @@ impl<E: Part> Group<E> {
                 let wanted = Wanted::new(key.as_slice());
                 forget(&mut older.removed, wanted);
                 match older.find_entry(wanted) {
-                    Ok(mut found) => {
+                    Some(mut found) => {
                         let below = &mut found.get_mut().1;
                         if above.stands_alone() {
                             *below = above;
@@ -347,7 +346,7 @@ impl<E: Part> Group<E> {
                             found.remove();
                         }
                     }
-                    Err(_) => older.insert(key, above),
+                    None => older.insert(key, above),
                 }
             }
             for key in newer.removed.drain() {
@@ -362,7 +361,7 @@ impl<E: Part> Group<E> {
                     continue;
                 }
                 match newer.find_entry(wanted) {
-                    Ok(mut found) => {
+                    Some(mut found) => {
                         let above = &mut found.get_mut().1;
                         if !above.stands_alone() {
                             std::mem::swap(above, &mut below);
@@ -372,7 +371,7 @@ impl<E: Part> Group<E> {
                             found.remove();
                         }
                     }
-                    Err(_) => newer.insert(key, below),
+                    None => newer.insert(key, below),
                 }
             }
             for key in older.removed.drain() {
@@ -450,7 +449,7 @@ impl<E: Part> Group<E> {
         let key = key.clone();
         let wanted = Wanted::new(key.as_slice());
         let parts = self.parts(wanted);
-        if parts.is_empty() || E::has_live(&parts, expired) {
+        if parts.is_empty() || E::may_be_live(&parts, expired) {
             return Swept::Kept;
         }
         self.remove(wanted);
@@ -469,7 +468,7 @@ pub(super) fn each_sorted<E: Part, R>(
         .map(|(key, entry)| (key.as_slice(), entry))
         .collect();
     // Stable: of one key the newest layer comes first.
-    keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+    keys.sort_by_key(|(key, _)| *key);
     keys.dedup_by(|(later, _), (kept, _)| later == kept);
     for (key, newest) in keys {
         let parts = if let [_] = layers {

@@ -1,12 +1,12 @@
 //! Lists on the heap: elements with their times, oldest first. Above a frozen layer a list holds only what was appended since.
 
-use super::entry::{Expired, Growing, HeapEntry, Part, TakeRow, Timed};
+use super::entry::{Expired, Growing, HeapEntry, Part, Timed};
 use super::layers::Parts;
 use super::table::HeapTableOf;
-use crate::StateError;
 use crate::serializer::Serializer;
 use crate::state::StateValue;
 use crate::state::chunks::{self, CHUNK_BYTES_TARGET, Frames};
+use crate::{StateError, TakeRow};
 
 /// Elements that one step of the clean-up looks at in one list.
 const ELEMENTS_PER_CLEANUP: usize = 1024;

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::entry::{Expired, Growing, HeapEntry, Part, TakeRow, Timed};
+use super::entry::{Expired, Growing, HeapEntry, Part, Timed};
+use super::key::Key;
 use super::layers::Parts;
 use super::table::HeapTableOf;
-use crate::StateError;
 use crate::serializer::Serializer;
 use crate::state::StateValue;
+use crate::{StateError, TakeRow};
 
 /// Entries that one step of the clean-up looks at in one map.
 const ENTRIES_PER_CLEANUP: usize = 1024;
@@ -20,9 +21,15 @@ pub(crate) type HeapMaps<V, S> = HeapTableOf<HeapMap<V>, S>;
 /// A map, or what was changed of the map below.
 #[derive(Clone, Debug)]
 pub(crate) struct HeapMap<V> {
-    entries: BTreeMap<Box<[u8]>, Timed<V>>,
-    /// User keys of the parts below that do not count any more, none of which is among `entries`; nothing if there is no part below.
-    over: Option<Box<BTreeSet<Box<[u8]>>>>,
+    entries: BTreeMap<Key, Timed<V>>,
+    /// What the map removes of the parts below; nothing if there are none.
+    over: Option<Box<Removed>>,
+}
+
+/// User keys of the parts below that do not count any more, none of which has an entry. Rare, and so not in the map itself.
+#[derive(Clone, Debug, Default)]
+struct Removed {
+    user_keys: BTreeSet<Key>,
 }
 
 impl<V> HeapMap<V> {
@@ -31,9 +38,9 @@ impl<V> HeapMap<V> {
             Some(known) => *known = value,
             None => {
                 if let Some(removed) = &mut self.over {
-                    removed.remove(user_key);
+                    removed.user_keys.remove(user_key);
                 }
-                self.entries.insert(user_key.into(), value);
+                self.entries.insert(Key::new(user_key), value);
             }
         }
     }
@@ -61,10 +68,10 @@ impl<V: StateValue> Part for HeapMap<V> {
     }
 
     fn add_newer(&mut self, newer: Self) {
-        for user_key in newer.over.into_iter().flat_map(|removed| *removed) {
-            self.entries.remove(&user_key);
+        for user_key in newer.over.into_iter().flat_map(|removed| removed.user_keys) {
+            self.entries.remove(user_key.as_slice());
             if let Some(removed) = &mut self.over {
-                removed.insert(user_key);
+                removed.user_keys.insert(user_key);
             }
         }
         if self.over.is_none() && newer.entries.len() > self.entries.len() {
@@ -76,7 +83,7 @@ impl<V: StateValue> Part for HeapMap<V> {
         }
         for (user_key, value) in newer.entries {
             if let Some(removed) = &mut self.over {
-                removed.remove(&user_key);
+                removed.user_keys.remove(user_key.as_slice());
             }
             self.entries.insert(user_key, value);
         }
@@ -92,16 +99,16 @@ impl<V: StateValue> Part for HeapMap<V> {
             self.entries.retain(|_, value| !expired(value.time()));
             return !self.entries.is_empty();
         }
-        let from = from.map_or(Bound::Unbounded, Bound::Included);
-        let mut rest = self.entries.range((from, Bound::Unbounded));
+        let from = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let mut rest = self.entries.range::<[u8], _>((from, Bound::Unbounded));
         let piece = rest.by_ref().take(ENTRIES_PER_CLEANUP);
-        let old: Vec<Box<[u8]>> = piece
+        let old: Vec<Key> = piece
             .filter(|(_, value)| expired(value.time()))
             .map(|(user_key, _)| user_key.clone())
             .collect();
-        *resume = rest.next().map(|(user_key, _)| user_key.clone());
+        *resume = rest.next().map(|(user_key, _)| user_key.as_slice().into());
         for user_key in old {
-            self.entries.remove(&user_key);
+            self.entries.remove(user_key.as_slice());
         }
         !self.entries.is_empty()
     }
@@ -115,10 +122,19 @@ impl<V: StateValue> Part for HeapMap<V> {
         live
     }
 
+    fn may_be_live(parts: &Parts<'_, Self>, expired: Expired<'_>) -> bool {
+        let (mut live, mut looked_at) = (false, 0);
+        walk(parts, &[], |_, value| {
+            looked_at += 1;
+            live = looked_at > ENTRIES_PER_CLEANUP || !expired(value.time());
+            !live
+        });
+        live
+    }
+
     fn bytes(&self) -> u64 {
-        let keys: usize = self.entries.keys().map(|key| key.len()).sum();
-        let entry = size_of::<Box<[u8]>>() + size_of::<Timed<V>>();
-        (size_of::<Self>() + keys + self.entries.len() * entry) as u64
+        let entry = size_of::<Key>() + size_of::<Timed<V>>();
+        (size_of::<Self>() + self.entries.len() * entry) as u64
     }
 }
 
@@ -142,17 +158,17 @@ fn walk<'a, V>(
             .collect();
         loop {
             let heads = layers.iter_mut().filter_map(|(rest, _)| rest.peek());
-            let Some(user_key) = heads.map(|(user_key, _)| *user_key).min() else {
+            let Some(user_key) = heads.map(|(user_key, _)| user_key.as_slice()).min() else {
                 return;
             };
             let (mut found, mut hidden) = (None, false);
             for (rest, removed) in &mut layers {
-                if let Some((_, value)) = rest.next_if(|(other, _)| *other == user_key)
+                if let Some((_, value)) = rest.next_if(|(other, _)| other.as_slice() == user_key)
                     && !hidden
                 {
                     found.get_or_insert(value);
                 }
-                hidden |= removed.is_some_and(|removed| removed.contains(user_key));
+                hidden |= removed.is_some_and(|removed| removed.user_keys.contains(user_key));
             }
             if let Some(value) = found
                 && !each(user_key, value)
@@ -162,7 +178,7 @@ fn walk<'a, V>(
         }
     };
     for (user_key, value) in newest.entries.range::<[u8], _>(range()) {
-        if !each(user_key, value) {
+        if !each(user_key.as_slice(), value) {
             return;
         }
     }
@@ -177,7 +193,7 @@ impl<V: StateValue, S: Serializer<V>> HeapEntry<S> for HeapMap<V> {
         serializer: &S,
     ) -> Result<(), StateError> {
         let value = Timed::new(serializer.deserialize(value)?, time_ms);
-        self.entries.insert(suffix.into(), value);
+        self.entries.insert(Key::new(suffix), value);
         Ok(())
     }
 
@@ -246,7 +262,7 @@ impl<V: StateValue, S: Serializer<V> + Send> HeapMaps<V, S> {
             if part
                 .over
                 .as_ref()
-                .is_some_and(|removed| removed.contains(user_key))
+                .is_some_and(|removed| removed.user_keys.contains(user_key))
             {
                 break;
             }
@@ -298,7 +314,7 @@ impl<V: StateValue, S: Serializer<V> + Send> HeapMaps<V, S> {
         let top = self.top_or_new(group, key)?;
         top.entries.remove(user_key);
         match &mut top.over {
-            Some(removed) => drop(removed.insert(user_key.into())),
+            Some(removed) => drop(removed.user_keys.insert(Key::new(user_key))),
             None if top.entries.is_empty() => drop(self.remove(group, key)?),
             None => {}
         }

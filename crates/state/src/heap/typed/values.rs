@@ -1,11 +1,11 @@
 //! Values on the heap: an entry is a value with its time, and always stands alone.
 
-use super::entry::{Expired, HeapEntry, Part, TakeRow, Timed};
+use super::entry::{Expired, HeapEntry, Part, Timed};
 use super::layers::Parts;
 use super::table::HeapTableOf;
-use crate::StateError;
 use crate::serializer::Serializer;
 use crate::state::StateValue;
+use crate::{StateError, TakeRow};
 
 /// Values, one per key and namespace.
 pub(crate) type HeapValues<V, S> = HeapTableOf<Timed<V>, S>;

@@ -81,7 +81,7 @@ impl Operator {
                 self.list.add(&value).unwrap();
                 model.lists.entry(key).or_default().push(value);
             }
-            6 if value % 4 == 0 => {
+            6 if value.is_multiple_of(4) => {
                 self.list.update(&[value, 1]).unwrap();
                 model.lists.insert(key, vec![value, 1]);
             }
@@ -95,7 +95,7 @@ impl Operator {
                     map.remove(&user_key);
                 }
             }
-            10 if value % 8 == 0 => {
+            10 if value.is_multiple_of(8) => {
                 self.worker.map_clear(&self.map);
                 model.maps.remove(&key);
             }

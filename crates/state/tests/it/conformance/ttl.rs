@@ -9,7 +9,7 @@ use aquifer_state::{
     TtlConfig, UpdateType, ValueState, ValueStateDescriptor,
 };
 
-use crate::cases::{all, ask, conformance};
+use crate::cases::{Case, all, ask, conformance};
 use crate::world::{Saved, Worker, World};
 
 conformance!(
@@ -865,6 +865,49 @@ fn the_whole_heap_is_cleaned_in_the_end() {
             worker.run(value.get()).unwrap();
         }
         assert_eq!(worker.rows("s").len(), 0);
+    }
+}
+
+/// Flink's `testIncrementalCleanup`: with a snapshot under way, after a restore, and with keys that are cleared meanwhile.
+#[test]
+fn the_heap_is_cleaned_while_it_is_used() {
+    for (case, kind) in [Case::HASHMAP_FILES_ASYNC, Case::HASHMAP_MEMORY_SYNC]
+        .into_iter()
+        .flat_map(|case| KINDS.map(|kind| (case, kind)))
+    {
+        let world = World::of(case, true);
+        let ttl = ttl().cleanup_incrementally(5, true);
+        let state = Kept::new(&world, kind, &ttl);
+        let write = |state: &Kept<'_>, keys: std::ops::Range<u32>| {
+            for key in keys {
+                state.store.set_current_key(&key);
+                state.write(1);
+            }
+        };
+        write(state.at(0), 0..600);
+        write(state.at(50), 0..100);
+        state.worker.begin(1);
+        write(&state, 100..200);
+        // Nothing is touched but other keys.
+        write(state.at(120), 600..1200);
+        assert_eq!(state.stored(), 200 + 600, "{}", state.says());
+        let saved = state.worker.finish(1);
+        while state.worker.backend.borrow_mut().poll().unwrap().is_some() {}
+        assert_eq!(state.stored(), 200 + 600, "{}", state.says());
+
+        state.at(50);
+        let state = open(&world, kind, &saved, Some(&ttl));
+        assert_eq!(state.stored(), 600, "{}", state.says());
+        state.at(120);
+        for key in 50..125 {
+            state.store.set_current_key(&key);
+            state.clear();
+        }
+        write(&state, 600..1200);
+        // What was refreshed behind the barrier is not in the snapshot.
+        assert_eq!(state.stored(), 50 + 600, "{}", state.says());
+        write(state.at(170), 1200..1800);
+        assert_eq!(state.stored(), 600 + 600, "{}", state.says());
     }
 }
 
