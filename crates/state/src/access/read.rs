@@ -269,6 +269,19 @@ impl StateAccess {
         }
     }
 
+    /// A scan that memory can answer; `None` if it cannot.
+    pub(crate) fn scan_now(
+        &self,
+        table: TableId,
+        r: ScanRange<'_>,
+    ) -> Result<Option<ScanRows>, StateError> {
+        let backend = self.inner.backend.borrow();
+        match backend.scan(table, r.group, r.prefix, r.from, r.until, r.rows_max)? {
+            ScanLookup::Rows(rows) => Ok(Some(rows)),
+            ScanLookup::Cold(_) => Ok(None),
+        }
+    }
+
     async fn fetch(
         &self,
         reads: Vec<ColdRead>,

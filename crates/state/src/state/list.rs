@@ -12,9 +12,6 @@ mod times;
 
 use std::marker::PhantomData;
 
-use futures_util::StreamExt;
-use futures_util::stream;
-
 pub(crate) use self::chunk_table::ChunkTable;
 use self::cursor::Cursor;
 pub use self::sync::{SyncListIter, SyncListState};
@@ -26,6 +23,7 @@ use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
 use crate::state::chunks::push_frame;
 use crate::state::namespace::Scope;
+use crate::state::pieces;
 use crate::state::place::HeapPlace;
 use crate::state::single::merged_keys;
 use crate::state::{StateFuture, StateStream, StateValue};
@@ -109,14 +107,7 @@ where
 
     /// The elements of the current key, oldest first; of a list that is not there, none.
     pub fn get(&self) -> StateStream<V> {
-        let cursor = self.cursor(self.access.waiting_mode());
-        stream::try_unfold(cursor, |cursor| async move {
-            let mut cursor = cursor?;
-            let element = cursor.next().await?;
-            Ok(element.map(|element| (element, Ok(cursor))))
-        })
-        .fuse()
-        .boxed_local()
+        pieces::stream(self.cursor(self.access.waiting_mode()), Ok)
     }
 
     /// True if the current key has no element.

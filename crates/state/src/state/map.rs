@@ -10,18 +10,18 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use futures_util::StreamExt;
-use futures_util::stream::{self, LocalBoxStream};
+use futures_util::stream::LocalBoxStream;
 
 use self::cursor::{Cursor, Entry};
 pub use self::sync::{SyncMapIter, SyncMapState};
 use crate::StateError;
-use crate::access::{StateAccess, Waiting};
+use crate::access::{ScanRange, StateAccess, Waiting};
 use crate::heap::typed::{HeapMaps, Timed};
 use crate::ordered::{OrderedKey, decode_ordered};
 use crate::serializer::{Postcard, Serializer};
 use crate::state::namespace::Scope;
-use crate::state::place::{HeapPlace, Place};
+use crate::state::pieces;
+use crate::state::place::{HeapPlace, Place, RowTable};
 use crate::state::ttl::Life;
 use crate::state::{StateFuture, StateValue};
 
@@ -160,6 +160,15 @@ where
                 .with(|group, prefix| cursor::heap_is_empty(heap, group, prefix));
             return StateFuture::ready(empty.and_then(|empty| empty));
         }
+        if let Place::Rows(rows) = &self.place
+            && rows.ttl.is_none()
+        {
+            match self.is_empty_now(rows) {
+                Ok(Some(empty)) => return StateFuture::ready(Ok(empty)),
+                Ok(None) => {}
+                Err(error) => return StateFuture::ready(Err(error)),
+            }
+        }
         match self.cursor(self.access.waiting_mode()) {
             Ok(cursor) => StateFuture::started(cursor.has_none()),
             Err(error) => StateFuture::ready(Err(error)),
@@ -251,17 +260,22 @@ where
         &self,
         decode: impl Fn(Entry<UV>) -> Result<T, StateError> + 'static,
     ) -> StateStream<T> {
-        let cursor = self.cursor(self.access.waiting_mode());
-        stream::try_unfold((cursor, decode), |(cursor, decode)| async move {
-            let mut cursor = cursor?;
-            let Some(entry) = cursor.next().await? else {
-                return Ok(None);
+        pieces::stream(self.cursor(self.access.waiting_mode()), decode)
+    }
+
+    /// Whether there is an entry, as far as memory knows at once.
+    fn is_empty_now(&self, rows: &RowTable) -> Result<Option<bool>, StateError> {
+        self.scope.with(|group, prefix| {
+            let range = ScanRange {
+                group,
+                prefix,
+                from: prefix,
+                until: None,
+                rows_max: 1,
             };
-            let item = decode(entry)?;
-            Ok(Some((item, (Ok(cursor), decode))))
-        })
-        .fuse()
-        .boxed_local()
+            let piece = rows.access.scan_now(rows.table, range)?;
+            Ok(piece.map(|piece| piece.rows.is_empty()))
+        })?
     }
 }
 

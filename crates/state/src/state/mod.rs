@@ -31,6 +31,7 @@ mod keyed_store;
 mod list;
 mod map;
 mod namespace;
+mod pieces;
 mod place;
 mod reducing;
 mod single;

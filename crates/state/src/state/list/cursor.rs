@@ -11,6 +11,7 @@ use crate::heap::typed::{HeapLists, Timed};
 use crate::serializer::Serializer;
 use crate::state::StateValue;
 use crate::state::chunks::Frames;
+use crate::state::pieces::Pieces;
 use crate::state::place::HeapPlace;
 use crate::state::ttl::{Life, Ttl};
 
@@ -87,24 +88,46 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
         })
     }
 
-    /// The next element.
-    pub(super) async fn next(&mut self) -> Result<Option<V>, StateError> {
-        match &mut self.source {
-            Source::Heap(elements) => Ok(elements.next()),
-            Source::Rows(rows) => {
-                if !rows.fill().await? {
-                    return Ok(None);
-                }
-                rows.element(|bytes| self.serializer.deserialize(bytes))
-            }
-        }
-    }
-
     /// Whether there is no element at all.
     pub(super) async fn has_none(mut self) -> Result<bool, StateError> {
         match &mut self.source {
             Source::Heap(elements) => Ok(elements.len() == 0),
-            Source::Rows(rows) => Ok(!rows.fill().await?),
+            Source::Rows(rows) => {
+                while !rows.has_loaded() && !rows.is_done() {
+                    rows.load().await?;
+                }
+                Ok(!rows.has_loaded())
+            }
+        }
+    }
+}
+
+impl<V: StateValue, S: Serializer<V> + Send> Pieces for Cursor<V, S> {
+    type Item = V;
+
+    #[inline]
+    fn pop(&mut self) -> Result<Option<V>, StateError> {
+        match &mut self.source {
+            Source::Heap(elements) => Ok(elements.next()),
+            Source::Rows(rows) => rows.element(|bytes| self.serializer.deserialize(bytes)),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match &self.source {
+            Source::Heap(_) => true,
+            Source::Rows(rows) => rows.is_done(),
+        }
+    }
+
+    fn load_now(&mut self) -> Result<bool, StateError> {
+        Ok(false)
+    }
+
+    async fn load(&mut self) -> Result<(), StateError> {
+        match &mut self.source {
+            Source::Heap(_) => Ok(()),
+            Source::Rows(rows) => rows.load().await,
         }
     }
 }
@@ -156,47 +179,55 @@ fn settle<V: StateValue, S: Serializer<V> + Send>(
 }
 
 impl Rows {
-    /// Loads chunks until there is an element; false if there is none.
-    async fn fill(&mut self) -> Result<bool, StateError> {
-        loop {
-            while let Some(first) = self.loaded.front() {
-                if self.at < first.len() {
-                    return Ok(true);
-                }
-                self.loaded.pop_front();
-                self.at = 0;
+    fn is_done(&self) -> bool {
+        matches!(self.next, Next::Done)
+    }
+
+    /// Whether there is an element in hand.
+    fn has_loaded(&mut self) -> bool {
+        while let Some(first) = self.loaded.front() {
+            if self.at < first.len() {
+                return true;
             }
-            let (pieces, next) = match &self.next {
-                Next::Done => return Ok(false),
-                Next::First => {
-                    let list = std::iter::once((self.group, &self.prefix[..]));
-                    match self.chunks.load_points(list, self.waiting).await? {
-                        Some(lists) => (lists.into_iter().flatten().collect(), Next::Done),
-                        None => (Vec::new(), Next::Scan(self.chunks.first_key(&self.prefix)?)),
-                    }
-                }
-                Next::Scan(from) => {
-                    let (piece, more) = self
-                        .chunks
-                        .load_piece(self.group, &self.prefix, from, self.waiting)
-                        .await?;
-                    let next = match piece.last() {
-                        Some(last) if more => {
-                            let mut from = Vec::new();
-                            after(&mut from, &last.key);
-                            Next::Scan(from)
-                        }
-                        _ => Next::Done,
-                    };
-                    (piece, next)
-                }
-            };
-            self.next = next;
-            for chunk in pieces {
-                let frames = self.chunks.settle(self.group, chunk)?;
-                self.loaded.push_back(frames);
-            }
+            self.loaded.pop_front();
+            self.at = 0;
         }
+        false
+    }
+
+    /// Loads the next chunks.
+    async fn load(&mut self) -> Result<(), StateError> {
+        let (pieces, next) = match &self.next {
+            Next::Done => return Ok(()),
+            Next::First => {
+                let list = std::iter::once((self.group, &self.prefix[..]));
+                match self.chunks.load_points(list, self.waiting).await? {
+                    Some(lists) => (lists.into_iter().flatten().collect(), Next::Done),
+                    None => (Vec::new(), Next::Scan(self.chunks.first_key(&self.prefix)?)),
+                }
+            }
+            Next::Scan(from) => {
+                let (piece, more) = self
+                    .chunks
+                    .load_piece(self.group, &self.prefix, from, self.waiting)
+                    .await?;
+                let next = match piece.last() {
+                    Some(last) if more => {
+                        let mut from = Vec::new();
+                        after(&mut from, &last.key);
+                        Next::Scan(from)
+                    }
+                    _ => Next::Done,
+                };
+                (piece, next)
+            }
+        };
+        self.next = next;
+        for chunk in pieces {
+            let frames = self.chunks.settle(self.group, chunk)?;
+            self.loaded.push_back(frames);
+        }
+        Ok(())
     }
 
     /// Decodes the next element of the first chunk.
@@ -204,6 +235,9 @@ impl Rows {
         &mut self,
         decode: impl FnOnce(&[u8]) -> Result<V, StateError>,
     ) -> Result<Option<V>, StateError> {
+        if !self.has_loaded() {
+            return Ok(None);
+        }
         let Some(chunk) = self.loaded.front() else {
             return Ok(None);
         };

@@ -9,6 +9,7 @@ use crate::access::{Waiting, ready};
 use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
 use crate::state::StateValue;
+use crate::state::pieces::Pieces;
 
 /// The blocking methods of a list state (state API V1).
 pub struct SyncListState<'a, V, S = Postcard<V>, N = ()> {

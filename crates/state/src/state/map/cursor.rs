@@ -10,6 +10,7 @@ use crate::access::{ScanRange, Waiting};
 use crate::heap::typed::{HeapMaps, Timed};
 use crate::serializer::Serializer;
 use crate::state::StateValue;
+use crate::state::pieces::Pieces;
 use crate::state::place::{HeapPlace, Place, RowTable};
 use crate::state::ttl::{Life, Ttl};
 
@@ -53,8 +54,41 @@ pub(super) struct Cursor<UV, S> {
     /// Where the next piece starts: the key of a row, or an encoded user key.
     from: Vec<u8>,
     waiting: Waiting,
+    /// Entries of the next piece.
+    rows_max: usize,
     loaded: VecDeque<Entry<UV>>,
     done: bool,
+}
+
+impl<UV: StateValue, S: Serializer<UV> + Send> Pieces for Cursor<UV, S> {
+    /// One that has not expired, or is shown once more.
+    type Item = Entry<UV>;
+
+    #[inline]
+    fn pop(&mut self) -> Result<Option<Entry<UV>>, StateError> {
+        Ok(self.loaded.pop_front())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn load_now(&mut self) -> Result<bool, StateError> {
+        let Place::Heap(heap) = &self.place else {
+            return Ok(false);
+        };
+        let heap = heap.clone();
+        let rows_max = std::mem::replace(&mut self.rows_max, ENTRIES_PER_PIECE);
+        self.load_heap(&heap, rows_max)?;
+        Ok(true)
+    }
+
+    async fn load(&mut self) -> Result<(), StateError> {
+        match self.place.clone() {
+            Place::Rows(rows) => self.load_rows(&rows).await,
+            Place::Heap(_) => self.load_now().map(drop),
+        }
+    }
 }
 
 impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
@@ -74,6 +108,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
             prefix,
             from,
             waiting,
+            rows_max: ENTRIES_PER_PIECE,
             loaded: VecDeque::new(),
             done: false,
         }
@@ -84,33 +119,18 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
         (self.group, &self.prefix)
     }
 
-    /// The next entry that has not expired, or is shown once more.
-    pub(super) async fn next(&mut self) -> Result<Option<Entry<UV>>, StateError> {
-        while self.loaded.is_empty() && !self.done {
-            self.load(ENTRIES_PER_PIECE).await?;
-        }
-        Ok(self.loaded.pop_front())
-    }
-
     /// Whether there is no entry at all.
     pub(super) async fn has_none(mut self) -> Result<bool, StateError> {
-        let mut rows_max = 1;
+        // More only where expired entries have not been removed yet.
+        self.rows_max = 1;
         while self.loaded.is_empty() && !self.done {
-            self.load(rows_max).await?;
-            // Only where expired entries have not been removed yet.
-            rows_max = ENTRIES_PER_PIECE;
+            self.load().await?;
         }
         Ok(self.loaded.is_empty())
     }
 
-    async fn load(&mut self, rows_max: usize) -> Result<(), StateError> {
-        match self.place.clone() {
-            Place::Rows(rows) => self.load_rows(&rows, rows_max).await,
-            Place::Heap(heap) => self.load_heap(&heap, rows_max),
-        }
-    }
-
-    async fn load_rows(&mut self, rows: &RowTable, rows_max: usize) -> Result<(), StateError> {
+    async fn load_rows(&mut self, rows: &RowTable) -> Result<(), StateError> {
+        let rows_max = std::mem::replace(&mut self.rows_max, ENTRIES_PER_PIECE);
         let range = ScanRange {
             group: self.group,
             prefix: &self.prefix,

@@ -9,6 +9,7 @@ use crate::access::{Waiting, ready};
 use crate::ordered::{OrderedKey, decode_ordered};
 use crate::serializer::{Postcard, Serializer};
 use crate::state::StateValue;
+use crate::state::pieces::Pieces;
 
 /// The blocking methods of a map state (state API V1).
 pub struct SyncMapState<'a, UK, UV, S = Postcard<UV>, N = ()> {
