@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use aquifer_state::choose;
 use aquifer_store::objects;
 
 use super::ConfigError;
 use super::keys::{self, Key};
 use super::option::ConfigOption;
+use super::options;
 
 /// Where a value was given. A later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +132,13 @@ impl Configuration {
                 ));
             }
         }
+        // A combination that cannot be is told when a job is made of it.
+        let chosen = choose(
+            self.text(options::STATE_BACKEND.key),
+            self.text(options::CHECKPOINT_STORAGE.key),
+            Some("a directory"),
+        );
+        notes.extend(chosen.into_iter().flat_map(|(_, _, notes)| notes));
         notes.dedup();
         notes
     }

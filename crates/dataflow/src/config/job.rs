@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_state::BackendKind;
+use aquifer_state::{BackendKind, SnapshotStorage, StorageKind, choose};
 use aquifer_store::{BackgroundThreads, FileCacheOptions};
 
 use super::options::{self, PrimaryDir, Retention};
@@ -71,16 +71,22 @@ impl Configuration {
         let checkpoint_dir = self
             .get(&options::CHECKPOINT_DIR)
             .or(surroundings.default_checkpoint_dir);
-        let checkpoint_dir = checkpoint_dir.ok_or_else(|| {
-            ConfigError::new(format!(
-                "{}: expected a directory, because the system names no data directory for this user",
-                options::CHECKPOINT_DIR.key
-            ))
-        })?;
+        let (backend, storage) = self.backend_and_storage(checkpoint_dir.as_deref())?;
+        let checkpoint_dir = match (checkpoint_dir, storage.kind()) {
+            (Some(directory), _) => directory,
+            // It ends with the process, as Flink's did.
+            (None, StorageKind::JobManager) => "memory://aquifer".to_owned(),
+            (None, StorageKind::FileSystem) => {
+                return Err(ConfigError::new(format!(
+                    "{}: expected a directory, because the system names no data directory for this user",
+                    options::CHECKPOINT_DIR.key
+                )));
+            }
+        };
         let local_dir = self
             .get(&options::LOCAL_DIR)
             .or(surroundings.default_local_dir);
-        let primary_dir = self.primary_dir(&checkpoint_dir, local_dir.as_deref())?;
+        let primary_dir = self.primary_dir(backend, &checkpoint_dir, local_dir.as_deref())?;
         let memory = self.memory(parallelism);
         Ok(JobOptions {
             name: surroundings.name,
@@ -91,8 +97,8 @@ impl Configuration {
             checkpoint_min_pause_ms: whole_ms(self.get(&options::CHECKPOINT_MIN_PAUSE)),
             checkpoint_timeout_ms: whole_ms(self.get(&options::CHECKPOINT_TIMEOUT)),
             num_retained: self.get(&options::NUM_RETAINED),
-            backend: self.get(&options::STATE_BACKEND),
-            storage: aquifer_state::SnapshotStorage::default(),
+            backend,
+            storage,
             rocksdb: aquifer_state::RocksdbOptions::default(),
             async_state: self.get(&options::ASYNC_STATE),
             async_in_flight_max: self.get(&options::ASYNC_TOTAL_BUFFER),
@@ -106,7 +112,7 @@ impl Configuration {
             primary_dir,
             allow_unsafe_commits: self.get(&options::ALLOW_UNSAFE_COMMITS),
             block_cache_bytes: memory.block_cache,
-            file_cache: self.file_cache(local_dir.as_deref()),
+            file_cache: self.file_cache(backend, local_dir.as_deref()),
             background: self.background_threads(),
             compaction_bytes_per_second: self.get(&options::COMPACTION_RATE).0,
             retain_when_finished: self.get(&options::RETENTION) == Retention::RetainOnCancellation,
@@ -118,6 +124,32 @@ impl Configuration {
             counters: surroundings.counters,
             observer: surroundings.observer,
         })
+    }
+
+    /// Which backend, and where its snapshots go: from the names of today and of old.
+    fn backend_and_storage(
+        &self,
+        checkpoint_dir: Option<&str>,
+    ) -> Result<(BackendKind, SnapshotStorage), ConfigError> {
+        let (backend, storage, _) = choose(
+            self.text(options::STATE_BACKEND.key),
+            self.text(options::CHECKPOINT_STORAGE.key),
+            checkpoint_dir,
+        )
+        .map_err(|error| ConfigError::new(error.to_string()))?;
+        let asynchronous = self.get(&options::SNAPSHOT_ASYNC);
+        let storage = match storage {
+            StorageKind::JobManager => SnapshotStorage::JobManager {
+                state_bytes_max: self.get(&options::MEMORY_STATE_MAX).0,
+                total_bytes_max: self.get(&options::FRAME_SIZE).0,
+                asynchronous,
+            },
+            StorageKind::FileSystem => SnapshotStorage::FileSystem {
+                inline_bytes_max: self.get(&options::INLINE_THRESHOLD).0,
+                asynchronous,
+            },
+        };
+        Ok((backend, storage))
     }
 
     /// `state.backend.forst.compaction.remote.*`, or `None` when it is off.
@@ -159,10 +191,11 @@ impl Configuration {
     /// Where workers keep their files, if not beside the checkpoints.
     fn primary_dir(
         &self,
+        backend: BackendKind,
         checkpoint_dir: &str,
         local_dir: Option<&str>,
     ) -> Result<Option<String>, ConfigError> {
-        let is_forst = self.get(&options::STATE_BACKEND) == BackendKind::Forst;
+        let is_forst = backend == BackendKind::Forst;
         let below = |local_dir: &str| format!("{}/primary", local_dir.trim_end_matches('/'));
         match self.get(&options::PRIMARY_DIR) {
             _ if !is_forst => Ok(None),
@@ -185,8 +218,12 @@ impl Configuration {
     }
 
     /// The cache on the local disk, which Flink has, too, unless both limits are 0.
-    fn file_cache(&self, local_dir: Option<&str>) -> Option<FileCacheOptions> {
-        let is_forst = self.get(&options::STATE_BACKEND) == BackendKind::Forst;
+    fn file_cache(
+        &self,
+        backend: BackendKind,
+        local_dir: Option<&str>,
+    ) -> Option<FileCacheOptions> {
+        let is_forst = backend == BackendKind::Forst;
         let size_limit_bytes = self.get(&options::CACHE_LIMIT).0;
         let reserve_bytes = self.get(&options::CACHE_RESERVE).0;
         let below = |local_dir: &str| format!("{}/cache", local_dir.trim_end_matches('/'));

@@ -108,6 +108,18 @@ fn nearest(key: &str) -> Option<&'static str> {
     (edits <= bound).then_some(known)
 }
 
+/// The name with the fewest edits, if they are few.
+pub(super) fn nearest_of<'a>(names: &[&'a str], text: &str) -> Option<&'a str> {
+    const EDITS_MAX: usize = 2;
+    const LENGTH_MAX: usize = 40;
+    if text.len() > LENGTH_MAX {
+        return None;
+    }
+    let distances = names.iter().map(|name| (edit_distance(text, name), *name));
+    let (edits, name) = distances.min_by_key(|(edits, _)| *edits)?;
+    (edits <= EDITS_MAX).then_some(name)
+}
+
 /// Levenshtein's distance, by bytes.
 fn edit_distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use aquifer_state::BackendKind;
 use aquifer_state::checkpoint::ClaimMode;
+use aquifer_state::{BackendKind, SnapshotStorage, StorageKind};
 use aquifer_store::{Compression, Hedge};
 
 use super::ConfigOption;
+use super::keys::nearest_of;
 use super::option::AnyOption;
 use super::value::{self, MemorySize};
 
@@ -74,7 +75,20 @@ options! {
     ALLOW_UNSAFE_COMMITS: bool = "execution.checkpointing.allow-unsafe-commits", false, value::boolean,
         "Ours: accept an object store that ignores create-if-absent; two writers could then both commit.";
     STATE_BACKEND: BackendKind = "state.backend.type" | "state.backend", BackendKind::Forst, state_backend,
-        "Where working state lives: forst (on the object store, with memory as a cache) or hashmap (in memory). Flink's default is hashmap.";
+        "Where working state lives: forst (on the object store, with memory as a cache), hashmap (in memory) or rocksdb (on the local disk). Flink's default is hashmap. The old names jobmanager and filesystem mean hashmap with that storage.";
+    CHECKPOINT_STORAGE: Option<StorageKind> = "execution.checkpointing.storage" | "state.checkpoint-storage", None, storage,
+        "Where snapshots go: filesystem (files in the checkpoint directory) or, only with hashmap, jobmanager (within the metadata, which bounds them). By default filesystem if there is a checkpoint directory.";
+    MEMORY_STATE_MAX: MemorySize = "execution.checkpointing.max-memory-state-size", MemorySize(SnapshotStorage::STATE_BYTES_MAX), positive_size,
+        "Ours: with storage jobmanager, one state of one worker may be so large; a larger one fails the checkpoint.";
+    FRAME_SIZE: MemorySize = "pekko.framesize" | "akka.framesize", MemorySize(SnapshotStorage::TOTAL_BYTES_MAX), positive_size,
+        "With storage jobmanager, all states of one worker may be so large together.";
+    INLINE_THRESHOLD: MemorySize = "execution.checkpointing.data-inline-threshold" | "state.storage.fs.memory-threshold" | "state.backend.fs.memory-threshold",
+        MemorySize(SnapshotStorage::INLINE_BYTES_MAX), inline_threshold,
+        "With storage filesystem, a worker's snapshot of hashmap that is smaller goes into the metadata instead of a file of its own; at most 1 mb.";
+    SNAPSHOT_ASYNC: bool = "state.backend.async", true, value::boolean,
+        "Whether snapshots of hashmap are written in the background; otherwise the worker waits. Flink has dropped the key, and always does the former.";
+    SNAPSHOT_BUFFER: i64 = "execution.checkpointing.write-buffer-size" | "state.storage.fs.write-buffer-size" | "state.backend.fs.write-buffer-size", 4096, write_buffer_bytes,
+        "Bytes of the buffer before a checkpoint's stream; files are written in parts of several mb here, so this is only checked.";
     PARALLELISM: u16 = "parallelism.default", 1, parallelism,
         "Number of workers.";
     MAX_PARALLELISM: Option<u16> = "pipeline.max-parallelism", None, max_parallelism,
@@ -86,11 +100,11 @@ options! {
     ASYNC_STATE: bool = "table.exec.async-state.enabled", true, value::boolean,
         "SQL operators overlap reads of cold state. Flink's default is false; here a hot read is synchronous in any case.";
     ASYNC_TOTAL_BUFFER: usize = "execution.async-state.total-buffer-size", 6000, buffer_size,
-        "Records in flight in one asynchronous operator at most.";
+        "Records in flight in one asynchronous operator at most. Timers and work that records start may go beyond it.";
     ASYNC_ACTIVE_BUFFER: usize = "execution.async-state.active-buffer-size", 1000, buffer_size,
-        "State requests that are gathered before they are sent; here requests of one schedule always go together, so this is only checked.";
+        "Cold reads that an asynchronous operator gathers at most before it sends them together. It sends fewer as soon as it has nothing else to do.";
     ASYNC_ACTIVE_TIMEOUT: Duration = "execution.async-state.active-buffer-timeout", Duration::from_millis(1000), value::duration,
-        "How long state requests are gathered at most; here nothing waits, so this is only checked.";
+        "How long a busy operator gathers cold reads at most; an idle one never waits.";
     MINI_BATCH_ENABLED: bool = "table.exec.mini-batch.enabled", false, value::boolean,
         "Emit one change per key and batch instead of one per row.";
     MINI_BATCH_LATENCY: Duration = "table.exec.mini-batch.allow-latency", Duration::ZERO, value::duration,
@@ -264,13 +278,39 @@ fn claim_mode(text: &str) -> Result<ClaimMode, String> {
 }
 
 fn state_backend(text: &str) -> Result<BackendKind, String> {
-    match enumerated(text).as_str() {
-        // The last two are the names of Flink's classic heap backends, which are one backend here.
-        "hashmap" | "jobmanager" | "filesystem" => Ok(BackendKind::Hashmap),
-        "forst" => Ok(BackendKind::Forst),
-        "rocksdb" => Err("forst or hashmap (the rocksdb backend is not in this build)".to_owned()),
-        _ => Err("forst or hashmap".to_owned()),
+    const NAMES: [&str; 5] = ["hashmap", "rocksdb", "forst", "jobmanager", "filesystem"];
+    text.parse().map_err(|_| {
+        let expected = "hashmap, rocksdb or forst (or an old name, jobmanager or filesystem)";
+        match nearest_of(&NAMES, &enumerated(text)) {
+            Some(known) => format!("{expected}; did you mean {known}?"),
+            None => expected.to_owned(),
+        }
+    })
+}
+
+fn storage(text: &str) -> Result<Option<StorageKind>, String> {
+    match text.parse() {
+        Ok(kind) => Ok(Some(kind)),
+        Err(_) => Err("jobmanager or filesystem".to_owned()),
     }
+}
+
+fn inline_threshold(text: &str) -> Result<MemorySize, String> {
+    let most = MemorySize(SnapshotStorage::INLINE_BYTES_LIMIT);
+    sized(text, MemorySize(0), most, "of at most 1 mb")
+}
+
+fn positive_size(text: &str) -> Result<MemorySize, String> {
+    sized(
+        text,
+        MemorySize(1),
+        MemorySize(1 << 40),
+        "from 1 byte to 1 tb",
+    )
+}
+
+fn write_buffer_bytes(text: &str) -> Result<i64, String> {
+    bounded(text, 1, i64::from(i32::MAX))
 }
 
 fn parallelism(text: &str) -> Result<u16, String> {

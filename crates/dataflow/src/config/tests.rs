@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_state::BackendKind;
+use aquifer_state::{BackendKind, SnapshotStorage, StorageKind};
 use aquifer_store::{Compression, Hedge};
 
 use super::value::{MemorySize, boolean, duration, list, memory_size};
@@ -180,8 +180,8 @@ fn values_are_checked_when_they_come_in() {
         ),
         (
             "state.backend",
-            "rocksdb",
-            "state.backend.type: expected forst or hashmap (the rocksdb backend is not in this build), found 'rocksdb'",
+            "heap",
+            "state.backend.type: expected hashmap, rocksdb or forst (or an old name, jobmanager or filesystem), found 'heap'",
         ),
         (
             "parallelism.default",
@@ -506,5 +506,248 @@ fn what_does_not_fit_together_is_refused() {
             .unwrap()
             .map(|batch| batch.size),
         Some(5_000)
+    );
+}
+
+/// What is chosen, as one word each, or what the error says.
+fn chosen(
+    entries: &[(Layer, &str, &str)],
+    default_directory: bool,
+) -> Result<(&'static str, &'static str, String), String> {
+    let surroundings = JobSurroundings {
+        default_checkpoint_dir: default_directory.then(|| "/default".to_owned()),
+        ..surroundings()
+    };
+    let options = configured(entries).job_options(surroundings);
+    let options = options.map_err(|error| error.to_string())?;
+    Ok((
+        options.backend.name(),
+        options.storage.kind().name(),
+        options.checkpoint_dir,
+    ))
+}
+
+/// Keys with their values, and what is chosen or what the error says.
+type Case<'a> = (&'a [(&'a str, &'a str)], Result<(&'a str, &'a str), &'a str>);
+
+/// Flink's CheckpointStorageLoaderTest.
+#[test]
+fn which_backend_and_storage_are_taken() {
+    const TYPE: &str = "state.backend.type";
+    const STORAGE: &str = "execution.checkpointing.storage";
+    const DIR: &str = "execution.checkpointing.dir";
+    let said =
+        |entries: &[(&'static str, &'static str)]| -> Vec<(Layer, &'static str, &'static str)> {
+            entries
+                .iter()
+                .map(|(key, value)| (Layer::File, *key, *value))
+                .collect()
+        };
+    let cases: &[Case<'_>] = &[
+        (&[], Ok(("forst", "filesystem"))),
+        (&[(TYPE, "hashmap")], Ok(("hashmap", "filesystem"))),
+        (
+            &[(TYPE, "hashmap"), (DIR, "/c")],
+            Ok(("hashmap", "filesystem")),
+        ),
+        (
+            &[(TYPE, "hashmap"), (STORAGE, "jobmanager"), (DIR, "/c")],
+            Ok(("hashmap", "jobmanager")),
+        ),
+        (
+            &[(TYPE, "hashmap"), (STORAGE, "filesystem")],
+            Ok(("hashmap", "filesystem")),
+        ),
+        (&[(TYPE, "rocksdb")], Ok(("rocksdb", "filesystem"))),
+        (
+            &[(TYPE, "rocksdb"), (STORAGE, "jobmanager")],
+            Err("writes files"),
+        ),
+        (
+            &[(TYPE, "forst"), (STORAGE, "jobmanager")],
+            Err("writes files"),
+        ),
+        (&[(STORAGE, "jobmanager")], Err("writes files")),
+        (
+            &[
+                (TYPE, "hashmap"),
+                ("state.checkpoint-storage", "jobmanager"),
+            ],
+            Ok(("hashmap", "jobmanager")),
+        ),
+    ];
+    for (entries, expected) in cases {
+        let found = chosen(&said(entries), true);
+        match (&found, expected) {
+            (Ok((backend, storage, directory)), Ok(expected)) => {
+                assert_eq!((*backend, *storage), *expected, "{entries:?}");
+                let own = entries.iter().any(|(key, _)| *key == DIR);
+                assert_eq!(directory, if own { "/c" } else { "/default" });
+            }
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            _ => panic!("{entries:?}: {found:?}"),
+        }
+    }
+    // Without any directory only the heap can do, and then its checkpoints end with the process.
+    assert_eq!(
+        chosen(&said(&[(TYPE, "hashmap")]), false),
+        Ok(("hashmap", "jobmanager", "memory://aquifer".to_owned()))
+    );
+    for entries in [
+        said(&[]),
+        said(&[(TYPE, "hashmap"), (STORAGE, "filesystem")]),
+        said(&[(TYPE, "filesystem")]),
+    ] {
+        let refused = chosen(&entries, false).unwrap_err();
+        assert!(refused.contains(DIR), "{refused}");
+    }
+    // A job's own settings win over the file.
+    let mut entries = said(&[(TYPE, "hashmap"), (STORAGE, "jobmanager")]);
+    entries.push((Layer::Session, TYPE, "forst"));
+    entries.push((Layer::Session, STORAGE, "filesystem"));
+    entries.push((Layer::CommandLine, TYPE, "hashmap"));
+    assert_eq!(chosen(&entries, true).unwrap().0, "hashmap");
+    assert_eq!(chosen(&entries, true).unwrap().1, "filesystem");
+}
+
+#[test]
+fn old_names_of_backends_mean_the_same() {
+    let memory = "org.apache.flink.runtime.state.memory.MemoryStateBackendFactory";
+    let files = "org.apache.flink.runtime.state.filesystem.FsStateBackendFactory";
+    for (key, name, expected) in [
+        ("state.backend", "jobmanager", ("hashmap", "jobmanager")),
+        ("state.backend", "filesystem", ("hashmap", "filesystem")),
+        (
+            "state.backend.type",
+            "jobmanager",
+            ("hashmap", "jobmanager"),
+        ),
+        ("state.backend", memory, ("hashmap", "jobmanager")),
+        ("state.backend", files, ("hashmap", "filesystem")),
+        ("state.backend", "rocksdb", ("rocksdb", "filesystem")),
+    ] {
+        let entries = [
+            (Layer::File, key, name),
+            (Layer::File, "state.backend.fs.checkpointdir", "/old"),
+        ];
+        let (backend, storage, directory) = chosen(&entries, true).unwrap();
+        assert_eq!(
+            ((backend, storage), directory.as_str()),
+            (expected, "/old"),
+            "{name}"
+        );
+    }
+    // An old name says where snapshots go, and outweighs what is said of it.
+    let both = configured(&[
+        (Layer::File, "state.backend", "jobmanager"),
+        (Layer::File, "execution.checkpointing.storage", "filesystem"),
+    ]);
+    assert_eq!(
+        both.job_options(surroundings()).unwrap().storage.kind(),
+        StorageKind::JobManager
+    );
+    let notes = both.notes();
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("`filesystem` is not used")),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_backend_nobody_knows_is_named() {
+    assert_eq!(
+        refusal("state.backend.type", "rocksbd"),
+        "state.backend.type: expected hashmap, rocksdb or forst (or an old name, jobmanager or filesystem); did you mean rocksdb?, found 'rocksbd'"
+    );
+    assert_eq!(
+        refusal("execution.checkpointing.storage", "s3"),
+        "execution.checkpointing.storage: expected jobmanager or filesystem, found 's3'"
+    );
+}
+
+#[test]
+fn places_of_snapshots_have_their_limits() {
+    let memory = job(&[(Layer::File, "state.backend", "jobmanager")]).unwrap();
+    assert_eq!(
+        memory.storage,
+        SnapshotStorage::JobManager {
+            state_bytes_max: 5 << 20,
+            total_bytes_max: 10 << 20,
+            asynchronous: true
+        }
+    );
+    let memory = job(&[
+        (Layer::File, "state.backend", "jobmanager"),
+        (Layer::File, "state.backend.async", "false"),
+        (
+            Layer::File,
+            "execution.checkpointing.max-memory-state-size",
+            "6mb",
+        ),
+        (Layer::File, "pekko.framesize", "20971520b"),
+    ]);
+    assert_eq!(
+        memory.unwrap().storage,
+        SnapshotStorage::JobManager {
+            state_bytes_max: 6 << 20,
+            total_bytes_max: 20 << 20,
+            asynchronous: false
+        }
+    );
+    let files = job(&[
+        (Layer::File, "state.backend.type", "hashmap"),
+        (Layer::File, "state.backend.fs.memory-threshold", "1 mb"),
+        (
+            Layer::File,
+            "execution.checkpointing.write-buffer-size",
+            "8192",
+        ),
+    ]);
+    assert_eq!(
+        files.unwrap().storage,
+        SnapshotStorage::FileSystem {
+            inline_bytes_max: 1 << 20,
+            asynchronous: true
+        }
+    );
+    let too_large = refusal("execution.checkpointing.data-inline-threshold", "1025 kb");
+    assert!(too_large.contains("at most 1 mb"), "{too_large}");
+    assert!(refusal("execution.checkpointing.max-memory-state-size", "0").contains("from 1 byte"));
+}
+
+#[test]
+fn buffers_of_asynchronous_state_are_taken() {
+    let defaults = job(&[]).unwrap();
+    assert_eq!(
+        (
+            defaults.async_in_flight_max,
+            defaults.async_buffer_size,
+            defaults.async_buffer_timeout_ms
+        ),
+        (6000, 1000, 1000)
+    );
+    let said = job(&[
+        (Layer::File, "execution.async-state.total-buffer-size", "70"),
+        (
+            Layer::Session,
+            "execution.async-state.active-buffer-size",
+            "8",
+        ),
+        (
+            Layer::CommandLine,
+            "execution.async-state.active-buffer-timeout",
+            "20",
+        ),
+    ]);
+    let said = said.unwrap();
+    assert_eq!(
+        (
+            said.async_in_flight_max,
+            said.async_buffer_size,
+            said.async_buffer_timeout_ms
+        ),
+        (70, 8, 20)
     );
 }

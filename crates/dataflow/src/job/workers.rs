@@ -234,6 +234,11 @@ impl Workers {
                 let _ = wake.activate();
             }
         });
+        // Whoever makes options in code may combine them as they like.
+        self.options
+            .backend
+            .check_storage(self.options.storage.kind())
+            .map_err(|error| JobError::usage(error.to_string()))?;
         let backend = aquifer_state::open(BackendSetup {
             storage: self.options.storage,
             rocksdb: self.options.rocksdb.clone(),

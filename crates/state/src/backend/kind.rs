@@ -28,6 +28,20 @@ impl BackendKind {
             Self::Forst => "forst",
         }
     }
+
+    /// An error if snapshots of this backend cannot go there.
+    pub fn check_storage(self, storage: StorageKind) -> Result<(), StateError> {
+        match (self, storage) {
+            (Self::Hashmap, _) | (_, StorageKind::FileSystem) => Ok(()),
+            (Self::Rocksdb | Self::Forst, StorageKind::JobManager) => {
+                Err(StateError::Usage(format!(
+                    "the state backend `{}` writes files, which storage `jobmanager` does not keep: set execution.checkpointing.storage to \
+                     filesystem, or state.backend.type to hashmap",
+                    self.name()
+                )))
+            }
+        }
+    }
 }
 
 impl FromStr for BackendKind {
@@ -216,13 +230,7 @@ pub fn choose(
     };
     let named = implied.or(asked);
     let chosen = named.unwrap_or(by_default);
-    if chosen == StorageKind::JobManager && kind != BackendKind::Hashmap {
-        return Err(StateError::Usage(format!(
-            "the state backend `{}` writes files, which storage `jobmanager` does not keep: set execution.checkpointing.storage to \
-             filesystem, or state.backend.type to hashmap",
-            kind.name()
-        )));
-    }
+    kind.check_storage(chosen)?;
     if named == Some(StorageKind::FileSystem) && !has_directory {
         return Err(StateError::Usage(
             "snapshots are to be kept in storage `filesystem`, but execution.checkpointing.dir is not set".into(),
