@@ -295,6 +295,13 @@ impl KeyedStateBackend for ForstBackend {
         Ok(())
     }
 
+    fn count_untimed_as(&mut self, table: TableId, time_ms: i64) -> Result<(), StateError> {
+        if self.registry.count_untimed_as(table, time_ms) {
+            self.store.count_untimed_as(table, time_ms)?;
+        }
+        Ok(())
+    }
+
     fn event_time(&self, table: TableId) -> Option<i64> {
         self.moments.event_time(table)
     }

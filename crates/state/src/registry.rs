@@ -114,6 +114,20 @@ impl TableRegistry {
         Ok(Registered::New(TableId(next)))
     }
 
+    /// Event time has begun for a table: what has no time counts as written then. True if that was not known.
+    pub(crate) fn count_untimed_as(&mut self, table: TableId, time_ms: i64) -> bool {
+        let mut known = self.tables.iter_mut();
+        let found = known.find(|(known, id)| {
+            *id == table && known.options.event_time && known.schema.untimed_as_ms.is_none()
+        });
+        let Some((known, _)) = found else {
+            return false;
+        };
+        known.schema.untimed_as_ms = Some(time_ms);
+        known.options.untimed_as_ms = Some(time_ms);
+        true
+    }
+
     /// What is known of a state.
     pub(crate) fn find(&self, operator: &str, state: &str) -> Option<&StateDescription> {
         let mut known = self.tables.iter().map(|(description, _)| description);

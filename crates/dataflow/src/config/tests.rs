@@ -528,7 +528,10 @@ fn chosen(
 }
 
 /// Keys with their values, and what is chosen or what the error says.
-type Case<'a> = (&'a [(&'a str, &'a str)], Result<(&'a str, &'a str), &'a str>);
+type Case<'a> = (
+    &'a [(&'a str, &'a str)],
+    Result<(&'a str, &'a str), &'a str>,
+);
 
 /// Flink's CheckpointStorageLoaderTest.
 #[test]

@@ -227,6 +227,12 @@ impl StateAccess {
         backend.advance_event_time(table, now_ms)
     }
 
+    /// Event time of a table has begun: its rows without a time count as written then.
+    pub fn count_untimed_as(&self, table: TableId, time_ms: i64) -> Result<(), StateError> {
+        let mut backend = self.inner.backend.borrow_mut();
+        backend.count_untimed_as(table, time_ms)
+    }
+
     /// Event time of a table: the last that it was told, or restored.
     pub fn event_time(&self, table: TableId) -> Option<i64> {
         self.inner.backend.borrow().event_time(table)

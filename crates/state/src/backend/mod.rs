@@ -252,6 +252,12 @@ pub trait KeyedStateBackend {
         let _ = (table, now_ms);
         Err(unsupported("event time was advanced"))
     }
+    /// Event time of a table has begun: its rows without a time count as written then, in this run and in later ones, unless an earlier moment
+    /// is known. A backend that does not care keeps such rows.
+    fn count_untimed_as(&mut self, table: TableId, time_ms: i64) -> Result<(), StateError> {
+        let _ = (table, time_ms);
+        Ok(())
+    }
     /// Event time of a table: the last that it was told, or restored.
     fn event_time(&self, table: TableId) -> Option<i64> {
         let _ = table;

@@ -423,6 +423,21 @@ impl KeyedStateBackend for HeapBackend {
         Ok(())
     }
 
+    fn count_untimed_as(&mut self, table: TableId, time_ms: i64) -> Result<(), StateError> {
+        if !self.registry.count_untimed_as(table, time_ms) {
+            return Ok(());
+        }
+        let options = self.registry.options_of(table).unwrap_or_default();
+        let raw = self.raw_mut(table)?;
+        if raw.ttl().is_some() {
+            raw.set_ttl(RawTtl::of(&options));
+        }
+        if let Some(typed) = self.typed.get(table) {
+            typed.borrow_mut().count_untimed_as(time_ms);
+        }
+        Ok(())
+    }
+
     fn event_time(&self, table: TableId) -> Option<i64> {
         self.moments.event_time(table)
     }

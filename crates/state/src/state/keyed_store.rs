@@ -276,8 +276,11 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
 
     /// The operator's watermark has come to this: what TTLs in event time count in.
     pub fn advance_event_time(&self, watermark_ms: i64) -> Result<(), StateError> {
-        self.clocks.advance_event_time(watermark_ms);
+        let first_ms = self.clocks.advance_event_time(watermark_ms);
         for table in self.event_time.borrow().iter() {
+            if let Some(first_ms) = first_ms {
+                self.access.count_untimed_as(*table, first_ms)?;
+            }
             self.access.advance_event_time(*table, watermark_ms)?;
         }
         Ok(())

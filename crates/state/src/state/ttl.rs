@@ -30,20 +30,20 @@ impl Clocks {
         }
     }
 
-    /// The watermark goes on; it never goes back.
-    pub(crate) fn advance_event_time(&self, watermark_ms: i64) {
-        if self.first_watermark_ms.get().is_none() {
-            self.first_watermark_ms.set(Some(watermark_ms));
+    /// The watermark goes on; it never goes back. Returns it if it is the first of this run.
+    pub(crate) fn advance_event_time(&self, watermark_ms: i64) -> Option<i64> {
+        self.restored_event_time(Some(watermark_ms));
+        if self.first_watermark_ms.get().is_some() {
+            return None;
         }
-        self.watermark_ms
-            .set(self.watermark_ms.get().max(Some(watermark_ms)));
+        self.first_watermark_ms.set(self.watermark_ms.get());
+        self.watermark_ms.get()
     }
 
     /// What a restored table knows of the watermark.
     pub(crate) fn restored_event_time(&self, watermark_ms: Option<i64>) {
-        if let Some(watermark_ms) = watermark_ms {
-            self.advance_event_time(watermark_ms);
-        }
+        self.watermark_ms
+            .set(self.watermark_ms.get().max(watermark_ms));
     }
 
     pub(crate) fn set_record_time(&self, time_ms: Option<i64>) {
@@ -155,6 +155,8 @@ impl Ttl {
     fn effective(&self, time_ms: Option<i64>) -> Option<i64> {
         match self.time {
             TtlTime::Processing => time_ms,
+            // A checkpoint may know of an earlier first watermark than that of this run.
+            TtlTime::Event if self.rule.untimed_as_ms.is_some() => time_ms,
             TtlTime::Event => time_ms.or(self.clocks.first_watermark_ms.get()),
         }
     }

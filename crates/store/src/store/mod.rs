@@ -206,6 +206,22 @@ impl Store {
         Ok(())
     }
 
+    /// Rows without a time of a table with [`TableOptions::event_time`] count as written at `time_ms` from now on, as if the table had been
+    /// created with [`TableOptions::untimed_as_ms`]: for rows that were written before event time began. Nothing changes if that is known.
+    pub fn count_untimed_as(&mut self, table: TableId, time_ms: i64) -> Result<()> {
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
+        if !found.rules.event_time || found.options.untimed_as_ms.is_some() {
+            return Ok(());
+        }
+        found.options.untimed_as_ms = Some(time_ms);
+        // Reads and compactions that are under way go on by the rules of when they began.
+        found.rules = Arc::new(Rules::new(&found.options, &self.context.env.folds));
+        self.context.describe_table(table, found.rules.clone());
+        Ok(())
+    }
+
     #[inline]
     fn table(&self, table: TableId) -> Result<&Table> {
         match self.tables.get(usize::from(table.0)) {

@@ -119,6 +119,40 @@ fn event_time_takes_the_place_of_the_clock() {
     assert_eq!(worker.get(EVENTS, 0, b"k"), None);
 }
 
+/// Rows that were written before event time began have no time: they count from its beginning, in files as in memory.
+#[test]
+fn rows_from_before_event_time_count_from_its_beginning() {
+    let world = World::new(1 << 20);
+    let now = Arc::new(AtomicI64::new(0));
+    let mut worker = open(&world, None, small(), [events(), clocked()], &now);
+    for i in 1..500u32 {
+        worker.put(EVENTS, 0, &i.to_be_bytes(), b"v");
+    }
+    worker.put(CLOCKED, 0, b"k", b"v");
+    checkpoint(&mut worker);
+    worker.put(EVENTS, 0, b"in memory", b"v");
+    worker.store.advance_event_time(EVENTS, 500).unwrap();
+    worker.store.count_untimed_as(EVENTS, 500).unwrap();
+    // Only the first counts, and only where event time does.
+    worker.store.count_untimed_as(EVENTS, 900).unwrap();
+    worker.store.count_untimed_as(CLOCKED, 900).unwrap();
+    for (event_ms, found) in [(599, true), (600, false)] {
+        worker.store.advance_event_time(EVENTS, event_ms).unwrap();
+        for key in [&1u32.to_be_bytes()[..], b"in memory"] {
+            assert_eq!(worker.get(EVENTS, 0, key).is_some(), found, "{event_ms}");
+        }
+    }
+    assert!(worker.get(CLOCKED, 0, b"k").is_some());
+    let left = entries(&churn(&mut worker));
+    assert!(left < 100, "{left} rows are left of 500 that have expired");
+    // Whoever registers the table again says the same.
+    let known = TableOptions {
+        untimed_as_ms: Some(500),
+        ..events()
+    };
+    worker.store.create_table(EVENTS, known).unwrap();
+}
+
 #[test]
 fn compactions_go_by_each_tables_own_time() {
     let world = World::new(1 << 20);

@@ -51,6 +51,8 @@ pub(crate) trait HeapTable: 'static {
     fn fold_some(&mut self, entries_max: usize) -> Folded;
     /// Looks at so many entries and removes what has expired in them; returns how many entries went away.
     fn expire_some(&mut self, entries_max: usize, now_ms: i64) -> usize;
+    /// Entries without a time count as written then.
+    fn count_untimed_as(&mut self, time_ms: i64);
     /// Bytes, estimated.
     fn bytes(&self) -> u64;
     /// The `key ‖ namespace`s of a key group that hold something at `now_ms`, in order.

@@ -192,6 +192,12 @@ impl<E: HeapEntry<S>, S: Clone + Send + 'static> HeapTable for HeapTableOf<E, S>
         Folded { moved, done: true }
     }
 
+    fn count_untimed_as(&mut self, time_ms: i64) {
+        if let Some(ttl) = &mut self.shape.ttl {
+            ttl.untimed_as_ms.get_or_insert(time_ms);
+        }
+    }
+
     fn expire_some(&mut self, entries_max: usize, now_ms: i64) -> usize {
         let Some(ttl) = self.shape.ttl else { return 0 };
         let expired = |time_ms: Option<i64>| ttl.expired(time_ms, now_ms);

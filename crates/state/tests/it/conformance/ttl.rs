@@ -36,6 +36,7 @@ conformance!(
     iterations_over_expired_entries_have_nothing,
     a_default_is_not_used_with_a_ttl,
     event_time_is_the_watermark,
+    what_was_written_before_the_first_watermark_counts_from_it,
     time_that_goes_back_expires_nothing_early,
     enumeration_passes_over_what_has_expired,
     what_has_expired_leaves_the_state,
@@ -742,6 +743,28 @@ fn event_time_is_the_watermark(world: &World) {
         watermark(&state, 359);
         assert_eq!(state.read(), Some(3), "{}", state.says());
         watermark(&state, 360);
+        assert_eq!(state.read(), None, "{}", state.says());
+    }
+}
+
+/// Also after restores, each of which begins with a later watermark.
+fn what_was_written_before_the_first_watermark_counts_from_it(world: &World) {
+    let ttl = ttl().event_time();
+    for kind in KINDS {
+        let state = Kept::new(world, kind, &ttl);
+        state.store.set_current_key(&1);
+        state.write(9);
+        // The checkpoint knows of no watermark.
+        let state = state.restored(&ttl);
+        state.store.set_current_key(&1);
+        assert_eq!(state.read(), Some(9), "{}", state.says());
+        state.store.advance_event_time(1000).unwrap();
+        state.store.advance_event_time(1040).unwrap();
+        let state = state.restored(&ttl);
+        state.store.set_current_key(&1);
+        state.store.advance_event_time(1099).unwrap();
+        assert_eq!(state.read(), Some(9), "{}", state.says());
+        state.store.advance_event_time(1100).unwrap();
         assert_eq!(state.read(), None, "{}", state.says());
     }
 }
