@@ -20,11 +20,10 @@ fn errors_name_file_line_and_key() {
         "error: config.yaml:3: there is no configuration key 'execution.checkpointing.intervall'; did you mean 'execution.checkpointing.interval'?"
     );
     let run = place
-        .run(&["sql", "-f", &script, "-D", "state.backend.type=rocksdb"])
+        .run(&["sql", "-f", &script, "-D", "state.backend.type=rocksbd"])
         .with_status(2);
     assert!(
-        run.stderr
-            .contains("the rocksdb backend is not in this build"),
+        run.stderr.contains("did you mean rocksdb?"),
         "{}",
         run.stderr
     );
