@@ -38,7 +38,7 @@ pub(crate) fn data_type(kind: &LogicalType) -> DataType {
         LogicalType::F32 => DataType::Float32,
         LogicalType::F64 => DataType::Float64,
         LogicalType::Bytes | LogicalType::Opaque(_) => DataType::Binary,
-        LogicalType::Option(inner) => data_type(inner),
+        LogicalType::Option(inner) | LogicalType::Named { inner, .. } => data_type(inner),
         LogicalType::List(element) => DataType::List(item("item", element)),
         LogicalType::Map(key, value) if is_map_key(key) => {
             DataType::Map(entries_field(key, value), false)
@@ -185,7 +185,7 @@ pub(crate) fn array(
             })?;
             Arc::new(column)
         }
-        LogicalType::Option(inner) => array(inner, values)?,
+        LogicalType::Option(inner) | LogicalType::Named { inner, .. } => array(inner, values)?,
         LogicalType::List(element) => lists(kind, element, values)?,
         LogicalType::Map(key, value) if is_map_key(key) => maps(kind, (key, value), values)?,
         LogicalType::Tuple(_) | LogicalType::Struct { .. } => structs(kind, values)?,

@@ -6,4 +6,5 @@ mod names;
 mod pushdown;
 mod queries;
 mod tables;
+mod typed;
 mod world;
