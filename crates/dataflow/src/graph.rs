@@ -78,6 +78,7 @@ impl<'scope> Env<'scope> {
         uid: &str,
         source: Arc<dyn Source>,
     ) -> Result<DataStream<'scope, ChangeBatch>, JobError> {
+        self.shared.has_operator(uid);
         let link = runner::source(self.scope, &self.shared, uid, &source)?;
         Ok(DataStream {
             link,
@@ -93,6 +94,7 @@ impl<'scope, D: Payload> DataStream<'scope, D> {
         uid: &str,
         operator: impl StatelessOperator<D, E>,
     ) -> DataStream<'scope, E> {
+        self.shared.has_operator(uid);
         let link = runner::stateless(self.link, &self.shared, uid, operator);
         DataStream {
             link,
@@ -115,6 +117,7 @@ impl<'scope, D: Payload> DataStream<'scope, D> {
         uid: &str,
         operator: O,
     ) -> Result<DataStream<'scope, E>, JobError> {
+        self.shared.has_operator(uid);
         let link = runner::keyed(self.link, &self.shared, uid, operator)?;
         Ok(DataStream {
             link,
@@ -151,6 +154,7 @@ impl<'scope, R: Record> DataStream<'scope, Vec<R>> {
         uid: &str,
         function: P,
     ) -> Result<DataStream<'scope, Vec<P::Out>>, JobError> {
+        self.shared.has_operator(uid);
         let link = runner::process(self.link, &self.shared, uid, function)?;
         Ok(DataStream {
             link,
@@ -193,6 +197,7 @@ impl<R: 'static, K: KeyHash, F: Fn(&R) -> K + 'static> Router<Vec<R>> for ByHash
 impl DataStream<'_, ChangeBatch> {
     /// Ends in a sink.
     pub fn sink(self, uid: &str, sink: Arc<dyn Sink>) -> Result<(), JobError> {
+        self.shared.has_operator(uid);
         runner::sink(self.link, &self.shared, uid, sink)
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aquifer_state::access::StateAccess;
-use aquifer_state::checkpoint::OperatorSnapshot;
+use aquifer_state::checkpoint::{CheckpointMetadata, OperatorSnapshot};
+use aquifer_state::operator::{OperatorStateSnapshot, OperatorStateStore};
 use parking_lot::Mutex;
 use timely::scheduling::Activator;
 
@@ -34,12 +35,20 @@ pub(crate) struct Attempt {
     pub recovered_sinks: Mutex<BTreeSet<String>>,
     /// Keyed state of every worker, as last looked at.
     pub backend_stats: Mutex<BTreeMap<usize, aquifer_state::BackendStats>>,
+    /// The checkpoint that was restored, and how many workers there were then.
+    before: Option<(u64, u16)>,
+    /// What each worker restores of an operator's named states, by operator id.
+    shares: Mutex<BTreeMap<String, Arc<Vec<OperatorStateSnapshot>>>>,
 }
 
 impl Attempt {
-    /// An attempt that goes on from these operator snapshots.
-    pub fn new(restored: Vec<OperatorSnapshot>, counters: Arc<JobCounters>) -> Self {
+    /// An attempt that goes on from a checkpoint, if there is one.
+    pub fn new(restored: Option<&CheckpointMetadata>, counters: Arc<JobCounters>) -> Self {
+        let before = restored.map(|r| (r.checkpoint_id, r.parallelism));
+        let restored = restored.map(|r| r.operators.clone()).unwrap_or_default();
         Self {
+            before,
+            shares: Mutex::new(BTreeMap::new()),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
             tick: AtomicU64::new(1),
@@ -122,6 +131,8 @@ pub(crate) struct Control {
     pub committed: Cell<u64>,
     /// The last checkpoint is complete: sources let go.
     pub finish: Cell<bool>,
+    /// The job stops with this checkpoint: sources read nothing after it.
+    pub stop_after: Cell<Option<u64>>,
     /// Woken when any of the above changes.
     listeners: RefCell<Vec<Activator>>,
 }
@@ -130,6 +141,11 @@ impl Control {
     /// Wakes this operator when the coordinator says something.
     pub fn listen(&self, activator: Activator) {
         self.listeners.borrow_mut().push(activator);
+    }
+
+    /// Whether the job stops before this epoch: nothing of it is read.
+    pub fn stopping(&self, epoch: u64) -> bool {
+        self.stop_after.get().is_some_and(|last| epoch > last)
     }
 
     /// Wakes all listeners.
@@ -162,9 +178,49 @@ pub(crate) struct WorkerContext {
     pub batch_rows: usize,
     /// `execution.async-state.*`: bounds of one asynchronous operator.
     pub async_state: aquifer_state::controller::ControllerOptions,
+    /// Ids of the operators in the graph.
+    pub operators: RefCell<BTreeSet<String>>,
 }
 
 impl WorkerContext {
+    /// Notes that the graph has an operator.
+    pub fn has_operator(&self, uid: &str) {
+        self.operators.borrow_mut().insert(uid.to_owned());
+    }
+
+    /// The named lists, broadcast maps and raw streams of an operator on this worker, as they are restored.
+    #[allow(dead_code, reason = "functions are given it by their runners")]
+    pub fn operator_state(&self, uid: &str) -> Result<OperatorStateStore, JobError> {
+        let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let (worker, workers) = (small(self.index), small(self.peers));
+        let nothing = OperatorStateSnapshot::default();
+        let shares = match (self.attempt.restored.get(uid), self.attempt.before) {
+            (Some(snapshot), Some((_, before))) if !snapshot.states.is_empty() => {
+                let mut shares = self.attempt.shares.lock();
+                let known = shares.get(uid).cloned();
+                Some(match known {
+                    Some(known) => known,
+                    None => {
+                        let max = self.max_parallelism;
+                        let dealt = Arc::new(snapshot.redistributed(before, workers, max)?);
+                        shares.insert(uid.to_owned(), Arc::clone(&dealt));
+                        dealt
+                    }
+                })
+            }
+            _ => None,
+        };
+        let share = shares.as_ref().and_then(|shares| shares.get(self.index));
+        Ok(OperatorStateStore::restored(
+            uid,
+            worker,
+            workers,
+            self.max_parallelism,
+            share.unwrap_or(&nothing),
+            self.attempt.before.map(|(id, _)| id),
+        ))
+    }
+
     /// An operator's report at a barrier.
     pub fn report(&self, epoch: u64, snapshot: Option<OperatorSnapshot>) {
         self.barriers.borrow_mut().report(epoch, snapshot);

@@ -96,6 +96,7 @@ mod error;
 mod forst;
 mod heap;
 pub mod key_group;
+pub mod operator;
 pub mod ordered;
 pub mod reader;
 mod registry;

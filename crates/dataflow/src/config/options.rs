@@ -69,9 +69,13 @@ options! {
     RETENTION: Retention = "execution.checkpointing.externalized-checkpoint-retention", Retention::None, retention,
         "Whether the last checkpoint of a finished job is kept (RETAIN_ON_CANCELLATION).";
     RESTORE_PATH: Option<String> = "execution.state-recovery.path" | "execution.savepoint.path", None, some_text,
-        "A checkpoint of another run to begin with (a chk-… or run-… directory, or a job's); not used when --resume finds a checkpoint of the job itself.";
+        "A savepoint, or a checkpoint of another run, to begin with (a savepoint-…, chk-… or run-… directory, or a job's); not used when --resume finds a checkpoint of the job itself.";
     CLAIM_MODE: ClaimMode = "execution.state-recovery.claim-mode" | "execution.savepoint-restore-mode", ClaimMode::NoClaim, claim_mode,
         "NO_CLAIM: that checkpoint stays its owner's, and the first checkpoint stands alone; CLAIM: its files are used and deleted when they are no longer needed.";
+    IGNORE_UNCLAIMED: bool = "execution.state-recovery.ignore-unclaimed-state" | "execution.savepoint.ignore-unclaimed-state", false, value::boolean,
+        "Go on from a checkpoint that has state of operators which the job does not have.";
+    SAVEPOINT_DIR: Option<String> = "execution.checkpointing.savepoint-dir" | "state.savepoints.dir", None, some_text,
+        "Where savepoints of a running job go: a directory or a URI, in which each gets a directory of its own.";
     ALLOW_UNSAFE_COMMITS: bool = "execution.checkpointing.allow-unsafe-commits", false, value::boolean,
         "Ours: accept an object store that ignores create-if-absent; two writers could then both commit.";
     STATE_BACKEND: BackendKind = "state.backend.type" | "state.backend", BackendKind::Forst, state_backend,

@@ -33,6 +33,10 @@ pub(crate) enum Event {
     SourcesFinished(usize),
     /// The metadata was written, or somebody else had taken the id, or the object store failed.
     Written(u64, Result<CommitOutcome, String>),
+    /// A savepoint is wanted: the ticket of the request, and whether the job is to end with it.
+    SavepointWanted(u64, bool),
+    /// The savepoints of a checkpoint were written, or one with which the job was to end was not.
+    SavepointsWritten(u64, Result<(), String>),
 }
 
 /// What the coordinator wants done.
@@ -40,10 +44,14 @@ pub(crate) enum Event {
 pub(crate) enum Effect {
     /// Tell all sources to end this checkpoint's epoch.
     Trigger(u64),
+    /// The same, and sources are to read nothing after it.
+    TriggerAndStop(u64),
     /// Write this under its id if nobody has.
     Write(Box<CheckpointMetadata>),
     /// Tell everyone that the checkpoint is complete.
     Announce(Completed),
+    /// Rewrite this checkpoint, which was just announced, for the requests with these tickets.
+    WriteSavepoints(u64, Vec<u64>),
     /// Everything is done and committed: let the job end.
     Finish,
     /// End the attempt.
@@ -77,6 +85,15 @@ struct Open {
     writing: bool,
     parts: BTreeMap<usize, Acknowledgement>,
     completed: Option<Completed>,
+    savepoints: Wanted,
+}
+
+/// Requests for savepoints.
+#[derive(Debug, Default)]
+struct Wanted {
+    tickets: Vec<u64>,
+    /// The job is to end with one of them.
+    stop: bool,
 }
 
 /// The coordinator of one attempt.
@@ -89,6 +106,10 @@ pub(crate) struct Coordinator {
     triggered_ms: i64,
     completed_ms: i64,
     open: Option<Open>,
+    /// What the next checkpoint is wanted for.
+    wanted: Wanted,
+    /// The job ends when the savepoints of this checkpoint are written.
+    stopping: Option<u64>,
     finished: BTreeSet<usize>,
     done: bool,
 }
@@ -110,6 +131,8 @@ impl Coordinator {
             triggered_ms: now_ms,
             completed_ms: now_ms,
             open: None,
+            wanted: Wanted::default(),
+            stopping: None,
             finished: BTreeSet::new(),
             done: false,
         }
@@ -128,6 +151,13 @@ impl Coordinator {
             }
             Event::Acknowledged(part) => self.acknowledged(part, now_ms, &mut effects),
             Event::Written(id, outcome) => self.written(id, outcome, now_ms, &mut effects),
+            Event::SavepointWanted(ticket, stop) => {
+                self.wanted.tickets.push(ticket);
+                self.wanted.stop |= stop;
+            }
+            Event::SavepointsWritten(id, outcome) => {
+                self.savepoints_written(id, outcome, &mut effects);
+            }
         }
         self.check_timeout(now_ms, &mut effects);
         self.maybe_trigger(now_ms, &mut effects);
@@ -140,6 +170,7 @@ impl Coordinator {
             Some(open) => open
                 .started_ms
                 .saturating_add_unsigned(self.schedule.timeout_ms),
+            None if self.stopping.is_some() => return None,
             None => self.due()?,
         };
         Some(
@@ -163,13 +194,21 @@ impl Coordinator {
     }
 
     fn maybe_trigger(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
-        if self.open.is_some() || self.done {
+        if self.open.is_some() || self.done || self.stopping.is_some() {
             return;
         }
         let last = self.finished.len() == self.workers;
-        if !last && self.due().is_none_or(|due| now_ms < due) {
+        // A savepoint waits for no interval and no pause.
+        let wanted = !self.wanted.tickets.is_empty();
+        if !last && !wanted && self.due().is_none_or(|due| now_ms < due) {
             return;
         }
+        // A finished job leaves nothing to go on with: requests that come too late are answered when the job has ended.
+        let savepoints = match last {
+            true => Wanted::default(),
+            false => std::mem::take(&mut self.wanted),
+        };
+        let stop = savepoints.stop;
         let id = self.next_id;
         self.next_id += 1;
         self.triggered_ms = now_ms;
@@ -180,8 +219,30 @@ impl Coordinator {
             writing: false,
             parts: BTreeMap::new(),
             completed: None,
+            savepoints,
         });
-        effects.push(Effect::Trigger(id));
+        effects.push(match stop {
+            true => Effect::TriggerAndStop(id),
+            false => Effect::Trigger(id),
+        });
+    }
+
+    fn savepoints_written(
+        &mut self,
+        id: u64,
+        outcome: Result<(), String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.stopping != Some(id) {
+            return;
+        }
+        self.done = true;
+        effects.push(match outcome {
+            Ok(()) => Effect::Finish,
+            Err(error) => Effect::Fail(JobError::failed(format!(
+                "the job was to stop with a savepoint, which could not be written: {error}"
+            ))),
+        });
     }
 
     fn check_timeout(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
@@ -231,8 +292,7 @@ impl Coordinator {
                             operator: one.operator.clone(),
                             ..OperatorSnapshot::default()
                         });
-                pooled.elements.extend(one.elements);
-                pooled.committables.extend(one.committables);
+                pooled.pool(one);
             }
         }
         metadata.operators = operators.into_values().collect();
@@ -261,6 +321,11 @@ impl Coordinator {
                 if let Some(mut completed) = open.completed {
                     completed.duration_ms = u64::try_from(now_ms - open.started_ms).unwrap_or(0);
                     effects.push(Effect::Announce(completed));
+                }
+                let savepoints = open.savepoints;
+                if !savepoints.tickets.is_empty() {
+                    self.stopping = savepoints.stop.then_some(id);
+                    effects.push(Effect::WriteSavepoints(id, savepoints.tickets));
                 }
                 if open.last {
                     self.done = true;

@@ -41,7 +41,7 @@ fn part(worker: usize, checkpoint_id: u64, element: u8) -> Event {
         operators: vec![OperatorSnapshot {
             operator: "source".into(),
             elements: vec![vec![element]],
-            committables: Vec::new(),
+            ..OperatorSnapshot::default()
         }],
     })
 }
@@ -135,6 +135,87 @@ fn a_zombie_ends_and_so_does_a_checkpoint_that_hangs() {
     let effects = c.step(Event::Tick, 1101);
     assert!(
         matches!(&effects[..], [Effect::Fail(e)] if e.message.contains("[0]")),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_savepoint_waits_for_no_interval_and_the_job_goes_on() {
+    let mut c = coordinator(1, None);
+    let effects = c.step(Event::SavepointWanted(31, false), 5);
+    assert!(matches!(effects[..], [Effect::Trigger(7)]), "{effects:?}");
+    // One that is wanted meanwhile needs a checkpoint of its own.
+    assert!(c.step(Event::SavepointWanted(32, false), 6).is_empty());
+    c.step(part(0, 7, 0), 7);
+    let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 8);
+    let [
+        Effect::Announce(_),
+        Effect::WriteSavepoints(7, tickets),
+        Effect::Trigger(8),
+    ] = &effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(tickets, &[31]);
+    assert!(c.step(Event::SavepointsWritten(7, Ok(())), 9).is_empty());
+    c.step(part(0, 8, 0), 10);
+    let effects = c.step(Event::Written(8, Ok(CommitOutcome::Committed)), 11);
+    assert!(
+        matches!(&effects[..], [Effect::Announce(_), Effect::WriteSavepoints(8, t)] if t == &[32]),
+        "{effects:?}"
+    );
+    // Savepoints that fail are their requests' affair.
+    assert!(
+        c.step(Event::SavepointsWritten(8, Err("no".into())), 12)
+            .is_empty()
+    );
+    assert_eq!(c.next_tick_ms(12), None);
+}
+
+#[test]
+fn a_job_stops_when_its_savepoint_is_written() {
+    for outcome in [Ok(()), Err("the disk is full".to_owned())] {
+        let mut c = coordinator(1, Some(100));
+        let effects = c.step(Event::SavepointWanted(1, true), 5);
+        assert!(
+            matches!(effects[..], [Effect::TriggerAndStop(7)]),
+            "{effects:?}"
+        );
+        c.step(part(0, 7, 0), 7);
+        let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 8);
+        assert!(
+            matches!(
+                effects[..],
+                [Effect::Announce(_), Effect::WriteSavepoints(7, _)]
+            ),
+            "{effects:?}"
+        );
+        assert!(
+            c.step(Event::Tick, 10_000).is_empty(),
+            "there are no more checkpoints, and no time-out"
+        );
+        assert_eq!(c.next_tick_ms(10_000), None);
+        let ended = c.step(Event::SavepointsWritten(7, outcome.clone()), 10_001);
+        match outcome {
+            Ok(()) => assert!(matches!(ended[..], [Effect::Finish]), "{ended:?}"),
+            Err(why) => assert!(
+                matches!(&ended[..], [Effect::Fail(e)] if e.message.contains(&why)),
+                "{ended:?}"
+            ),
+        }
+        assert!(c.step(Event::SavepointWanted(2, false), 10_002).is_empty());
+    }
+}
+
+#[test]
+fn a_finished_job_leaves_no_savepoint() {
+    let mut c = coordinator(1, None);
+    c.step(Event::SourcesFinished(0), 1);
+    assert!(c.step(Event::SavepointWanted(1, true), 2).is_empty());
+    c.step(part(0, 7, 0), 3);
+    let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 4);
+    assert!(
+        matches!(effects[..], [Effect::Announce(_), Effect::Finish]),
         "{effects:?}"
     );
 }

@@ -4,6 +4,7 @@
 //! what other crates describe (file lists, options of tables) travels whole, in the encoding of those who own it.
 
 use aquifer_state::checkpoint::OperatorSnapshot;
+use aquifer_state::operator::OperatorStateSnapshot;
 use aquifer_state::serializer::StateSchema;
 use aquifer_state::{KeyedSnapshot, StateDescription, StateError};
 use aquifer_store::{KeyGroupRange, TableId, TableOptions};
@@ -25,6 +26,8 @@ pub(super) enum Up {
 pub(super) enum Down {
     /// End the epoch of this checkpoint.
     Trigger(u64),
+    /// The same, and read nothing after it.
+    TriggerAndStop(u64),
     /// This checkpoint is complete.
     Complete(u64),
     /// The job is done.
@@ -44,8 +47,8 @@ pub(super) struct Part {
     pub keyed: Vec<u8>,
     /// The tables the worker knows.
     pub tables: Vec<Table>,
-    /// Operator, elements, committables.
-    pub operators: Vec<(String, Opaque, Opaque)>,
+    /// Operator, elements, committables, and its named states in the state layer's own encoding.
+    pub operators: Vec<(String, Opaque, Opaque, Opaque)>,
 }
 
 /// One table of a worker.
@@ -107,7 +110,15 @@ impl Part {
             operators: part
                 .operators
                 .into_iter()
-                .map(|o| (o.operator, o.elements, o.committables))
+                .map(|o| {
+                    let states = o.states.iter().map(|state| {
+                        let mut bytes = Vec::new();
+                        state.encode(&mut bytes);
+                        bytes
+                    });
+                    let states = states.collect();
+                    (o.operator, o.elements, o.committables, states)
+                })
                 .collect(),
         }
     }
@@ -136,12 +147,18 @@ impl Up {
             operators: part
                 .operators
                 .into_iter()
-                .map(|(operator, elements, committables)| OperatorSnapshot {
-                    operator,
-                    elements,
-                    committables,
+                .map(|(operator, elements, committables, states)| {
+                    let states = states.iter();
+                    Ok(OperatorSnapshot {
+                        operator,
+                        elements,
+                        committables,
+                        states: states
+                            .map(|state| OperatorStateSnapshot::decode(state))
+                            .collect::<Result<_, StateError>>()?,
+                    })
                 })
-                .collect(),
+                .collect::<Result<_, StateError>>()?,
         }))
     }
 }
@@ -195,6 +212,10 @@ mod tests {
                 operator: "1-source".into(),
                 elements: vec![vec![1, 2]],
                 committables: vec![vec![3]],
+                states: vec![OperatorStateSnapshot {
+                    raw: vec![vec![8, 9].into()],
+                    ..OperatorStateSnapshot::default()
+                }],
             }],
         }
     }

@@ -8,9 +8,11 @@
 mod coordinator;
 mod message;
 mod reporter;
+mod savepoint;
 mod storage;
 
 pub(crate) use coordinator::Schedule;
+pub(crate) use savepoint::Savepoints;
 pub(crate) use storage::{Custody, StorageTask};
 
 use std::cell::RefCell;
@@ -86,7 +88,7 @@ fn coordinate<'scope>(
         let mut coordinator = Coordinator::new(schedule, template, first_id, now_ms());
         // Every worker builds this operator; only the one that coordinates is to be woken.
         if capability.is_some() {
-            storage.wake_with(Box::new(move || {
+            storage.wake_with(Arc::new(move || {
                 // Fails only when the worker is gone, and then there is nothing to wake.
                 let _ = wake.activate();
             }));
@@ -109,12 +111,7 @@ fn coordinate<'scope>(
                 capability = None;
                 return;
             }
-            events.extend(
-                storage
-                    .outcomes()
-                    .into_iter()
-                    .map(|(id, outcome)| Event::Written(id, outcome)),
-            );
+            events.extend(storage.events());
             let now = now_ms();
             let mut finish = false;
             {
@@ -129,6 +126,10 @@ fn coordinate<'scope>(
                     for effect in coordinator.step(event, now) {
                         match effect {
                             Effect::Trigger(id) => tell(&Down::Trigger(id)),
+                            Effect::TriggerAndStop(id) => tell(&Down::TriggerAndStop(id)),
+                            Effect::WriteSavepoints(id, tickets) => {
+                                storage.write_savepoints(id, tickets);
+                            }
                             Effect::Write(metadata) => storage.write(metadata),
                             Effect::Announce(completed) => {
                                 tell(&Down::Complete(completed.checkpoint_id));
@@ -175,6 +176,10 @@ fn receive<'scope>(
             for (_, down) in received {
                 match down {
                     Down::Trigger(id) => shared.control.epoch.set(id + 1),
+                    Down::TriggerAndStop(id) => {
+                        shared.control.stop_after.set(Some(id));
+                        shared.control.epoch.set(id + 1);
+                    }
                     Down::Complete(id) => shared.control.committed.set(id),
                     Down::Finish => shared.control.finish.set(true),
                 }

@@ -11,11 +11,9 @@ use aquifer_state::checkpoint::{
 use object_store::path::Path;
 use parking_lot::Mutex;
 
-use super::coordinator::Completed;
-use crate::job::JobObserver;
-
-type Outcomes = Vec<(u64, Result<CommitOutcome, String>)>;
-type Wake = Box<dyn Fn() + Send + Sync>;
+use super::coordinator::{Completed, Event};
+use super::savepoint::Savepoints;
+use crate::job::{JobObserver, Wake};
 
 /// The files of a run, wherever they lie.
 pub(crate) struct Custody {
@@ -76,14 +74,19 @@ pub(crate) struct StorageTask {
     attempt: u64,
     runtime: tokio::runtime::Handle,
     observer: Arc<dyn JobObserver>,
-    outcomes: Mutex<Outcomes>,
+    /// What the coordinator has not been told yet.
+    events: Mutex<Vec<Event>>,
     wake: Mutex<Option<Wake>>,
     custody: Mutex<Custody>,
     /// Taken out while a checkpoint is written; one is at a time.
     placement: Mutex<Placement>,
     /// How many were completed in this attempt, and the newest.
     completed: Mutex<(u64, Option<Completed>)>,
-    deletions: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// Deletions and savepoints that are under way.
+    background: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    savepoints: Option<Savepoints>,
+    /// Savepoints are written one after the other.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl StorageTask {
@@ -94,24 +97,38 @@ impl StorageTask {
         runtime: tokio::runtime::Handle,
         observer: Arc<dyn JobObserver>,
         custody: Custody,
+        savepoints: Option<Savepoints>,
     ) -> Arc<Self> {
         Arc::new(Self {
             storage,
             attempt,
             runtime,
             observer,
-            outcomes: Mutex::default(),
+            events: Mutex::default(),
             wake: Mutex::default(),
             custody: Mutex::new(custody),
             placement: Mutex::default(),
             completed: Mutex::default(),
-            deletions: Mutex::default(),
+            background: Mutex::default(),
+            savepoints,
+            turn: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Called when an outcome is there.
+    /// Called when there are events.
     pub fn wake_with(&self, wake: Wake) {
+        if let Some(savepoints) = &self.savepoints {
+            savepoints.requests.begin(Arc::clone(&wake));
+        }
         *self.wake.lock() = Some(wake);
+    }
+
+    fn tell(&self, event: Event) {
+        self.events.lock().push(event);
+        let wake = self.wake.lock().clone();
+        if let Some(wake) = wake {
+            wake();
+        }
     }
 
     /// Starts writing a checkpoint's metadata, once all its files lie where checkpoints keep them.
@@ -122,10 +139,7 @@ impl StorageTask {
             let outcome = task.place_and_commit(&mut metadata, &mut placement).await;
             *task.placement.lock() = placement;
             let outcome = outcome.map_err(|error| error.to_string());
-            task.outcomes.lock().push((metadata.checkpoint_id, outcome));
-            if let Some(wake) = task.wake.lock().as_ref() {
-                wake();
-            }
+            task.tell(Event::Written(metadata.checkpoint_id, outcome));
         });
     }
 
@@ -149,9 +163,45 @@ impl StorageTask {
         Ok(outcome)
     }
 
-    /// What has been written since the last call.
-    pub fn outcomes(&self) -> Outcomes {
-        std::mem::take(&mut *self.outcomes.lock())
+    /// What has happened since the last call.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut *self.events.lock());
+        let new = self.savepoints.iter().flat_map(Savepoints::new_requests);
+        events.extend(new.map(|(ticket, stop)| Event::SavepointWanted(ticket, stop)));
+        events
+    }
+
+    /// Starts rewriting a complete checkpoint into the savepoints that were asked for. It is kept until they are written.
+    pub fn write_savepoints(self: &Arc<Self>, checkpoint_id: u64, tickets: Vec<u64>) {
+        self.custody.lock().named.pin(checkpoint_id);
+        let task = Arc::clone(self);
+        let writing = self.runtime.spawn(async move {
+            let turn = task.turn.lock().await;
+            let outcome = match &task.savepoints {
+                Some(savepoints) => {
+                    let (storage, runtime) = (&task.storage, &task.runtime);
+                    savepoints
+                        .write(storage, runtime, checkpoint_id, &tickets)
+                        .await
+                }
+                None => Ok(()),
+            };
+            drop(turn);
+            task.custody.lock().named.unpin(checkpoint_id);
+            task.tell(Event::SavepointsWritten(checkpoint_id, outcome));
+        });
+        self.keep(writing);
+    }
+
+    /// Where the savepoint is with which the job has ended.
+    pub fn stopped_at(&self) -> Option<String> {
+        self.savepoints.as_ref()?.stopped_at.lock().clone()
+    }
+
+    fn keep(&self, work: tokio::task::JoinHandle<()>) {
+        let mut background = self.background.lock();
+        background.retain(|work| !work.is_finished());
+        background.push(work);
     }
 
     /// A checkpoint is complete: older ones and their files may go.
@@ -179,9 +229,7 @@ impl StorageTask {
                 task.sweep().await;
             }
         });
-        let mut deletions = self.deletions.lock();
-        deletions.retain(|deletion| !deletion.is_finished());
-        deletions.push(deletion);
+        self.keep(deletion);
     }
 
     async fn remove(&self, gone: Gone) {
@@ -238,12 +286,12 @@ impl StorageTask {
         self.completed.lock().clone()
     }
 
-    /// Waits until everything that was to be deleted is.
+    /// Waits until everything that was to be deleted is, and savepoints that were begun are written.
     pub async fn settle(&self) {
-        let deletions = std::mem::take(&mut *self.deletions.lock());
-        for deletion in deletions {
+        let background = std::mem::take(&mut *self.background.lock());
+        for work in background {
             // A deletion that panicked has nothing more to tell than the sweep will find.
-            let _ = deletion.await;
+            let _ = work.await;
         }
     }
 }

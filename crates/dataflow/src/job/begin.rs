@@ -124,6 +124,13 @@ pub(super) fn check_plan(
     if restored.plan == options.plan {
         return Ok(());
     }
+    if options.ignore_unclaimed_state {
+        // Each state is still compared when its operator asks for it.
+        options.observer.note(&format!(
+            "checkpoint {id} is of another job graph; the job goes on from it because execution.state-recovery.ignore-unclaimed-state is set"
+        ));
+        return Ok(());
+    }
     Err(JobError::usage(format!(
         "job '{}' cannot go on from checkpoint {id}: the checkpoint is of another job graph\n  then: {}\n  now:  {}",
         options.name, restored.plan, options.plan

@@ -6,9 +6,13 @@
 mod begin;
 mod options;
 mod run_id;
+mod savepoints;
+mod unclaimed;
 mod workers;
 
 pub use options::{JobCounters, JobObserver, JobOptions, JobReport, RestoreFrom};
+pub(crate) use savepoints::Wake;
+pub use savepoints::{REQUESTS_MAX, SavepointAnswer, SavepointRequest, SavepointRequests};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +22,7 @@ use aquifer_state::key_group;
 use aquifer_store::BackgroundPool;
 
 use crate::JobError;
-use crate::control::{Custody, StorageTask};
+use crate::control::{Custody, Savepoints, StorageTask};
 use crate::graph::Env;
 use crate::worker::Attempt;
 use begin::Begin;
@@ -44,9 +48,15 @@ pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
             JobError::failed(format!("the I/O runtime could not be started: {error}"))
         })?;
     let handle = runtime.handle().clone();
-    let mut report = handle
-        .block_on(Begin::new(&options))?
-        .run(&options, &handle, build)?;
+    let begun = handle.block_on(Begin::new(&options));
+    let ended = begun.and_then(|begin| begin.run(&options, &handle, build));
+    if let Some(requests) = &options.savepoints {
+        requests.end(match &ended {
+            Ok(_) => "the job has ended",
+            Err(_) => "the job has failed",
+        });
+    }
+    let mut report = ended?;
     report.elapsed_ms = u64::try_from((options.now_ms)() - started_ms).unwrap_or(0);
     Ok(report)
 }
@@ -97,12 +107,10 @@ impl Begin {
             handle.clone(),
             Arc::clone(&options.observer),
             Custody::new(ownership, primary.clone(), claimed),
+            savepoints(options)?,
         );
-        let operators = restored
-            .as_ref()
-            .map(|r| r.operators.clone())
-            .unwrap_or_default();
-        let shared = Arc::new(Attempt::new(operators, Arc::clone(&options.counters)));
+        let counters = Arc::clone(&options.counters);
+        let shared = Arc::new(Attempt::new(restored.as_ref(), counters));
         let pool = BackgroundPool::new(options.background, handle.clone());
         let workers = Workers {
             pool: Arc::clone(&pool),
@@ -123,6 +131,7 @@ impl Begin {
             .filter(|restored| restored.finished)
             .map(already_finished);
         let ended = workers.execute(build);
+        // Savepoints that were begun are finished, whatever became of the job.
         handle.block_on(storage_task.settle());
         // What was under way for stores that are gone may still write files; only then can be cleaned up.
         pool.settle();
@@ -134,7 +143,9 @@ impl Begin {
                 "files in the primary directory are no longer needed but were not removed: {error}"
             ));
         }
-        if !options.retain_when_finished {
+        // A job that was stopped has not finished: its newest checkpoint stays, so that it can be resumed as well.
+        let stopped_at = storage_task.stopped_at();
+        if !options.retain_when_finished && stopped_at.is_none() {
             handle.block_on(storage.delete_run_keep_marker())?;
         }
         if let Some(done) = done {
@@ -152,8 +163,26 @@ impl Begin {
             cache_misses: stats.values().map(|s| s.cache_misses).sum(),
             elapsed_ms: 0,
             already_finished: false,
+            stopped_at,
         })
     }
+}
+
+/// What the attempt needs for savepoints, if they can be asked for.
+fn savepoints(options: &JobOptions) -> Result<Option<Savepoints>, JobError> {
+    let Some(requests) = &options.savepoints else {
+        return Ok(None);
+    };
+    let (root, _) = aquifer_store::objects::root_of(&options.checkpoint_dir)?;
+    Ok(Some(Savepoints {
+        requests: Arc::clone(requests),
+        directory: options.savepoint_dir.clone(),
+        root,
+        settings: options.object_store.clone(),
+        now_ms: Arc::clone(&options.now_ms),
+        accepted: Default::default(),
+        stopped_at: Default::default(),
+    }))
 }
 
 /// The report of a job that had nothing left to do.

@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use aquifer_store::BackgroundThreads;
 
+use super::SavepointRequests;
+
 /// A checkpoint of another run to begin with (`execution.state-recovery.path`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreFrom {
@@ -58,6 +60,12 @@ pub struct JobOptions {
     /// `state.backend.forst.compaction.remote.*`: large compactions are left to `aquifer compactor`. The directory is that of the run,
     /// whatever is said here.
     pub remote_compaction: Option<aquifer_store::RemoteCompaction>,
+    /// By which savepoints are asked for while the job runs.
+    pub savepoints: Option<Arc<SavepointRequests>>,
+    /// `execution.checkpointing.savepoint-dir`: where savepoints go if the request does not say.
+    pub savepoint_dir: Option<String>,
+    /// `execution.state-recovery.ignore-unclaimed-state`: go on from a checkpoint that has state of operators which the job does not have.
+    pub ignore_unclaimed_state: bool,
     /// Keep the last checkpoint of a finished job (`execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION`).
     pub retain_when_finished: bool,
     /// Store options.
@@ -107,6 +115,9 @@ impl JobOptions {
             file_cache: None,
             background: BackgroundThreads::default(),
             compaction_bytes_per_second: 0,
+            savepoints: None,
+            savepoint_dir: None,
+            ignore_unclaimed_state: false,
             retain_when_finished: false,
             store: aquifer_store::StoreOptions::default(),
             object_store: BTreeMap::new(),
@@ -175,4 +186,6 @@ pub struct JobReport {
     pub elapsed_ms: u64,
     /// True when `resume` found the job already finished.
     pub already_finished: bool,
+    /// Where the savepoint is with which the job was asked to stop.
+    pub stopped_at: Option<String>,
 }

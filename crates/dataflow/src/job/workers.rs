@@ -18,7 +18,7 @@ use object_store::path::Path;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 
-use super::{Build, JobOptions};
+use super::{Build, JobOptions, unclaimed};
 use crate::JobError;
 use crate::connector::ConnectorContext;
 use crate::control::{self, CoordinatorSetup, Schedule, StorageTask};
@@ -133,6 +133,9 @@ impl Workers {
                 shared: Rc::clone(&shared),
             })
         })?;
+        if let Some(restored) = &self.restored {
+            unclaimed::check(&self.options, restored, &shared.operators.borrow())?;
+        }
         if self
             .restored
             .as_ref()
@@ -295,6 +298,7 @@ impl Workers {
                 batch_timeout_ms: self.options.async_buffer_timeout_ms,
                 ..ControllerOptions::default()
             },
+            operators: RefCell::default(),
         }))
     }
 }

@@ -127,6 +127,7 @@ impl Run {
                     operator: self.uid.clone(),
                     elements: Vec::new(),
                     committables: committables.clone(),
+                    ..OperatorSnapshot::default()
                 };
                 self.prepared.push_back((epoch, committables));
                 shared.report(epoch, Some(snapshot));

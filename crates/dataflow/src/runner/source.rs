@@ -89,7 +89,8 @@ pub(crate) fn source<'scope>(
             if shared.attempt.failed() {
                 return;
             }
-            if run.finished && shared.control.finish.get() {
+            let over = run.finished || shared.control.stopping(run.epoch);
+            if over && shared.control.finish.get() {
                 capability = None;
                 return;
             }
@@ -165,7 +166,7 @@ impl Run {
             let snapshot = OperatorSnapshot {
                 operator: self.uid.clone(),
                 elements,
-                committables: Vec::new(),
+                ..OperatorSnapshot::default()
             };
             shared.report(self.epoch, Some(snapshot));
             self.epoch += 1;
@@ -192,7 +193,7 @@ impl Run {
             self.move_along(shared, capability);
             return Ok(Again::After(THROTTLED));
         }
-        if self.finished {
+        if self.finished || shared.control.stopping(self.epoch) {
             self.move_along(shared, capability);
             return Ok(Again::After(Duration::from_millis(IDLE_MS_MAX)));
         }

@@ -6,6 +6,7 @@ mod functions;
 mod pitfalls;
 mod places;
 mod recovery;
+mod savepoints;
 mod script;
 mod ttl;
 mod watermarks;

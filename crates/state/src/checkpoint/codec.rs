@@ -4,11 +4,12 @@
 mod databases;
 mod inline;
 mod keyed;
+mod operators;
 
 use aquifer_store::{KeyGroupRange, TableId, TableOptions};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::metadata::{CheckpointKind, CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
+use super::metadata::{CheckpointKind, CheckpointMetadata, MountPoint, Origin};
 use crate::encoding::{Reader, put_bytes, put_u16, put_u64, with_length};
 use crate::serializer::StateSchema;
 use crate::{BackendKind, KeyedSnapshot, StateDescription, StateError};
@@ -107,14 +108,7 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
         }
     });
     section(&mut out, SECTION_OPERATORS, |out| {
-        put_u64(out, metadata.operators.len() as u64);
-        for operator in &metadata.operators {
-            put_bytes(out, operator.operator.as_bytes());
-            for list in [&operator.elements, &operator.committables] {
-                put_u64(out, list.len() as u64);
-                list.iter().for_each(|element| put_bytes(out, element));
-            }
-        }
+        operators::encode(&metadata.operators, out);
     });
     section(&mut out, SECTION_ORIGIN, |out| {
         put_u64(out, metadata.origin.mounts.len() as u64);
@@ -186,7 +180,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<CheckpointMetadata, StateError> {
     let keyed = section_of(&mut body, SECTION_KEYED, KEYED_PLACE)?;
     metadata.keyed = read_keyed(keyed, metadata.max_parallelism)?;
     let operators = section_of(&mut body, SECTION_OPERATORS, OPERATORS_PLACE)?;
-    metadata.operators = read_operators(operators)?;
+    metadata.operators = operators::read(operators)?;
     metadata.origin = read_origin(section_of(&mut body, SECTION_ORIGIN, ORIGIN_PLACE)?)?;
     read_further(body, &mut metadata.keyed)?;
     Ok(metadata)
@@ -263,22 +257,6 @@ fn read_keyed(
     }
     reader.end()?;
     Ok(keyed.items)
-}
-
-fn read_operators(mut reader: Reader<'_>) -> Result<Vec<OperatorSnapshot>, StateError> {
-    let mut operators = reader.list(3 * 8)?;
-    for _ in 0..operators.count {
-        let operator = reader.text()?;
-        let elements = reader.byte_strings()?;
-        let committables = reader.byte_strings()?;
-        operators.items.push(OperatorSnapshot {
-            operator,
-            elements,
-            committables,
-        });
-    }
-    reader.end()?;
-    Ok(operators.items)
 }
 
 fn read_origin(mut reader: Reader<'_>) -> Result<Origin, StateError> {

@@ -1,17 +1,22 @@
-//! Going on from a checkpoint of another run: finding it by URI, and making it the first checkpoint of one's own run.
+//! Going on from a checkpoint of another run, or from a savepoint: finding it by URI, and making it the first checkpoint of one's own run.
 //!
 //! The other run may lie in another store. Its files stay where they are and are named through a mount
 //! (`aquifer_store::objects::Mounted`), whose URI the metadata carries, so that a restart finds them again. Nothing is copied here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aquifer_store::objects::{self, Mounted};
 use aquifer_store::{Error, ErrorKind};
+use object_store::ObjectStore;
 use object_store::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::metadata::{MountPoint, Origin};
-use super::{CheckpointMetadata, CheckpointStorage, conditional, names};
+use super::storage::{TOMBSTONE, at};
+use super::{
+    CheckpointKind, CheckpointMetadata, CheckpointStorage, SavepointSource, conditional, names,
+};
 use crate::StateError;
 
 /// Who owns a foreign checkpoint after a job went on from it (`execution.state-recovery.claim-mode`).
@@ -33,13 +38,21 @@ pub struct ForeignCheckpoint {
     pub metadata: CheckpointMetadata,
     /// The root of the other run's store, as a URI.
     pub root: String,
+    /// Its `_metadata`.
+    path: Path,
 }
 
 impl ForeignCheckpoint {
-    /// Finds a checkpoint: `uri` names its directory (`…/chk-000017`), its `_metadata`, a run (`…/run-000001`) or a job; of the last two
-    /// the newest checkpoint is meant. `settings` are the keys of the object store.
+    /// Finds a checkpoint or a savepoint: `uri` names its directory (`…/chk-000017`, `…/savepoint-…`, or wherever a savepoint was copied to),
+    /// its `_metadata`, a run (`…/run-000001`) or a job; of the last two the newest checkpoint is meant. `settings` are the keys of the
+    /// object store.
     pub async fn open(uri: &str, settings: &BTreeMap<String, String>) -> Result<Self, StateError> {
         let located = Located::parse(uri)?;
+        if located.run.is_none()
+            && let Some(savepoint) = Self::open_savepoint(uri, &located.job_uri(), settings).await?
+        {
+            return Ok(savepoint);
+        }
         let (root, local) = objects::root_of(&located.directory)?;
         // Opening a local directory would create it.
         if local.is_some_and(|directory| !directory.is_dir()) {
@@ -71,19 +84,79 @@ impl ForeignCheckpoint {
         // Its own files may lie elsewhere in turn.
         storage.mount(&root, &metadata.origin.mounts, settings)?;
         Ok(Self {
+            path: storage.metadata_path(metadata.checkpoint_id),
             storage,
             metadata,
             root,
         })
     }
 
+    /// The savepoint in a directory, if there is one.
+    async fn open_savepoint(
+        uri: &str,
+        directory: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Option<Self>, StateError> {
+        let (root, local) = objects::root_of(directory)?;
+        if local.is_some_and(|directory| !directory.is_dir()) {
+            return Ok(None);
+        }
+        let (objects, directory) = objects::open(directory, settings)?;
+        match Self::savepoint_in(objects, &root, directory).await {
+            Err(StateError::Store(Error {
+                kind: ErrorKind::Missing,
+                ..
+            })) => Err(missing(uri, "it has been discarded")),
+            found => found,
+        }
+    }
+
+    /// The savepoint in a directory of a store that is open, if there is one; `root` is the URI of the store's root.
+    pub async fn savepoint_in(
+        objects: Arc<dyn ObjectStore>,
+        root: &str,
+        directory: Path,
+    ) -> Result<Option<Self>, StateError> {
+        let path = directory.clone().join("_metadata");
+        let Some(body) = conditional::read(&*objects, &path).await? else {
+            return Ok(None);
+        };
+        if body == TOMBSTONE {
+            return Err(missing(directory.as_ref(), "it has been discarded"));
+        }
+        let decoded = CheckpointMetadata::decode(&body);
+        let mut metadata = decoded.map_err(|error| at(&path, error))?;
+        metadata
+            .resolve(&directory)
+            .map_err(|error| at(&path, error))?;
+        let mut storage = CheckpointStorage::new(objects, directory);
+        storage.mount_all(root, Vec::new())?;
+        Ok(Some(Self {
+            storage,
+            metadata,
+            root: root.to_owned(),
+            path,
+        }))
+    }
+
+    /// What a savepoint can be written from.
+    pub fn source(&self) -> SavepointSource<'_> {
+        SavepointSource {
+            metadata: &self.metadata,
+            storage: &self.storage,
+            root: &self.root,
+        }
+    }
+
     /// The checkpoint as the first one of a run in the store at `own_root`: the same state, with paths as that store knows them.
     pub fn adopt(self, own_root: &str, mode: ClaimMode) -> Result<CheckpointMetadata, StateError> {
         let Self {
-            storage,
             mut metadata,
             root,
+            path,
+            ..
         } = self;
+        metadata.kind = CheckpointKind::Checkpoint;
         let mut mounts = BTreeMap::new();
         let mut here = |path: &Path| {
             let (uri, inner) = match Mounted::mount_of(path) {
@@ -106,7 +179,7 @@ impl ForeignCheckpoint {
             mounts.insert(name, uri.to_owned());
             Ok::<_, StateError>(outer)
         };
-        let claimed = here(&storage.metadata_path(metadata.checkpoint_id))?;
+        let claimed = here(&path)?;
         for (_, snapshot) in &mut metadata.keyed {
             snapshot.map_paths(&mut |name| Ok(here(&parsed(name)?)?.to_string()))?;
         }
@@ -162,6 +235,14 @@ struct Located {
 }
 
 impl Located {
+    /// The URI of the job's directory.
+    fn job_uri(&self) -> String {
+        match self.directory.as_str() {
+            whole if whole.ends_with('/') => format!("{whole}{}", self.job),
+            directory => format!("{directory}/{}", self.job),
+        }
+    }
+
     fn parse(uri: &str) -> Result<Self, StateError> {
         let wrong = || {
             StateError::Usage(format!(

@@ -3,9 +3,15 @@
 use std::collections::BTreeMap;
 
 use aquifer_store::{KeyGroupRange, TableId};
+use object_store::path::Path;
 
 use super::codec;
+use crate::operator::{OperatorStateSnapshot, redistribute};
 use crate::{BackendKind, KeyedSnapshot, StateDescription, StateError};
+
+/// How a path begins that is relative to the directory in which the metadata lies: all paths of savepoints do, so that the directory can be
+/// copied elsewhere.
+pub(super) const RELATIVE: &str = "./";
 
 /// Who asked for the state to be kept, and in which form it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +34,41 @@ pub struct OperatorSnapshot {
     pub elements: Vec<Vec<u8>>,
     /// What a two-phase sink has prepared: committed once the checkpoint is complete, and again (idempotently) on restore.
     pub committables: Vec<Vec<u8>>,
+    /// Named lists, broadcast maps and raw streams: one entry per worker that has any, in the order of the workers.
+    pub states: Vec<OperatorStateSnapshot>,
+}
+
+impl OperatorSnapshot {
+    /// One worker's report of an operator with nothing but named states; `None` if there are none.
+    pub fn of_state(operator: &str, state: OperatorStateSnapshot) -> Option<Self> {
+        (!state.is_empty()).then(|| Self {
+            operator: operator.to_owned(),
+            states: vec![state],
+            ..Self::default()
+        })
+    }
+
+    /// Adds another worker's report of the same operator.
+    pub fn pool(&mut self, other: Self) {
+        self.elements.extend(other.elements);
+        self.committables.extend(other.committables);
+        self.states.extend(other.states);
+    }
+
+    /// What each of so many workers restores of the named states.
+    pub fn redistributed(
+        &self,
+        parallelism_before: u16,
+        parallelism: u16,
+        max_parallelism: u16,
+    ) -> Result<Vec<OperatorStateSnapshot>, StateError> {
+        redistribute(
+            &self.states,
+            parallelism_before,
+            parallelism,
+            max_parallelism,
+        )
+    }
 }
 
 /// Another store in which some of a checkpoint's files lie: their paths begin with the mount (`aquifer_store::objects::Mounted`).
@@ -122,6 +163,25 @@ impl CheckpointMetadata {
             part.map_paths(new)?;
         }
         Ok(())
+    }
+
+    /// Gives paths that are relative to the directory of the metadata their full form.
+    pub(super) fn resolve(&mut self, directory: &Path) -> Result<(), StateError> {
+        self.map_paths(&mut |path| {
+            let Some(relative) = path.strip_prefix(RELATIVE) else {
+                return Ok(path.to_owned());
+            };
+            let inner = Path::parse(relative)
+                .ok()
+                .filter(|_| !relative.is_empty() && !relative.starts_with('/'))
+                .ok_or_else(|| {
+                    StateError::Corrupt(format!(
+                        "`{path}` is not the path of a file below the metadata"
+                    ))
+                })?;
+            let full: Path = directory.parts().chain(inner.parts()).collect();
+            Ok(full.to_string())
+        })
     }
 
     fn sizes(&self) -> BTreeMap<&str, u64> {

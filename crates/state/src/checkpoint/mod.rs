@@ -18,6 +18,9 @@
 //! * A run may begin with a foreign checkpoint ([`ForeignCheckpoint`]): a copy of its metadata becomes checkpoint 1, and all later ones
 //!   name files of the run only, unless it has claimed the foreign ones ([`Placement`]).
 //!
+//! * A savepoint ([`write_savepoint`]) is a checkpoint that was rewritten into a directory of its own, for its user: all its paths are
+//!   relative to that directory, so it can be copied elsewhere, and nothing here ever deletes it unless a run claims it.
+//!
 //! What can go wrong: the object store does not answer (`Retry`; the attempt ends and the next one finds out what was committed),
 //! metadata is damaged (`Corrupt`, never a panic), or the coordinator has been replaced ([`CommitOutcome::Lost`]).
 //!
@@ -63,6 +66,7 @@
 mod attempt;
 mod codec;
 mod conditional;
+mod copying;
 mod foreign;
 mod metadata;
 mod names;
@@ -70,12 +74,14 @@ mod ownership;
 mod placement;
 mod removal;
 mod runs;
+mod savepoint;
 mod storage;
 
 pub use foreign::{ClaimMode, ForeignCheckpoint};
 pub use metadata::{CheckpointKind, CheckpointMetadata, MountPoint, OperatorSnapshot, Origin};
 pub use ownership::FileOwnership;
 pub use placement::Placement;
+pub use savepoint::{SavepointFormat, SavepointLocation, SavepointSource, write_savepoint};
 pub use storage::{CheckpointStorage, CommitOutcome};
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct FileOwnership {
     /// Named by none since the newest checkpoint: returned with the next one.
     leaving: Vec<String>,
     foreign: BTreeSet<String>,
+    /// Checkpoints that somebody reads, and how many do: neither they nor newer ones are discarded, which happens in order.
+    pinned: BTreeMap<u64, usize>,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,22 @@ impl FileOwnership {
             references: BTreeMap::new(),
             leaving: Vec::new(),
             foreign: BTreeSet::new(),
+            pinned: BTreeMap::new(),
+        }
+    }
+
+    /// Somebody reads this checkpoint: it stays until [`unpin`](Self::unpin) was called as often.
+    pub fn pin(&mut self, checkpoint_id: u64) {
+        *self.pinned.entry(checkpoint_id).or_default() += 1;
+    }
+
+    /// Ends a [`pin`](Self::pin). What may go by then goes with the next checkpoint that is complete.
+    pub fn unpin(&mut self, checkpoint_id: u64) {
+        if let Some(count) = self.pinned.get_mut(&checkpoint_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.pinned.remove(&checkpoint_id);
+            }
         }
     }
 
@@ -69,6 +87,10 @@ impl FileOwnership {
         gone.retain(|file| !self.references.contains_key(file));
         let mut discarded = Vec::new();
         while self.retained.len() > self.retained_max
+            && self
+                .retained
+                .front()
+                .is_some_and(|oldest| !self.pinned.contains_key(&oldest.checkpoint_id))
             && let Some(subsumed) = self.retained.pop_front()
         {
             discarded.push(subsumed.checkpoint_id);

@@ -8,26 +8,19 @@
 //! never used again, so one that was not finished is an orphan that the sweep finds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use aquifer_store::objects::{Mounted, request_error};
-use bytes::BytesMut;
+use aquifer_store::objects::Mounted;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error as ObjectError, MultipartUpload, ObjectStore, ObjectStoreExt};
 
+use super::copying::Copier;
 use super::foreign::parsed;
 use super::{CheckpointMetadata, CheckpointStorage, names};
 use crate::StateError;
 
 /// Copies that are under way together.
 const COPIES_MAX: usize = 8;
-/// Bytes of a part when the bytes must be carried.
-const PART_BYTES: usize = 8 << 20;
-/// The largest object that every store copies with one request.
-const COPIED_AT_ONCE_MAX: u64 = 4 << 30;
-/// Tries of a copy.
-const TRIES_MAX: usize = 4;
-
 /// The copies that an attempt has made.
 #[derive(Debug, Default)]
 pub struct Placement {
@@ -72,9 +65,15 @@ impl CheckpointStorage {
                 new.push((name, from, shared.clone().join(copy), size));
             }
         }
+        let copier = Copier {
+            from: Arc::clone(&self.objects),
+            to: Arc::clone(&self.objects),
+            purpose: "copy into the checkpoint",
+        };
+        let copier = &copier;
         let copied: Vec<(String, Path, Path)> = stream::iter(new)
             .map(|(name, from, to, size)| async move {
-                copy(&*self.objects, &from, &to, size).await?;
+                copier.copy(&from, &to, size, true).await?;
                 Ok::<_, StateError>((name, from, to))
             })
             .buffer_unordered(COPIES_MAX)
@@ -98,111 +97,5 @@ impl CheckpointStorage {
         used.extend(claimed.filter_map(|path| mounted(path)));
         origin.mounts.retain(|mount| used.contains(&mount.name));
         Ok(copied.into_iter().map(|(_, from, to)| (from, to)).collect())
-    }
-}
-
-/// Makes `to` the same as `from`, which has `size` bytes.
-async fn copy(
-    objects: &dyn ObjectStore,
-    from: &Path,
-    to: &Path,
-    size: u64,
-) -> Result<(), StateError> {
-    let mut tries = 1;
-    let mut by_the_store = size <= COPIED_AT_ONCE_MAX;
-    loop {
-        let copied = if by_the_store {
-            objects.copy(from, to).await
-        } else {
-            carry(objects, from, to, size).await
-        };
-        match copied {
-            Ok(()) => return Ok(()),
-            Err(ObjectError::NotSupported { .. } | ObjectError::NotImplemented { .. })
-                if by_the_store =>
-            {
-                by_the_store = false;
-            }
-            Err(error @ ObjectError::NotFound { .. }) => {
-                return Err(request_error("copy into the checkpoint", from, error).into());
-            }
-            Err(error) if tries < TRIES_MAX => {
-                tracing::debug!(%from, %error, "copying again");
-                tries += 1;
-                // What the store cannot do by itself may still be carried.
-                by_the_store &= tries < TRIES_MAX;
-            }
-            Err(error) => return Err(request_error("copy into the checkpoint", from, error).into()),
-        }
-    }
-}
-
-/// Reads the one and writes the other, a part at a time.
-async fn carry(
-    objects: &dyn ObjectStore,
-    from: &Path,
-    to: &Path,
-    size: u64,
-) -> object_store::Result<()> {
-    let found = objects.get(from).await?;
-    if found.meta.size != size {
-        return Err(other(format!(
-            "`{from}` has {} bytes, expected {size}",
-            found.meta.size
-        )));
-    }
-    let mut stream = found.into_stream();
-    if size <= PART_BYTES as u64 {
-        let mut whole = BytesMut::with_capacity(size as usize);
-        while let Some(bytes) = stream.try_next().await? {
-            whole.extend_from_slice(&bytes);
-        }
-        if whole.len() as u64 != size {
-            return Err(cut(from, whole.len() as u64, size));
-        }
-        return objects.put(to, whole.freeze().into()).await.map(drop);
-    }
-    let mut upload = objects.put_multipart(to).await?;
-    let parts = async {
-        let (mut part, mut carried) = (BytesMut::new(), 0);
-        while let Some(bytes) = stream.try_next().await? {
-            carried += bytes.len() as u64;
-            part.extend_from_slice(&bytes);
-            while part.len() >= PART_BYTES {
-                let full = part.split_to(PART_BYTES);
-                upload.put_part(full.freeze().into()).await?;
-            }
-        }
-        if carried != size {
-            return Err(cut(from, carried, size));
-        }
-        if !part.is_empty() {
-            upload.put_part(part.freeze().into()).await?;
-        }
-        upload.complete().await.map(drop)
-    };
-    let carried = parts.await;
-    if carried.is_err() {
-        abort(upload.as_mut(), to).await;
-    }
-    carried
-}
-
-async fn abort(upload: &mut dyn MultipartUpload, to: &Path) {
-    if let Err(error) = upload.abort().await {
-        tracing::warn!(%to, %error, "could not abort an upload");
-    }
-}
-
-fn cut(from: &Path, came: u64, size: u64) -> ObjectError {
-    other(format!(
-        "`{from}` ended after {came} bytes, expected {size}"
-    ))
-}
-
-fn other(what: String) -> ObjectError {
-    ObjectError::Generic {
-        store: "checkpoint",
-        source: what.into(),
     }
 }

@@ -342,7 +342,8 @@ impl CheckpointStorage {
         if body == TOMBSTONE {
             return Ok(None);
         }
-        let metadata = CheckpointMetadata::decode(&body).map_err(|error| at(&path, error))?;
+        let decoded = CheckpointMetadata::decode(&body);
+        let metadata = decoded.map_err(|error| at(&path, error))?;
         if metadata.checkpoint_id != id {
             return Err(StateError::Corrupt(format!(
                 "`{path}` holds the metadata of checkpoint {}",
@@ -373,7 +374,7 @@ pub(super) fn retry(message: String) -> StateError {
 }
 
 /// Names the object that an error of its content is about.
-fn at(path: &Path, error: StateError) -> StateError {
+pub(super) fn at(path: &Path, error: StateError) -> StateError {
     match error {
         StateError::Corrupt(what) => StateError::Corrupt(format!("`{path}`: {what}")),
         StateError::Incompatible(what) => StateError::Incompatible(format!("`{path}`: {what}")),

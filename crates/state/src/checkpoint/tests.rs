@@ -133,6 +133,7 @@ fn metadata(attempt: u64, checkpoint_id: u64, files: &[String]) -> CheckpointMet
             operator: "sink".into(),
             elements: vec![],
             committables: vec![b"part".to_vec()],
+            ..OperatorSnapshot::default()
         }],
         origin: Origin::default(),
     }

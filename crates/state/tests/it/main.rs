@@ -9,6 +9,7 @@ mod concurrency;
 mod conformance;
 mod heap;
 mod model;
+mod operators;
 mod rows;
 mod snapshots;
 mod unused_tables;

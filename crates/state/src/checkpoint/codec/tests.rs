@@ -1,10 +1,14 @@
 //! What is written is read; what was not written is an error, whatever the bytes.
 
+use std::sync::Arc;
+
 use aquifer_store::{Checkpoint, FileRef, KeyPart, Merge};
 use aquifer_testkit::Rng;
 use bytes::Bytes;
 
 use super::*;
+use crate::checkpoint::OperatorSnapshot;
+use crate::operator::{NamedList, OperatorStateSnapshot, Redistribution};
 use crate::serializer::{SerializerSnapshot, StateKind};
 use crate::{ClosedChunks, DbFile, DbSnapshot, InlineFile, TableMoment};
 
@@ -21,6 +25,30 @@ pub(crate) fn file(path: &str, size_bytes: u64) -> FileRef {
         checksum: 0x1234,
         ..FileRef::default()
     }
+}
+
+/// Two workers with a list each, the same broadcast map, and raw streams.
+fn operator_states() -> Vec<OperatorStateSnapshot> {
+    let list = |name: &str, mode, elements: &[&'static [u8]]| NamedList {
+        name: name.into(),
+        mode,
+        value: SerializerSnapshot::opaque("u64"),
+        key: (mode == Redistribution::Broadcast).then(|| SerializerSnapshot::opaque("String")),
+        elements: Arc::new(elements.iter().copied().map(Bytes::from_static).collect()),
+    };
+    let worker = |offsets: &[&'static [u8]]| OperatorStateSnapshot {
+        lists: vec![
+            list("offsets", Redistribution::Split, offsets),
+            list(
+                "rules",
+                Redistribution::Broadcast,
+                &[b"a rule", b"what it is"],
+            ),
+        ],
+        raw: vec![Bytes::from_static(b"raw"), Bytes::new()],
+        raw_keyed: vec![(3, Bytes::from_static(b"keyed")), (9, Bytes::new())],
+    };
+    vec![worker(&[b"p0", b"p1"]), worker(&[])]
 }
 
 fn sample() -> CheckpointMetadata {
@@ -108,11 +136,13 @@ fn sample() -> CheckpointMetadata {
                 operator: "1-source".into(),
                 elements: vec![vec![], vec![0xff; 40]],
                 committables: vec![],
+                states: operator_states(),
             },
             OperatorSnapshot {
                 operator: "5-sink".into(),
                 elements: vec![],
                 committables: vec![b"part-1".to_vec()],
+                states: vec![],
             },
         ],
         origin: Origin {
@@ -220,6 +250,75 @@ fn a_workers_part_travels_whole() {
             assert!(KeyedSnapshot::decode(&bytes[..length]).is_err());
         }
         assert!(KeyedSnapshot::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+}
+
+/// What several workers hold alike is written once, and read into one place.
+#[test]
+fn a_list_that_workers_share_is_written_once() {
+    let long: Arc<Vec<Bytes>> = Arc::new(vec![Bytes::from(vec![7; 1000]); 10]);
+    let mut metadata = empty();
+    let worker = |mode| OperatorStateSnapshot {
+        lists: vec![NamedList {
+            name: "u".into(),
+            mode,
+            value: SerializerSnapshot::raw(),
+            key: None,
+            // A copy, not the same place.
+            elements: Arc::new(long.to_vec()),
+        }],
+        ..OperatorStateSnapshot::default()
+    };
+    let operator = |id: &str| OperatorSnapshot {
+        operator: id.into(),
+        states: vec![worker(Redistribution::Union); 50],
+        ..OperatorSnapshot::default()
+    };
+    metadata.operators = vec![operator("a"), operator("b")];
+    let bytes = metadata.encode();
+    assert!(bytes.len() < 10 * 1100 + 100 * 100, "{}", bytes.len());
+    let read = CheckpointMetadata::decode(&bytes).unwrap();
+    assert_eq!(read, metadata);
+    let lists = read.operators.iter().flat_map(|o| &o.states);
+    let mut lists = lists.flat_map(|state| &state.lists);
+    let first = &lists.next().unwrap().elements;
+    assert!(lists.all(|list| Arc::ptr_eq(&list.elements, first)));
+}
+
+#[test]
+fn the_state_of_an_operator_travels_whole() {
+    for state in operator_states() {
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes);
+        assert_eq!(OperatorStateSnapshot::decode(&bytes).unwrap(), state);
+        for length in 0..bytes.len() {
+            assert!(OperatorStateSnapshot::decode(&bytes[..length]).is_err());
+        }
+        assert!(OperatorStateSnapshot::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+}
+
+#[test]
+fn nonsense_in_operator_state_is_named() {
+    type Spoil = fn(&mut OperatorStateSnapshot);
+    let cases: [(Spoil, &str); 2] = [
+        (|state| state.raw_keyed.reverse(), "ascending"),
+        (
+            |state| {
+                let twice = state.lists[0].clone();
+                state.lists.push(twice);
+            },
+            "two states named `offsets`",
+        ),
+    ];
+    for (spoil, says) in cases {
+        let mut metadata = sample();
+        spoil(&mut metadata.operators[0].states[0]);
+        let error = CheckpointMetadata::decode(&metadata.encode()).unwrap_err();
+        assert!(
+            matches!(&error, StateError::Corrupt(text) if text.contains(says)),
+            "{error}"
+        );
     }
 }
 

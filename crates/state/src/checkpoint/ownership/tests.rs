@@ -124,3 +124,23 @@ fn random_histories_agree_with_the_model() {
         );
     }
 }
+
+/// A savepoint is written from a checkpoint while newer ones are completed.
+#[test]
+fn a_pinned_checkpoint_and_newer_ones_stay() {
+    let mut files = FileOwnership::new(1);
+    let name = |name: &str| vec![name.to_owned()];
+    assert_eq!(files.complete(1, name("a")), (vec![], vec![]));
+    files.pin(1);
+    files.pin(1);
+    assert_eq!(files.complete(2, name("b")), (vec![], vec![]));
+    assert_eq!(files.complete(3, name("c")), (vec![], vec![]));
+    files.unpin(1);
+    assert_eq!(files.complete(4, name("d")), (vec![], vec![]));
+    files.unpin(1);
+    assert_eq!(files.complete(5, name("e")), (vec![1, 2, 3, 4], vec![]));
+    let gone = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    assert_eq!(files.complete(6, name("f")), (vec![5], gone));
+    // An end that nobody began is none.
+    files.unpin(9);
+}

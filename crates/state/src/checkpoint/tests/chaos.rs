@@ -92,6 +92,7 @@ impl Coordinator {
         let mut history = running.history.clone();
         history.push(entry.clone());
         let operator = OperatorSnapshot {
+            states: Vec::new(),
             operator: "log".into(),
             elements: history.clone(),
             committables: vec![],

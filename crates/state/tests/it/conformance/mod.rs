@@ -1,13 +1,17 @@
 //! What every kind of state does, on every backend and through both APIs.
 
 mod aggregating;
+mod broadcast;
 mod enumeration;
 mod list;
 mod map;
 mod namespaces;
+mod operator_state;
 mod random;
+mod raw_state;
 mod reading;
 mod reducing;
+mod savepoints;
 mod snapshots;
 mod storage;
 mod timers;

@@ -1,0 +1,329 @@
+//! Savepoints of running jobs: asked for in code, while the job goes on or to end it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aquifer_dataflow::JobErrorKind;
+use aquifer_dataflow::job::{
+    JobObserver, JobOptions, JobReport, RestoreFrom, SavepointAnswer, SavepointRequest,
+    SavepointRequests,
+};
+use aquifer_state::BackendKind;
+use aquifer_state::checkpoint::{CheckpointKind, ClaimMode, ForeignCheckpoint, SavepointFormat};
+use parking_lot::Mutex;
+
+use crate::fixtures::{Database, DatabaseSink, Numbers, counting, expected_counts, options, run};
+
+const FORMATS: [SavepointFormat; 2] = [SavepointFormat::Canonical, SavepointFormat::Native];
+const BACKENDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
+
+/// Asks for a savepoint when the job has taken some checkpoints.
+struct Ask {
+    requests: Arc<SavepointRequests>,
+    request: SavepointRequest,
+    answer: Mutex<Option<SavepointAnswer>>,
+    seen: Mutex<u64>,
+    notes: Mutex<Vec<String>>,
+}
+
+const ASKED_AFTER: u64 = 4;
+
+impl Ask {
+    fn new(request: SavepointRequest) -> Arc<Self> {
+        Arc::new(Self {
+            requests: SavepointRequests::new(),
+            request,
+            answer: Mutex::default(),
+            seen: Mutex::default(),
+            notes: Mutex::default(),
+        })
+    }
+
+    /// What the job was answered.
+    fn answered(&self) -> Result<String, aquifer_dataflow::JobError> {
+        let answer = self.answer.lock().take();
+        answer.expect("the job took enough checkpoints").wait()
+    }
+}
+
+impl JobObserver for Ask {
+    fn checkpoint(&self, _checkpoint_id: u64, _duration_ms: u64, _state_bytes: u64) {
+        let mut seen = self.seen.lock();
+        *seen += 1;
+        if *seen == ASKED_AFTER {
+            let answer = self.requests.request(self.request.clone());
+            *self.answer.lock() = Some(answer.unwrap());
+        }
+    }
+
+    fn note(&self, message: &str) {
+        self.notes.lock().push(message.to_owned());
+    }
+}
+
+/// A job that runs for a while.
+fn source() -> Numbers {
+    Numbers {
+        rows_per_split: 20_000,
+        pause_ms: 1,
+        keys: 97,
+        ..Numbers::default()
+    }
+}
+
+fn asking(options: JobOptions, ask: &Arc<Ask>) -> JobOptions {
+    JobOptions {
+        savepoints: Some(Arc::clone(&ask.requests)),
+        observer: Arc::clone(ask) as _,
+        ..options
+    }
+}
+
+fn from(options: JobOptions, uri: &str, mode: ClaimMode) -> JobOptions {
+    let uri = uri.to_owned();
+    JobOptions {
+        restore: Some(RestoreFrom { uri, mode }),
+        ..options
+    }
+}
+
+fn opened(uri: &str) -> Result<ForeignCheckpoint, aquifer_state::StateError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .unwrap()
+        .block_on(ForeignCheckpoint::open(uri, &Default::default()))
+}
+
+/// A job that was stopped with a savepoint, what it has committed, and where the savepoint is.
+fn stopped(
+    name: &str,
+    backend: BackendKind,
+    format: SavepointFormat,
+) -> (Arc<Database>, String, JobReport) {
+    let ask = Ask::new(SavepointRequest {
+        directory: Some(format!("memory://{name}-savepoints/of/mine")),
+        format,
+        stop: true,
+    });
+    let database = Database::new();
+    let options = asking(options(name, 2, backend), &ask);
+    let report = run(options, counting(source(), &database)).unwrap();
+    let uri = ask.answered().unwrap();
+    assert_eq!(report.stopped_at.as_deref(), Some(uri.as_str()));
+    assert!(
+        uri.starts_with(&format!("memory://{name}-savepoints/of/mine/savepoint-")),
+        "{uri}"
+    );
+    (database, uri, report)
+}
+
+#[test]
+fn a_stopped_job_goes_on_elsewhere_as_if_nothing_had_happened() {
+    for backend in BACKENDS {
+        for format in FORMATS {
+            let name = format!("stop-{backend:?}-{format:?}").to_lowercase();
+            let (database, uri, report) = stopped(&name, backend, format);
+            let committed = database.committed().len() as u64;
+            assert!(committed > 0 && committed < 80_000, "{committed}");
+            assert_eq!(
+                report.rows_out, committed,
+                "no row went out behind the savepoint"
+            );
+            let found = opened(&uri).unwrap().metadata;
+            let kind = match format {
+                SavepointFormat::Canonical => CheckpointKind::CanonicalSavepoint,
+                SavepointFormat::Native => CheckpointKind::NativeSavepoint,
+            };
+            assert_eq!((found.kind, found.finished), (kind, false));
+            // Another job, in another place, with other workers and the other backend.
+            let other = BACKENDS[usize::from(backend == BACKENDS[0])];
+            let options = options(&format!("{name}-next"), 3, other);
+            let options = from(options, &uri, ClaimMode::NoClaim);
+            run(options, counting(source(), &database)).unwrap();
+            assert_eq!(database.committed(), expected_counts(&source()), "{name}");
+            // It is nobody's but the user's.
+            assert_eq!(opened(&uri).unwrap().metadata, found);
+        }
+    }
+}
+
+#[test]
+fn a_stopped_job_can_be_resumed_as_well() {
+    let (database, _, _) = stopped(
+        "stop-resume",
+        BackendKind::Forst,
+        SavepointFormat::Canonical,
+    );
+    let mut options = options("stop-resume", 1, BackendKind::Forst);
+    options.resume = true;
+    let report = run(options, counting(source(), &database)).unwrap();
+    assert!(!report.already_finished);
+    assert_eq!(database.committed(), expected_counts(&source()));
+}
+
+#[test]
+fn a_job_goes_on_while_its_savepoint_is_written() {
+    for backend in BACKENDS {
+        let name = format!("online-{backend:?}").to_lowercase();
+        let ask = Ask::new(SavepointRequest::default());
+        let database = Database::new();
+        let mut first = asking(options(&name, 2, backend), &ask);
+        first.savepoint_dir = Some(format!("memory://{name}-savepoints"));
+        let report = run(first, counting(source(), &database)).unwrap();
+        assert_eq!(report.stopped_at, None);
+        assert!(report.checkpoints > ASKED_AFTER + 1);
+        let expected = expected_counts(&source());
+        assert_eq!(database.committed(), expected);
+        // The savepoint is that of an earlier moment: what came after it comes again.
+        let uri = ask.answered().unwrap();
+        let options = from(
+            options(&format!("{name}-next"), 1, backend),
+            &uri,
+            ClaimMode::NoClaim,
+        );
+        let report = run(options, counting(source(), &database)).unwrap();
+        assert!(
+            report.rows_in > 0 && report.rows_in < 80_000,
+            "{}",
+            report.rows_in
+        );
+        let all = database.committed();
+        assert_eq!(all.len() as u64, 80_000 + report.rows_out);
+        let distinct: BTreeSet<_> = all.into_iter().collect();
+        assert!(distinct.into_iter().eq(expected), "every count is right");
+    }
+}
+
+#[test]
+fn a_claimed_savepoint_is_used_and_then_removed() {
+    for format in FORMATS {
+        let name = format!("claimed-{format:?}").to_lowercase();
+        let (database, uri, _) = stopped(&name, BackendKind::Forst, format);
+        let options = options(&format!("{name}-next"), 2, BackendKind::Forst);
+        let options = from(options, &uri, ClaimMode::Claim);
+        run(options, counting(source(), &database)).unwrap();
+        assert_eq!(database.committed(), expected_counts(&source()));
+        let error = opened(&uri).unwrap_err().to_string();
+        assert!(error.contains("discarded"), "{error}");
+    }
+}
+
+#[test]
+fn state_without_an_operator_is_refused_unless_allowed() {
+    let (database, uri, _) = stopped("unclaimed", BackendKind::Forst, SavepointFormat::Canonical);
+    let without: aquifer_dataflow::job::Build = Arc::new({
+        let database = Arc::clone(&database);
+        move |env| {
+            env.source("source", Arc::new(source()))?
+                .sink("sink", Arc::new(DatabaseSink(Arc::clone(&database))))
+        }
+    });
+    let mut next = from(
+        options("unclaimed-next", 1, BackendKind::Forst),
+        &uri,
+        ClaimMode::NoClaim,
+    );
+    let error = run(next.clone(), Arc::clone(&without)).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::Usage);
+    for part in ["`count`", "execution.state-recovery.ignore-unclaimed-state"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    let ask = Ask::new(SavepointRequest::default());
+    next.ignore_unclaimed_state = true;
+    next.name = "unclaimed-allowed".into();
+    // Such a job mostly is another graph, too.
+    next.plan = "without count".into();
+    next.observer = Arc::clone(&ask) as _;
+    let report = run(next, without).unwrap();
+    assert!(report.rows_in > 0 && report.rows_in < 80_000);
+    let notes = ask.notes.lock().join("\n");
+    assert!(
+        notes.contains("`count`") && notes.contains("another job graph"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn a_savepoint_that_cannot_be_written_is_told_of() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let nowhere = format!("file://{}/below", file.path().display());
+    for (directory, says) in [
+        (None, "execution.checkpointing.savepoint-dir"),
+        (Some(nowhere.clone()), "below"),
+    ] {
+        let name = format!("nowhere-{}", directory.is_some());
+        let ask = Ask::new(SavepointRequest {
+            directory,
+            ..SavepointRequest::default()
+        });
+        let database = Database::new();
+        let options = asking(options(&name, 1, BackendKind::Forst), &ask);
+        run(options, counting(source(), &database)).unwrap();
+        let error = ask.answered().unwrap_err();
+        assert!(error.message.contains(says), "{error}");
+        assert_eq!(
+            database.committed(),
+            expected_counts(&source()),
+            "the job goes on"
+        );
+    }
+    // A job that was to stop with it fails, and can be resumed.
+    let ask = Ask::new(SavepointRequest {
+        directory: Some(nowhere),
+        stop: true,
+        ..SavepointRequest::default()
+    });
+    let database = Database::new();
+    let mut again = options("nowhere-stop", 2, BackendKind::Hashmap);
+    let error = run(asking(again.clone(), &ask), counting(source(), &database)).unwrap_err();
+    assert!(error.message.contains("stop with a savepoint"), "{error}");
+    assert!(ask.answered().is_err());
+    again.resume = true;
+    run(again, counting(source(), &database)).unwrap();
+    assert_eq!(database.committed(), expected_counts(&source()));
+}
+
+#[test]
+fn requests_that_come_too_late_are_answered() {
+    let ask = Ask::new(SavepointRequest::default());
+    let database = Database::new();
+    let mut options = asking(options("too-late", 1, BackendKind::Forst), &ask);
+    // Only the last checkpoint is taken, which is that of a finished job.
+    options.checkpoint_interval_ms = None;
+    options.savepoint_dir = Some("memory://too-late-savepoints".into());
+    let source = Numbers {
+        rows_per_split: 0,
+        ..Numbers::default()
+    };
+    let answer = ask.requests.request(SavepointRequest::default()).unwrap();
+    run(options, counting(source, &database)).unwrap();
+    // Taken before the end, or refused after it; but answered.
+    if let Err(error) = answer.wait() {
+        assert!(error.message.contains("has ended"), "{error}");
+    }
+}
+
+#[test]
+fn another_max_parallelism_is_refused() {
+    let (database, uri, _) = stopped("max", BackendKind::Hashmap, SavepointFormat::Canonical);
+    let with = |parallelism, max_parallelism| {
+        let options = options("max-next", parallelism, BackendKind::Forst);
+        let options = JobOptions {
+            max_parallelism,
+            ..from(options, &uri, ClaimMode::NoClaim)
+        };
+        run(options, counting(source(), &database)).unwrap_err()
+    };
+    let error = with(2, Some(32));
+    assert_eq!(error.kind, JobErrorKind::Usage);
+    for part in ["pipeline.max-parallelism is 32", "was taken with 64"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    let error = with(65, None);
+    assert_eq!(error.kind, JobErrorKind::Usage);
+    for part in ["parallelism.default is 65", "64"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+}

@@ -1,0 +1,443 @@
+//! Lists of operators: split and union, over checkpoints and other numbers of workers.
+
+use aquifer_state::checkpoint::OperatorSnapshot;
+use aquifer_state::operator::{OperatorList, OperatorStateSnapshot, OperatorStateStore};
+use aquifer_state::serializer::{Compatibility, Serializer, SerializerSnapshot};
+use aquifer_state::{ListStateDescriptor, MapStateDescriptor, StateError};
+use aquifer_testkit::Rng;
+
+use crate::operators::{MAX, Operators, restored};
+
+fn list(name: &str) -> ListStateDescriptor<i32> {
+    ListStateDescriptor::new(name)
+}
+
+fn map(name: &str) -> MapStateDescriptor<i32, i32> {
+    MapStateDescriptor::new(name)
+}
+
+#[test]
+fn nothing_is_registered_at_first() {
+    let store = OperatorStateStore::empty("op");
+    assert!(store.registered().is_empty() && store.registered_broadcast().is_empty());
+    assert!(!store.is_restored());
+    assert_eq!(store.restored_checkpoint(), None);
+}
+
+#[test]
+fn states_are_registered_once() {
+    let store = OperatorStateStore::empty("op");
+    let test1 = store.list_state(&list("test1")).unwrap();
+    test1.update([42, 4711]);
+    assert_eq!(store.registered(), ["test1"]);
+    store
+        .list_state(&list("test2"))
+        .unwrap()
+        .update([7, 13, 23]);
+    assert_eq!(store.registered().len(), 2);
+    let test3 = store.union_list_state(&list("test3")).unwrap();
+    test3.update([17, 3]);
+    assert_eq!(store.registered(), ["test1", "test2", "test3"]);
+    // Asked for again it is the same list.
+    store.list_state(&list("test1")).unwrap().add(123);
+    assert_eq!(test1.get(), [42, 4711, 123]);
+    assert_eq!(store.registered().len(), 3);
+    store.union_list_state(&list("test3")).unwrap().add(123);
+    assert_eq!(test3.get(), [17, 3, 123]);
+    // As something else it is not.
+    let other = store.list_state(&ListStateDescriptor::<String>::new("test1"));
+    let error = other.err().unwrap().to_string();
+    assert!(
+        error.contains("`test1`") && error.contains("another type"),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_redistribution_is_refused() {
+    let check = |store: &OperatorStateStore| {
+        let texts = [
+            (
+                store.union_list_state(&list("split")).err(),
+                "split",
+                "union",
+            ),
+            (store.list_state(&list("union")).err(), "union", "split"),
+            (
+                store.broadcast_state(&map("split")).err(),
+                "split",
+                "broadcast",
+            ),
+            (
+                store.list_state(&list("broadcast")).err(),
+                "broadcast",
+                "split",
+            ),
+        ];
+        for (error, was, asked) in texts {
+            let Some(StateError::Usage(text)) = error else {
+                panic!("{error:?}");
+            };
+            assert!(
+                text.contains(&format!("is redistributed by {was}")),
+                "{text}"
+            );
+            assert!(text.contains(&format!("asked for by {asked}")), "{text}");
+            assert!(text.contains("`op`"), "{text}");
+        }
+    };
+    let store = OperatorStateStore::empty("op");
+    store.list_state(&list("split")).unwrap();
+    store.union_list_state(&list("union")).unwrap();
+    store.broadcast_state(&map("broadcast")).unwrap();
+    check(&store);
+    check(&restored(&store));
+}
+
+#[test]
+fn lists_unions_and_maps_are_restored() {
+    let store = OperatorStateStore::empty("op");
+    store.list_state(&list("test1")).unwrap().update([42, 4711]);
+    store
+        .list_state(&list("test2"))
+        .unwrap()
+        .update([7, 13, 23]);
+    store
+        .union_list_state(&list("test3"))
+        .unwrap()
+        .update([17, 18, 19, 20]);
+    let maps: [(&str, &[(i32, i32)]); 3] = [
+        ("test4", &[(1, 2), (2, 5)]),
+        ("test5", &[(2, 5)]),
+        ("test6", &[]),
+    ];
+    for (name, entries) in maps {
+        let map = store.broadcast_state(&map(name)).unwrap();
+        map.put_all(entries.iter().copied()).unwrap();
+    }
+    let again = restored(&store);
+    assert_eq!(again.restored_checkpoint(), Some(7));
+    // Known before they are asked for.
+    assert_eq!(again.registered(), ["test1", "test2", "test3"]);
+    assert_eq!(again.registered_broadcast(), ["test4", "test5", "test6"]);
+    assert_eq!(again.list_state(&list("test1")).unwrap().get(), [42, 4711]);
+    assert_eq!(again.list_state(&list("test2")).unwrap().get(), [7, 13, 23]);
+    let union = again.union_list_state(&list("test3")).unwrap();
+    assert_eq!(union.get(), [17, 18, 19, 20]);
+    for (name, entries) in maps {
+        assert_eq!(
+            again.broadcast_state(&map(name)).unwrap().entries(),
+            entries
+        );
+    }
+}
+
+#[test]
+fn a_snapshot_is_not_changed_by_later_writes() {
+    let store = OperatorStateStore::empty("op");
+    let split: OperatorList<Vec<i32>> = store
+        .list_state(&ListStateDescriptor::<Vec<i32>>::new("split"))
+        .unwrap();
+    split.update([vec![1], vec![2, 3]]);
+    let broadcast = store.broadcast_state(&map("map")).unwrap();
+    broadcast.put(1, 1).unwrap();
+    let frozen = store.freeze().unwrap();
+    let copy = frozen.clone();
+    split.clear();
+    split.add(vec![9]);
+    broadcast.put(1, 2).unwrap();
+    broadcast.put(2, 2).unwrap();
+    assert_eq!(frozen, copy);
+    let again = OperatorStateStore::restored("op", 0, 1, MAX, &frozen, Some(1));
+    let split: OperatorList<Vec<i32>> = again
+        .list_state(&ListStateDescriptor::<Vec<i32>>::new("split"))
+        .unwrap();
+    assert_eq!(split.get(), [vec![1], vec![2, 3]]);
+    assert_eq!(
+        again.broadcast_state(&map("map")).unwrap().entries(),
+        [(1, 1)]
+    );
+}
+
+#[test]
+fn an_empty_snapshot_restores() {
+    let store = OperatorStateStore::empty("op");
+    let snapshot = store.freeze().unwrap();
+    assert!(snapshot.is_empty());
+    assert_eq!(OperatorSnapshot::of_state("op", snapshot), None);
+    let again = restored(&store);
+    assert!(again.registered().is_empty() && again.registered_broadcast().is_empty());
+    // A list without elements is something, though.
+    store.list_state(&list("none")).unwrap();
+    assert_eq!(restored(&store).registered(), ["none"]);
+}
+
+#[test]
+fn a_restored_state_nobody_asks_for_is_kept() {
+    let store = OperatorStateStore::empty("op");
+    store.list_state(&list("test1")).unwrap().add(1);
+    store.list_state(&list("test2")).unwrap().update([2, 3]);
+    store
+        .broadcast_state(&map("test3"))
+        .unwrap()
+        .put(4, 5)
+        .unwrap();
+    let once = restored(&store);
+    once.list_state(&list("test1")).unwrap().add(2);
+    let twice = restored(&once);
+    assert_eq!(twice.list_state(&list("test1")).unwrap().get(), [1, 2]);
+    assert_eq!(twice.list_state(&list("test2")).unwrap().get(), [2, 3]);
+    assert_eq!(
+        twice.broadcast_state(&map("test3")).unwrap().entries(),
+        [(4, 5)]
+    );
+}
+
+/// Every worker restores the whole union. If each of them kept the whole of one that nobody asks for, it would grow with every restore.
+#[test]
+fn a_union_that_nobody_asks_for_does_not_grow() {
+    let mut operators = Operators::new(3);
+    for (worker, store) in operators.each() {
+        store
+            .union_list_state(&list("u"))
+            .unwrap()
+            .add_all(0..worker as i32 + 1);
+    }
+    for workers in [3, 2, 5, 5, 1] {
+        operators = operators.rescaled(workers);
+    }
+    let store = operators.each().next().unwrap().1;
+    assert_eq!(
+        store.union_list_state(&list("u")).unwrap().get(),
+        [0, 0, 1, 0, 1, 2]
+    );
+}
+
+#[test]
+fn a_union_list_is_whole_on_every_worker() {
+    let operators = Operators::new(3);
+    for (worker, store) in operators.each() {
+        let own = [&[1, 2][..], &[3], &[]][worker];
+        store
+            .union_list_state(&list("u"))
+            .unwrap()
+            .update(own.iter().copied());
+    }
+    for workers in [1, 2, 3, 5] {
+        let next = operators.rescaled(workers);
+        for (_, store) in next.each() {
+            assert_eq!(store.union_list_state(&list("u")).unwrap().get(), [1, 2, 3]);
+        }
+        // Whoever leaves it so has it as often as there are workers; whoever puts its own part in its place has it once.
+        let all = next.rescaled(1);
+        let (_, store) = all.each().next().unwrap();
+        let union = store.union_list_state(&list("u")).unwrap();
+        assert_eq!(union.len(), 3 * usize::from(workers));
+        for (worker, store) in next.each() {
+            let union = store.union_list_state(&list("u")).unwrap();
+            let own = union
+                .get()
+                .into_iter()
+                .skip(worker)
+                .step_by(usize::from(workers));
+            union.update(own.collect::<Vec<_>>());
+        }
+        let all = next.rescaled(1);
+        let (_, store) = all.each().next().unwrap();
+        assert_eq!(store.union_list_state(&list("u")).unwrap().len(), 3);
+    }
+}
+
+/// Flink seeks in one file for each element of each subtask's copy of a union list, and its metadata grow with the square of the parallelism.
+#[test]
+fn a_union_list_is_stored_once() {
+    let operators = Operators::new(1);
+    let (_, store) = operators.each().next().unwrap();
+    let long = ListStateDescriptor::<String>::new("u");
+    let element = |i: i32| format!("{i:0>100}");
+    store
+        .union_list_state(&long)
+        .unwrap()
+        .update((0..1000).map(element));
+    let one = operators.metadata_bytes();
+    let many = operators.rescaled(100);
+    for (_, store) in many.each() {
+        assert_eq!(store.union_list_state(&long).unwrap().len(), 1000);
+    }
+    let hundred = many.metadata_bytes();
+    assert!(
+        one > 100_000 && hundred < one + 100 * 200,
+        "{one} and {hundred} bytes"
+    );
+}
+
+#[test]
+fn all_modes_are_redistributed_together() {
+    let mut rng = Rng::new(5);
+    let mut operators = Operators::new(4);
+    let (mut split, mut union) = (Vec::new(), Vec::new());
+    for (worker, store) in operators.each() {
+        let own: Vec<i32> = (0..rng.below(6) as i32)
+            .map(|i| worker as i32 * 10 + i)
+            .collect();
+        split.extend(own.clone());
+        store
+            .list_state(&list("split"))
+            .unwrap()
+            .update(own.clone());
+        union.extend(own.clone());
+        store.union_list_state(&list("union")).unwrap().update(own);
+        store
+            .broadcast_state(&map("broadcast"))
+            .unwrap()
+            .put(1, 2)
+            .unwrap();
+        let mut raw = store.raw_output();
+        raw.start_partition();
+        raw.put(&[worker as u8]).unwrap();
+    }
+    for workers in [3, 5, 4] {
+        operators = operators.rescaled(workers);
+        let mut seen = Vec::new();
+        let mut partitions = Vec::new();
+        for (_, store) in operators.each() {
+            let own = store.list_state(&list("split")).unwrap().get();
+            assert!(own.len().abs_diff(split.len() / usize::from(workers)) <= 1);
+            seen.extend(own);
+            let whole = store.union_list_state(&list("union")).unwrap();
+            assert_eq!(whole.get(), union);
+            // Only the first worker goes on with it.
+            whole.clear();
+            assert_eq!(
+                store.broadcast_state(&map("broadcast")).unwrap().entries(),
+                [(1, 2)]
+            );
+            let mut raw = store.raw_output();
+            for input in store.raw_inputs() {
+                partitions.push(input.bytes().to_vec());
+                raw.start_partition();
+                raw.put(input.bytes()).unwrap();
+            }
+        }
+        let (_, first) = operators.each().next().unwrap();
+        first
+            .union_list_state(&list("union"))
+            .unwrap()
+            .update(union.clone());
+        assert_eq!(seen, split);
+        assert_eq!(partitions, [[0], [1], [2], [3]]);
+    }
+}
+
+/// A serializer of which it can be said what it makes of another one.
+#[derive(Clone)]
+struct Versioned {
+    version: u32,
+    verdict: Compatibility,
+}
+
+impl Serializer<i64> for Versioned {
+    fn serialize(&self, value: &i64, out: &mut Vec<u8>) -> Result<(), StateError> {
+        out.extend_from_slice(format!("v{}:{value}", self.version).as_bytes());
+        Ok(())
+    }
+
+    fn deserialize(&self, bytes: &[u8]) -> Result<i64, StateError> {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let own = text.strip_prefix(&format!("v{}:", self.version));
+        own.and_then(|value| value.parse().ok())
+            .ok_or_else(|| StateError::Corrupt(text.into()))
+    }
+
+    fn layout(&self) -> String {
+        format!("versioned-{}", self.version)
+    }
+
+    fn compatibility(&self, _: &SerializerSnapshot) -> Compatibility {
+        self.verdict.clone()
+    }
+
+    fn migrate(&self, _: &SerializerSnapshot, bytes: &[u8]) -> Result<i64, StateError> {
+        let text = std::str::from_utf8(bytes).unwrap();
+        Ok(text.split_once(':').unwrap().1.parse().unwrap())
+    }
+}
+
+#[test]
+fn the_verdict_of_a_serializer_counts() {
+    let one = Versioned {
+        version: 1,
+        verdict: Compatibility::AsIs,
+    };
+    let store = OperatorStateStore::empty("op");
+    let descriptor = ListStateDescriptor::with_serializer("list", one);
+    store.list_state(&descriptor).unwrap().update([5i64, 6]);
+    let two = |verdict| {
+        let serializer = Versioned {
+            version: 2,
+            verdict,
+        };
+        ListStateDescriptor::with_serializer("list", serializer)
+    };
+    let migrated = restored(&store);
+    let list = migrated
+        .list_state(&two(Compatibility::AfterMigration))
+        .unwrap();
+    assert_eq!(list.get(), [5, 6]);
+    // From now on it is written as the new one writes.
+    let again = restored(&migrated);
+    assert_eq!(
+        again.list_state(&two(Compatibility::AsIs)).unwrap().get(),
+        [5, 6]
+    );
+    let refused = restored(&store).list_state(&two(Compatibility::Incompatible(
+        "old is v1, new is v2".into(),
+    )));
+    let Some(StateError::Incompatible(text)) = refused.err() else {
+        panic!()
+    };
+    for part in ["`list`", "`op`", "operator state", "old is v1, new is v2"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn another_element_type_is_refused() {
+    let store = OperatorStateStore::empty("op");
+    store.list_state(&list("split")).unwrap().add(1);
+    store.union_list_state(&list("union")).unwrap().add(1);
+    let again = restored(&store);
+    let text = ListStateDescriptor::<String>::new("split");
+    let union = ListStateDescriptor::<String>::new("union");
+    let errors = [
+        again.list_state(&text).err(),
+        again.union_list_state(&union).err(),
+    ];
+    for error in errors {
+        let Some(StateError::Incompatible(text)) = error else {
+            panic!("{error:?}")
+        };
+        for part in ["operator state", "`i32`", "`str`", "`op`"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_reported_nothing_takes_part() {
+    let operators = Operators::new(3);
+    for (worker, store) in operators.each().filter(|(worker, _)| *worker != 1) {
+        store
+            .list_state(&list("s"))
+            .unwrap()
+            .update([worker as i32, 7]);
+    }
+    let sizes: Vec<usize> = operators
+        .rescaled(3)
+        .each()
+        .map(|(_, store)| store.list_state(&list("s")).unwrap().len())
+        .collect();
+    assert_eq!(sizes, [2, 1, 1]);
+    let nothing = OperatorStateSnapshot::default();
+    assert!(nothing.is_empty());
+}
