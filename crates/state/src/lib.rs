@@ -71,8 +71,9 @@
 //! |---|---|---|---|
 //! | `forst` | LSM tree on the object store, memory and cache in front | what has changed | opens a list of files, reads nothing |
 //! | `hashmap` | heap | all of it, by a background thread, from frozen layers | reads all rows of its key groups |
+//! | `rocksdb` (feature `rocksdb`) | RocksDB on the local disk | files that the last one does not have, or all rows | downloads its own files, reads the rows of others |
 //!
-//! Both write the same files, so a job may change its backend, its parallelism, or both when it is restored. A program that asks for a
+//! Each restores what the others have written, so a job may change its backend, its parallelism, or both when it is restored. A program that asks for a
 //! state in another layout than the checkpoint has (key type, user key type, serializer, kind) is refused with an error that names both.
 //! States that a program does not have any more stay in its checkpoints.
 //!
@@ -100,6 +101,7 @@ pub mod operator;
 pub mod ordered;
 pub mod reader;
 mod registry;
+mod rocksdb;
 pub mod rows;
 pub mod serializer;
 mod state;
@@ -114,6 +116,9 @@ pub use self::backend::{
 };
 pub use self::error::StateError;
 pub use self::heap::typed::HeapStates;
+pub use self::rocksdb::{
+    MemoryBudget, RocksdbCompactionStyle, RocksdbLog, RocksdbLogLevel, RocksdbShared,
+};
 pub use self::state::{
     AggregateFunction, AggregatingState, AggregatingStateDescriptor, CurrentKey, Folding,
     FoldingState, FoldingStateDescriptor, KeyedHandle, KeyedStateStore, ListState,

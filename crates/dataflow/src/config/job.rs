@@ -99,7 +99,7 @@ impl Configuration {
             num_retained: self.get(&options::NUM_RETAINED),
             backend,
             storage,
-            rocksdb: aquifer_state::RocksdbOptions::default(),
+            rocksdb: self.rocksdb_options(parallelism)?,
             async_state: self.get(&options::ASYNC_STATE),
             async_in_flight_max: self.get(&options::ASYNC_TOTAL_BUFFER),
             async_buffer_size: self.get(&options::ASYNC_ACTIVE_BUFFER),

@@ -61,12 +61,12 @@ pub(super) enum Key {
 
 /// Finds a key, or says which known one is nearest.
 pub(super) fn find(key: &str) -> Result<Key, ConfigError> {
-    for option in options::ALL {
+    for option in options::all() {
         if option.key() == key {
-            return Ok(Key::Ours(*option));
+            return Ok(Key::Ours(option));
         }
         if option.deprecated().contains(&key) {
-            return Ok(Key::Deprecated(*option));
+            return Ok(Key::Deprecated(option));
         }
     }
     if objects::setting(key).is_some() {
@@ -96,7 +96,7 @@ fn nearest(key: &str) -> Option<&'static str> {
     if key.len() > LENGTH_MAX {
         return None;
     }
-    let ours = options::ALL.iter().flat_map(|option| {
+    let ours = options::all().flat_map(|option| {
         std::iter::once(option.key()).chain(option.deprecated().iter().copied())
     });
     let (edits, known) = ours

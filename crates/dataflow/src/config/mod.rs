@@ -22,6 +22,7 @@ mod job;
 mod keys;
 mod option;
 pub mod options;
+pub mod rocksdb;
 pub mod value;
 
 pub use configuration::{Configuration, Layer};

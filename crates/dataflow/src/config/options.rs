@@ -52,6 +52,8 @@ macro_rules! options {
     };
 }
 
+pub(super) use options;
+
 options! {
     CHECKPOINT_DIR: Option<String> = "execution.checkpointing.dir" | "state.checkpoints.dir" | "state.backend.fs.checkpointdir",
         None, some_text,
@@ -213,12 +215,17 @@ options! {
         "Address buckets as paths of the endpoint; the default is true with an endpoint and false without.";
 }
 
-/// Key and meaning of every option, for help texts.
-pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ALL.iter().map(|option| (option.key(), option.doc()))
+/// Every option, with those of `rocksdb`.
+pub(super) fn all() -> impl Iterator<Item = &'static dyn AnyOption> {
+    ALL.iter().chain(super::rocksdb::ALL).copied()
 }
 
-fn some_text(text: &str) -> Result<Option<String>, String> {
+/// Key and meaning of every option, for help texts.
+pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+    all().map(|option| (option.key(), option.doc()))
+}
+
+pub(super) fn some_text(text: &str) -> Result<Option<String>, String> {
     match text.trim() {
         "" => Err("a text that is not empty".to_owned()),
         text => Ok(Some(text.to_owned())),
@@ -376,7 +383,7 @@ fn write_buffer(text: &str) -> Result<MemorySize, String> {
     )
 }
 
-fn target_file_size(text: &str) -> Result<MemorySize, String> {
+pub(super) fn target_file_size(text: &str) -> Result<MemorySize, String> {
     sized(
         text,
         MemorySize(64 << 10),
@@ -407,7 +414,7 @@ fn hedged_reads(text: &str) -> Result<Hedge, String> {
     }
 }
 
-fn compression(text: &str) -> Result<Vec<Compression>, String> {
+pub(super) fn compression(text: &str) -> Result<Vec<Compression>, String> {
     const EXPECTED: &str =
         "a list such as 'NO_COMPRESSION;LZ4_COMPRESSION;ZSTD_COMPRESSION', separated by semicolons";
     let one = |item: &String| match enumerated(item).as_str() {
@@ -424,14 +431,14 @@ fn compression(text: &str) -> Result<Vec<Compression>, String> {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("a number from 0 to 1".to_owned()),
     }
 }
 
-fn level_base(text: &str) -> Result<MemorySize, String> {
+pub(super) fn level_base(text: &str) -> Result<MemorySize, String> {
     sized(
         text,
         MemorySize(64 << 10),
@@ -440,7 +447,7 @@ fn level_base(text: &str) -> Result<MemorySize, String> {
     )
 }
 
-fn memory_budget(text: &str) -> Result<Option<MemorySize>, String> {
+pub(super) fn memory_budget(text: &str) -> Result<Option<MemorySize>, String> {
     sized(
         text,
         MemorySize(1 << 20),
@@ -457,11 +464,11 @@ fn compaction_style(text: &str) -> Result<(), String> {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(super) fn threads(text: &str) -> Result<usize, String> {
     bounded(text, 1, 1_024).map(|n| n as usize)
 }
 
-fn ratio(text: &str) -> Result<f64, String> {
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(ratio) if ratio > 0.0 && ratio < 1.0 => Ok(ratio),
         _ => Err("a number between 0 and 1".to_owned()),
@@ -486,18 +493,23 @@ fn primary_dir(text: &str) -> Result<PrimaryDir, String> {
 }
 
 /// The form in which names of enums are compared: lower case, `-` as `_`.
-fn enumerated(text: &str) -> String {
+pub(super) fn enumerated(text: &str) -> String {
     text.trim().to_ascii_lowercase().replace('-', "_")
 }
 
-fn bounded(text: &str, min: i64, max: i64) -> Result<i64, String> {
+pub(super) fn bounded(text: &str, min: i64, max: i64) -> Result<i64, String> {
     match value::integer(text) {
         Ok(n) if (min..=max).contains(&n) => Ok(n),
         _ => Err(format!("a whole number from {min} to {max}")),
     }
 }
 
-fn sized(text: &str, min: MemorySize, max: MemorySize, range: &str) -> Result<MemorySize, String> {
+pub(super) fn sized(
+    text: &str,
+    min: MemorySize,
+    max: MemorySize,
+    range: &str,
+) -> Result<MemorySize, String> {
     let size = value::memory_size(text)?;
     if size < min || size > max {
         return Err(format!("a size {range}"));

@@ -1,7 +1,6 @@
 //! Opening the backend of one worker.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::StateError;
 use crate::forst::ForstBackend;
 use crate::heap::HeapBackend;
 use crate::registry::TableRegistry;
+pub use crate::rocksdb::RocksdbOptions;
 
 /// All that a backend needs.
 pub struct BackendSetup {
@@ -33,15 +33,6 @@ pub struct BackendSetup {
     pub tables: Vec<(StateDescription, TableId)>,
     /// Its parts, each with the key groups that are wanted of it.
     pub restored: Vec<(KeyedSnapshot, KeyGroupRange)>,
-}
-
-/// Options of the `rocksdb` backend: plain data, also in a build without it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RocksdbOptions {
-    /// `state.backend.rocksdb.localdir`: where databases lie while the job runs; one of them is chosen for each worker.
-    pub local_directories: Vec<PathBuf>,
-    /// `execution.checkpointing.incremental`: a checkpoint uploads only files that the last one did not.
-    pub incremental: bool,
 }
 
 impl BackendSetup {
@@ -77,6 +68,11 @@ pub fn open(setup: BackendSetup) -> Result<SharedBackend, StateError> {
     Ok(match setup.kind {
         BackendKind::Forst => Rc::new(RefCell::new(ForstBackend::open(setup, registry)?)),
         BackendKind::Hashmap => Rc::new(RefCell::new(HeapBackend::open(setup, registry)?)),
+        #[cfg(feature = "rocksdb")]
+        BackendKind::Rocksdb => Rc::new(RefCell::new(crate::rocksdb::RocksdbBackend::open(
+            setup, registry,
+        )?)),
+        #[cfg(not(feature = "rocksdb"))]
         BackendKind::Rocksdb => {
             return Err(StateError::Usage(
                 "this build has no rocksdb backend: build with --features rocksdb, or set state.backend.type to forst or hashmap"

@@ -60,6 +60,12 @@ pub fn row_source(
     tables: &[(StateDescription, TableId)],
     environment: &Environment,
 ) -> Result<Box<dyn RowSource>, StateError> {
+    #[cfg(feature = "rocksdb")]
+    if !snapshot.databases.is_empty() {
+        let rows = crate::rocksdb::DatabaseRows::open(snapshot, clip, tables, environment)?;
+        return Ok(Box::new(rows));
+    }
+    #[cfg(not(feature = "rocksdb"))]
     if let Some(database) = snapshot.databases.first() {
         return Err(StateError::Usage(format!(
             "the state of operator `{}` lies in an embedded database, which this build cannot read: build with --features rocksdb",

@@ -234,6 +234,7 @@ fn sinks_refuse_disorder_and_stop_when_told() {
     assert!(sink.finish().is_err());
 }
 
+#[cfg(not(feature = "rocksdb"))]
 #[test]
 fn databases_are_not_taken_for_nothing() {
     let place = Place::new();

@@ -10,6 +10,8 @@ use aquifer_state::{BackendKind, SnapshotStorage};
 pub struct Case {
     pub kind: BackendKind,
     pub storage: SnapshotStorage,
+    /// Of `rocksdb`: files that a completed checkpoint has are named again.
+    pub incremental: bool,
 }
 
 impl Case {
@@ -20,6 +22,15 @@ impl Case {
     /// Small snapshots inline, others in files.
     pub const HASHMAP_FILES_SYNC: Self = Self::files(BackendKind::Hashmap, 2 << 10, false);
     pub const FORST: Self = Self::files(BackendKind::Forst, 0, true);
+    /// Snapshots are rows.
+    #[cfg(feature = "rocksdb")]
+    pub const ROCKSDB_FULL: Self = Self::files(BackendKind::Rocksdb, 0, true);
+    /// Snapshots are RocksDB's files.
+    #[cfg(feature = "rocksdb")]
+    pub const ROCKSDB_INCREMENTAL: Self = Self {
+        incremental: true,
+        ..Self::ROCKSDB_FULL
+    };
 
     const fn memory(asynchronous: bool) -> Self {
         Self {
@@ -29,6 +40,7 @@ impl Case {
                 total_bytes_max: 256 << 20,
                 asynchronous,
             },
+            incremental: false,
         }
     }
 
@@ -39,8 +51,23 @@ impl Case {
                 inline_bytes_max,
                 asynchronous,
             },
+            incremental: false,
         }
     }
+}
+
+/// The backends of this build.
+pub const BACKENDS: &[BackendKind] = &[
+    BackendKind::Hashmap,
+    BackendKind::Forst,
+    #[cfg(feature = "rocksdb")]
+    BackendKind::Rocksdb,
+];
+
+/// The backend that a job goes on with that has had enough of this one.
+pub fn after(kind: BackendKind) -> BackendKind {
+    let at = BACKENDS.iter().position(|known| *known == kind);
+    BACKENDS[(at.unwrap() + 1) % BACKENDS.len()]
 }
 
 /// Runs test functions, `fn(&World)`, in every case through both APIs.
@@ -56,6 +83,14 @@ macro_rules! conformance {
         crate::cases::conformance! { @case hashmap_files_sync_v1 HASHMAP_FILES_SYNC false $($test)* }
         crate::cases::conformance! { @case forst_v2 FORST true $($test)* }
         crate::cases::conformance! { @case forst_v1 FORST false $($test)* }
+        #[cfg(feature = "rocksdb")]
+        crate::cases::conformance! { @case rocksdb_full_v2 ROCKSDB_FULL true $($test)* }
+        #[cfg(feature = "rocksdb")]
+        crate::cases::conformance! { @case rocksdb_full_v1 ROCKSDB_FULL false $($test)* }
+        #[cfg(feature = "rocksdb")]
+        crate::cases::conformance! { @case rocksdb_incremental_v2 ROCKSDB_INCREMENTAL true $($test)* }
+        #[cfg(feature = "rocksdb")]
+        crate::cases::conformance! { @case rocksdb_incremental_v1 ROCKSDB_INCREMENTAL false $($test)* }
     };
     (@case $module:ident $case:ident $asynchronous:literal $($test:ident)*) => {
         mod $module {

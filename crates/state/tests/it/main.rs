@@ -10,6 +10,8 @@ mod conformance;
 mod heap;
 mod model;
 mod operators;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod rows;
 mod snapshots;
 mod unused_tables;

@@ -2,8 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_state::{
-    BackendKind, KeyedStateStore, MapState, MapStateDescriptor, TimerService, ValueState,
-    ValueStateDescriptor,
+    KeyedStateStore, MapState, MapStateDescriptor, TimerService, ValueState, ValueStateDescriptor,
 };
 use aquifer_testkit::Rng;
 
@@ -173,10 +172,7 @@ fn run(world: &World, seed: u64) {
                 // Crash: back to the last checkpoint, perhaps with other workers on the other backend.
                 operators.clear();
                 if rng.chance(500) {
-                    world.kind.set(match world.kind.get() {
-                        BackendKind::Hashmap => BackendKind::Forst,
-                        BackendKind::Forst | BackendKind::Rocksdb => BackendKind::Hashmap,
-                    });
+                    world.kind.set(crate::cases::after(world.kind.get()));
                 }
                 model = saved.1.clone();
                 watermark = saved.2;

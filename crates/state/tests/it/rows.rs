@@ -2,15 +2,13 @@
 //! through snapshots, on to the same backend or another one.
 use aquifer_state::access::{Keys, Values};
 use aquifer_state::serializer::{Compatibility, SerializerSnapshot, StateKind, StateSchema};
-use aquifer_state::{
-    BackendKind, InlineFile, KeyedSnapshot, ListChunk, StateDescription, StateError,
-};
+use aquifer_state::{InlineFile, KeyedSnapshot, ListChunk, StateDescription, StateError};
 use aquifer_store::{Merge, TableId, TableOptions};
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use crate::cases::conformance;
+use crate::cases::{BACKENDS, conformance};
 use crate::world::{Saved, Worker, World};
 
 conformance!(
@@ -20,8 +18,6 @@ conformance!(
     inline_files_are_restored_and_not_named_again,
     the_serializers_verdict_counts,
 );
-
-const KINDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
 
 fn register(worker: &Worker, state: &str, options: TableOptions) -> TableId {
     let description = StateDescription::raw("op", state, options, "raw");
@@ -106,7 +102,7 @@ fn times_stay_with_their_rows(world: &World) {
     }
     expect(&worker);
     let saved = worker.checkpoint(1);
-    for to in KINDS {
+    for &to in BACKENDS {
         world.kind.set(to);
         let next = world.restore(&saved);
         expect(&next);
@@ -153,7 +149,7 @@ fn operands_are_appended_and_prefixes_deleted(world: &World) {
     };
     assert_eq!(keys(&worker), [b"b1".to_vec(), b"c".to_vec()]);
     let saved = worker.checkpoint(2);
-    for kind in KINDS {
+    for &kind in BACKENDS {
         world.kind.set(kind);
         let next = world.restore(&saved);
         lists(&next);
@@ -191,7 +187,7 @@ fn chunks_and_event_time_go_on_after_a_restore(world: &World) {
     access.advance_event_time(timed, 9_000).unwrap();
     worker.backend.borrow_mut().snapshot(1).unwrap();
     let saved = worker.finish(1);
-    for to in KINDS {
+    for &to in BACKENDS {
         world.kind.set(to);
         let next = world.restore(&saved);
         assert_eq!(open(&next), (list, timed));
@@ -245,6 +241,10 @@ fn inline_files_are_restored_and_not_named_again(world: &World) {
     }
     let saved = worker.checkpoint(1);
     drop(worker);
+    if !saved.keyed[0].1.databases.is_empty() {
+        // Files of a database are never inline: they are named again.
+        return;
+    }
     let saved = made_inline(world, &saved);
     assert!(!saved.keyed[0].1.inline.is_empty());
     let expect = |worker: &Worker| {
@@ -258,7 +258,7 @@ fn inline_files_are_restored_and_not_named_again(world: &World) {
         let found = read(worker, lists, &[&[7]]);
         assert_eq!(found, [Some((vec![7], None))]);
     };
-    for to in KINDS {
+    for &to in BACKENDS {
         world.kind.set(to);
         let next = world.restore(&saved);
         expect(&next);
@@ -275,7 +275,7 @@ fn inline_files_are_restored_and_not_named_again(world: &World) {
                 assert!(path.starts_with("job/shared/"), "{path}");
             });
             drop(next);
-            for back in KINDS {
+            for &back in BACKENDS {
                 world.kind.set(back);
                 expect(&world.restore(&again));
             }

@@ -2,6 +2,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::Hash;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -11,8 +12,9 @@ use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, Origin};
 use aquifer_state::key_group::{KeyHash, range_of};
 use aquifer_state::ordered::OrderedKey;
 use aquifer_state::{
-    BackendKind, BackendSetup, KeyedSnapshot, KeyedStateStore, MapState, SharedBackend,
-    SnapshotStorage, StateDescription, StateError, StateValue, TimerService, ValueState, open,
+    BackendKind, BackendSetup, KeyedSnapshot, KeyedStateStore, MapState, MemoryBudget,
+    RocksdbOptions, RocksdbShared, SharedBackend, SnapshotStorage, StateDescription, StateError,
+    StateValue, TimerService, ValueState, open,
 };
 use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions, TableId};
 use aquifer_testkit::FaultyObjects;
@@ -34,6 +36,7 @@ pub struct World {
     pub objects: FaultyObjects,
     pub runtime: tokio::runtime::Runtime,
     pub options: StoreOptions,
+    pub rocksdb: RocksdbOptions,
     pub cache_bytes: u64,
     /// What every clock says.
     pub time_ms: Arc<AtomicI64>,
@@ -73,6 +76,23 @@ impl World {
                 filter_bits_per_key: 10,
                 ..StoreOptions::default()
             },
+            rocksdb: RocksdbOptions {
+                incremental: case.incremental,
+                // In memory, where there is such a directory: nothing here has to outlive a crash.
+                local_directories: Some(PathBuf::from("/dev/shm"))
+                    .filter(|memory| memory.is_dir())
+                    .into_iter()
+                    .collect(),
+                shared: RocksdbShared::new(Some(MemoryBudget {
+                    cache_bytes: 64 << 10,
+                    write_buffer_bytes: 16 << 20,
+                })),
+                write_buffer_bytes: 64 << 10,
+                block_bytes: 256,
+                file_bytes_target: 16 << 10,
+                level_bytes_base: 64 << 10,
+                ..RocksdbOptions::default()
+            },
             cache_bytes: 64 << 10,
             time_ms: Arc::default(),
             attempts: AtomicU64::new(0),
@@ -84,6 +104,7 @@ impl World {
         let case = Case {
             kind: world.kind.get(),
             storage: world.storage.get(),
+            incremental: world.rocksdb.incremental,
         };
         Self::of(case, world.asynchronous)
     }
@@ -133,6 +154,14 @@ impl World {
     /// The same from a checkpoint.
     pub fn restore(&self, saved: &Saved) -> Worker {
         self.workers(1, saved).pop().unwrap()
+    }
+
+    /// The same, which may not work.
+    #[cfg(feature = "rocksdb")]
+    pub fn try_restore(&self, saved: &Saved) -> Result<Worker, StateError> {
+        let saved = self.written_and_read(saved);
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.open(attempt, 0, range_of(0, MAX_PARALLELISM, 1), &saved)
     }
 
     /// As many workers, each with its key groups, from a checkpoint that was written and read. Their caches are empty.
@@ -209,6 +238,7 @@ impl World {
         let options = self.options.clone();
         let backend = open(BackendSetup {
             storage: self.storage.get(),
+            rocksdb: self.rocksdb.clone(),
             tables: saved.tables.clone(),
             restored,
             ..BackendSetup::new(kind, environment, options, range, MAX_PARALLELISM)

@@ -302,10 +302,7 @@ fn a_list_goes_on_on_another_backend(world: &World) {
         }
         assert_eq!(all!(worker, list.get()), expected);
         saved = Some(worker.checkpoint(round + 1));
-        world.kind.set(match world.kind.get() {
-            BackendKind::Hashmap => BackendKind::Forst,
-            _ => BackendKind::Hashmap,
-        });
+        world.kind.set(crate::cases::after(world.kind.get()));
     }
 }
 

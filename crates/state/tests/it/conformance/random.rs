@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use aquifer_state::serializer::Postcard;
 use aquifer_state::{
-    AggregateFunction, AggregatingState, AggregatingStateDescriptor, BackendKind, KeyedStateStore,
-    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ReducingState,
-    ReducingStateDescriptor, TtlConfig, ValueState, ValueStateDescriptor,
+    AggregateFunction, AggregatingState, AggregatingStateDescriptor, KeyedStateStore, ListState,
+    ListStateDescriptor, MapState, MapStateDescriptor, ReducingState, ReducingStateDescriptor,
+    TtlConfig, ValueState, ValueStateDescriptor,
 };
 use aquifer_testkit::Rng;
 
@@ -282,10 +282,7 @@ fn run(world: &World, seed: u64, ttl: bool) {
                 let saved = checkpoint_all(&workers, u64::from(step) + 1);
                 drop((states, workers));
                 if rng.chance(500) {
-                    world.kind.set(match world.kind.get() {
-                        BackendKind::Hashmap => BackendKind::Forst,
-                        _ => BackendKind::Hashmap,
-                    });
+                    world.kind.set(crate::cases::after(world.kind.get()));
                 }
                 states = open(world.workers(1 + rng.below(4) as u16, &saved));
             }
