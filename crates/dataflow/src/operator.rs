@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use aquifer_state::access::StateAccess;
+use aquifer_state::operator::OperatorStateStore;
 use aquifer_state::{StateDescription, StateError};
-use aquifer_store::TableId;
+use aquifer_store::{TableId, TableOptions};
 
 use crate::JobError;
 
@@ -93,8 +94,19 @@ impl<D> Collector<D> {
     }
 }
 
-/// An operator without state: a chain of projections and filters, a watermark assigner.
+/// An operator without keyed state: a chain of projections and filters, a watermark assigner.
 pub trait StatelessOperator<D, E>: 'static {
+    /// Asks for state that is not keyed: lists, broadcast maps, raw streams; it holds what was restored of them. An operator that asks for a
+    /// list or a map sees barriers; any other is handed rows as they come.
+    fn initialize(&mut self, states: &OperatorStateStore) -> Result<(), JobError> {
+        let _ = states;
+        Ok(())
+    }
+    /// A barrier, if it has state: what lists and maps hold after this call is what the checkpoint holds.
+    fn snapshot(&mut self, checkpoint_id: u64) -> Result<(), JobError> {
+        let _ = checkpoint_id;
+        Ok(())
+    }
     /// Handles one batch.
     fn on_batch(&mut self, batch: D, out: &mut Collector<E>) -> Result<(), JobError>;
     /// A watermark has arrived; by default it is handed on. `WATERMARK_MAX` must always be handed on.
@@ -132,19 +144,22 @@ impl OpenContext<'_> {
         ordered: bool,
         layout: &str,
     ) -> Result<TableId, StateError> {
-        let table = self
-            .state
-            .backend()
-            .borrow_mut()
-            .register(&StateDescription::raw(
-                self.operator,
-                state,
-                aquifer_store::TableOptions {
-                    ordered,
-                    ..Default::default()
-                },
-                layout,
-            ))?;
+        let options = TableOptions {
+            ordered,
+            ..TableOptions::default()
+        };
+        self.register_with(state, options, layout)
+    }
+
+    /// The same with all options of its table: a TTL, for example, whose times are given to `StateAccess::put_at`.
+    pub fn register_with(
+        &mut self,
+        state: &str,
+        options: TableOptions,
+        layout: &str,
+    ) -> Result<TableId, StateError> {
+        let description = StateDescription::raw(self.operator, state, options, layout);
+        let table = self.state.backend().borrow_mut().register(&description)?;
         self.tables.push(table);
         Ok(table)
     }

@@ -50,6 +50,7 @@ use std::task::Poll;
 use aquifer_state::access::StateAccess;
 pub use aquifer_state::controller::{ElementOrder, EpochMode};
 use aquifer_state::key_group::{KeyHash, assign_to_key_group};
+use aquifer_state::operator::OperatorStateStore;
 use aquifer_state::ordered::OrderedKey;
 use aquifer_state::timers::TimerService;
 use aquifer_state::{CurrentKey, KeyedStateStore, StateError};
@@ -77,6 +78,19 @@ pub trait KeyedProcess: Sized + 'static {
     type In: Record;
     /// What is emitted.
     type Out: Record;
+
+    /// Asks for state that is not keyed: lists, broadcast maps, raw streams. Called before [`Self::open`], and holds what was restored of them
+    /// (Flink's `CheckpointedFunction`).
+    fn initialize(&mut self, states: &OperatorStateStore) -> Result<(), JobError> {
+        let _ = states;
+        Ok(())
+    }
+
+    /// A barrier: nothing is under way, and what lists and maps hold after this call is what the checkpoint holds.
+    fn snapshot(&self, checkpoint_id: u64) -> Result<(), JobError> {
+        let _ = checkpoint_id;
+        Ok(())
+    }
 
     /// Asks for states, before the first record and in the same order on every worker.
     fn open(&mut self, states: &KeyedStateStore<Self::Key>) -> Result<(), JobError>;

@@ -189,7 +189,6 @@ impl WorkerContext {
     }
 
     /// The named lists, broadcast maps and raw streams of an operator on this worker, as they are restored.
-    #[allow(dead_code, reason = "functions are given it by their runners")]
     pub fn operator_state(&self, uid: &str) -> Result<OperatorStateStore, JobError> {
         let small = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let (worker, workers) = (small(self.index), small(self.peers));

@@ -20,7 +20,9 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use aquifer_state::KeyedStateStore;
+use aquifer_state::checkpoint::OperatorSnapshot;
 use aquifer_state::controller::{Controller, ControllerOptions, Gauges, Ticket};
+use aquifer_state::operator::OperatorStateStore;
 use aquifer_state::ordered::OrderedKey;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -54,6 +56,8 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     uid: &str,
     mut function: P,
 ) -> Result<Link<'scope, Vec<P::Out>>, JobError> {
+    let operator_state = shared.operator_state(uid)?;
+    function.initialize(&operator_state)?;
     let states = KeyedStateStore::new(shared.state.clone(), uid);
     function.open(&states)?;
     let event_timers = states.timer_service("user-timers")?;
@@ -99,6 +103,7 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
         shared: shared.clone(),
         by_event_time: states.uses_event_time(),
         states,
+        operator_state,
         function,
         context,
         on_record,
@@ -176,6 +181,7 @@ struct Run<P: KeyedProcess, M, F> {
     /// Whether some state has a TTL in event time.
     by_event_time: bool,
     states: KeyedStateStore<P::Key>,
+    operator_state: OperatorStateStore,
     function: Rc<P>,
     context: ProcessContext<P::Out>,
     on_record: M,
@@ -303,10 +309,13 @@ where
     /// Nothing is under way: what state holds now is what the checkpoint holds.
     fn barrier(&mut self, epoch: u64) -> Result<(), JobError> {
         debug_assert_eq!(self.slots.len(), 0, "a future is under way at a barrier");
+        self.function.snapshot(epoch)?;
         for table in self.states.tables() {
             self.shared.state.backend().borrow_mut().freeze(table)?;
         }
-        self.shared.report(epoch, None);
+        let frozen = self.operator_state.freeze()?;
+        self.shared
+            .report(epoch, OperatorSnapshot::of_state(&self.uid, frozen));
         Ok(())
     }
 
