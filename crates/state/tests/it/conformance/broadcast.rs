@@ -148,3 +148,80 @@ fn lists_and_maps_of_one_operator_do_not_mix() {
         (vec!["l".to_owned()], vec!["b".to_owned()])
     );
 }
+
+mod rules {
+    //! Keys and values, as they were and as they became.
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct Name {
+        pub tenant: u32,
+        pub name: String,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename = "Name")]
+    pub struct Longer {
+        pub name: String,
+        #[serde(default)]
+        pub version: Option<u32>,
+        pub tenant: u32,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct Rule {
+        pub limit: u64,
+        pub unit: String,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename = "Rule")]
+    pub struct Shorter {
+        pub limit: u64,
+    }
+}
+
+/// Keys may change as values may, because a broadcast map is read as a whole when it is restored.
+#[test]
+fn keys_and_values_with_added_and_removed_fields_are_read() {
+    use aquifer_state::serializer::Tagged;
+    use rules::{Longer, Name, Rule, Shorter};
+    let store = OperatorStateStore::empty("op");
+    let open =
+        store.broadcast_state_with::<Name, Rule, _, _>("b", Tagged::default(), Tagged::default());
+    let broadcast = open.unwrap();
+    for tenant in [2, 1] {
+        let (name, unit) = ("n".to_owned(), "ms".to_owned());
+        let limit = u64::from(tenant) * 10;
+        broadcast
+            .put(Name { tenant, name }, Rule { limit, unit })
+            .unwrap();
+    }
+    let again = restored(&store);
+    let open = again.broadcast_state_with::<Longer, Shorter, _, _>(
+        "b",
+        Tagged::default(),
+        Tagged::default(),
+    );
+    let broadcast = open.unwrap();
+    let key = |tenant, version| Longer {
+        name: "n".into(),
+        version,
+        tenant,
+    };
+    assert_eq!(broadcast.len(), 2);
+    assert_eq!(
+        broadcast.get(&key(1, None)).unwrap(),
+        Some(Shorter { limit: 10 })
+    );
+    assert_eq!(
+        broadcast.get(&key(2, None)).unwrap(),
+        Some(Shorter { limit: 20 })
+    );
+    // An old key is the same as the one that the program makes now.
+    broadcast.put(key(1, None), Shorter { limit: 11 }).unwrap();
+    broadcast
+        .put(key(1, Some(7)), Shorter { limit: 12 })
+        .unwrap();
+    assert_eq!(broadcast.len(), 3);
+}

@@ -2,7 +2,7 @@
 
 use aquifer_state::checkpoint::OperatorSnapshot;
 use aquifer_state::operator::{OperatorList, OperatorStateSnapshot, OperatorStateStore};
-use aquifer_state::serializer::{Compatibility, Serializer, SerializerSnapshot};
+use aquifer_state::serializer::{Compatibility, Serializer, SerializerSnapshot, Tagged};
 use aquifer_state::{ListStateDescriptor, MapStateDescriptor, StateError};
 use aquifer_testkit::Rng;
 
@@ -440,4 +440,95 @@ fn a_worker_that_reported_nothing_takes_part() {
     assert_eq!(sizes, [2, 1, 1]);
     let nothing = OperatorStateSnapshot::default();
     assert!(nothing.is_empty());
+}
+
+mod accounts {
+    //! A type of elements, as it was and as it became.
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct Account {
+        pub owner: String,
+        pub cents: u64,
+    }
+
+    /// One field more and one less, in other places.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename = "Account")]
+    pub struct Changed {
+        #[serde(default)]
+        pub blocked: bool,
+        pub owner: String,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename = "Account")]
+    pub struct Swapped {
+        pub cents: u64,
+        pub owner: String,
+    }
+
+    pub fn first() -> Vec<Account> {
+        let account = |owner: &str, cents| Account {
+            owner: owner.into(),
+            cents,
+        };
+        vec![account("foo", 1456), account("bar", 478)]
+    }
+}
+
+/// Opens a split and a union list of self-describing elements.
+fn described<T>(store: &OperatorStateStore) -> [OperatorList<T>; 2]
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + 'static,
+{
+    let descriptor =
+        |name: &str| ListStateDescriptor::<T, _>::with_serializer(name, Tagged::default());
+    [
+        store.list_state(&descriptor("split")).unwrap(),
+        store.union_list_state(&descriptor("union")).unwrap(),
+    ]
+}
+
+#[test]
+fn elements_with_added_and_removed_fields_are_read() {
+    let store = OperatorStateStore::empty("op");
+    for list in described::<accounts::Account>(&store) {
+        list.update(accounts::first());
+    }
+    let changed = restored(&store);
+    for list in described::<accounts::Changed>(&changed) {
+        let owners: Vec<(String, bool)> = list
+            .get()
+            .into_iter()
+            .map(|a| (a.owner, a.blocked))
+            .collect();
+        assert_eq!(owners, [("foo".into(), false), ("bar".into(), false)]);
+        list.add(accounts::Changed {
+            blocked: true,
+            owner: "new".into(),
+        });
+    }
+    // What the new form wrote is read by it again.
+    for list in described::<accounts::Changed>(&restored(&changed)) {
+        assert_eq!(list.len(), 3);
+        assert!(list.with(|all| all[2].blocked && all[2].owner == "new"));
+    }
+}
+
+#[test]
+fn elements_may_change_the_places_of_their_fields() {
+    let store = OperatorStateStore::empty("op");
+    for list in described::<accounts::Account>(&store) {
+        list.update(accounts::first());
+    }
+    let swapped = restored(&store);
+    for list in described::<accounts::Swapped>(&swapped) {
+        let pairs: Vec<(String, u64)> =
+            list.get().into_iter().map(|a| (a.owner, a.cents)).collect();
+        assert_eq!(pairs, [("foo".into(), 1456), ("bar".into(), 478)]);
+    }
+    for list in described::<accounts::Account>(&restored(&swapped)) {
+        assert_eq!(list.get(), accounts::first());
+    }
 }

@@ -42,6 +42,10 @@ const CASES: &[Case] = &[
     Case::HASHMAP_FILES_ASYNC,
     Case::HASHMAP_FILES_SYNC,
     Case::FORST,
+    #[cfg(feature = "rocksdb")]
+    Case::ROCKSDB_FULL,
+    #[cfg(feature = "rocksdb")]
+    Case::ROCKSDB_INCREMENTAL,
 ];
 
 const ROOT: &str = "memory://world";
