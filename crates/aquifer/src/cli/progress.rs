@@ -198,7 +198,7 @@ mod tests {
             cache_hits: 1_000,
             cache_misses: 1,
             elapsed_ms: 4_000,
-            already_finished: false,
+            ..JobReport::default()
         };
         assert_eq!(
             summary("auctions", &report),

@@ -374,6 +374,41 @@ fn credentials_are_in_no_message() {
     }
 }
 
+/// A savepoint holds what its checkpoint holds, in either form, and wherever its directory is copied to.
+#[test]
+fn savepoints_are_written_and_read() {
+    each(|place, written| {
+        let count = |uri: &str| {
+            let count = state(place, &["count", uri, "--expired"]).with_status(0);
+            count.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let scan = |uri: &str| {
+            let scan = ["scan", uri, "--state", "clicks"];
+            state(place, &scan).with_status(0).stdout
+        };
+        for form in ["canonical", "native"] {
+            let arguments = ["savepoint", &written.uri, "savepoints", "--type", form];
+            let run = state(place, &arguments).with_status(0);
+            assert_eq!(run.stderr, "", "no progress where nobody watches");
+            let uri = run.stdout.trim_end();
+            assert!(uri.contains("/savepoints/savepoint-"), "{uri}");
+            assert_eq!(scan(uri), scan(&written.uri), "{form}");
+            let (all, kept) = (count(&written.uri), count(uri));
+            match form {
+                "native" => assert_eq!(kept, all),
+                // What has expired is not in it.
+                _ => assert_eq!(kept.len(), all.len()),
+            }
+            let moved = place.path().join(format!("moved-{form}"));
+            std::fs::rename(uri.trim_start_matches("file://"), &moved).unwrap();
+            assert_eq!(scan(moved.to_str().unwrap()), scan(&written.uri), "{form}");
+        }
+        let nowhere = ["savepoint", "nothing/run-000001", "savepoints"];
+        let nowhere = state(place, &nowhere).with_status(1);
+        assert_eq!(nowhere.stdout, "");
+    });
+}
+
 /// The largest resident size of a process so far, in KiB.
 fn peak_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -8,12 +8,12 @@ use super::Shared;
 use super::raw::{RawRows, Wanted};
 use super::tables::{ReadableTable, TableKind, TableSource};
 use super::unkeyed::Piece;
-use crate::StateError;
 use crate::dynamic::DynamicValue;
 use crate::ordered::{OrderedKey, decode_bytes};
 use crate::serializer::StateKind;
 use crate::state::chunks::Frames;
 use crate::ttl::TtlRule;
+use crate::{StateError, TableMoment};
 
 /// One entry.
 pub(super) struct Entry<'a> {
@@ -86,6 +86,8 @@ struct Split<'a> {
     head_bytes: &'a [u8],
     user_key: Option<DynamicValue>,
     timer_ms: Option<i64>,
+    /// Of a list: which chunk of it.
+    chunk: Option<u64>,
 }
 
 impl Entries {
@@ -234,6 +236,15 @@ impl Entries {
             let mut time_ms = row.time_ms;
             if self.chunk_at.is_none() {
                 let split = split(&self.table, row.key)?;
+                // Chunks before the oldest have expired as a whole, whatever the TTL is now.
+                let moment = moment(&self.shared, row.part, *id);
+                let is_over = split
+                    .chunk
+                    .zip(moment)
+                    .is_some_and(|(chunk, moment)| chunk < moment.list_oldest);
+                if is_over && !self.shared.show_expired {
+                    continue;
+                }
                 let known = self.head.as_ref();
                 let is_new_key = known.is_none_or(|known| {
                     known.group != row.group || known.bytes != split.head_bytes
@@ -303,6 +314,12 @@ impl Entries {
     }
 }
 
+/// What a part of the checkpoint says of a table besides its rows.
+fn moment(shared: &Shared, part: usize, table: TableId) -> Option<&TableMoment> {
+    let (_, snapshot) = shared.metadata.keyed.get(part)?;
+    snapshot.tables.iter().find(|moment| moment.table == table)
+}
+
 /// When an entry expires, and whether it has.
 fn expiry(
     shared: &Shared,
@@ -321,12 +338,7 @@ fn expiry(
     };
     let now_ms = match table.event_time {
         false => Some(now_ms),
-        true => shared
-            .metadata
-            .keyed
-            .get(part)
-            .and_then(|(_, snapshot)| snapshot.tables.iter().find(|moment| moment.table == id))
-            .and_then(|moment| moment.event_time_ms),
+        true => moment(shared, part, id).and_then(|moment| moment.event_time_ms),
     };
     let written = time_ms.max(table.untimed_as_ms);
     let expires = written.and_then(|written| written.checked_add_unsigned(ttl_ms));
@@ -349,11 +361,14 @@ fn split<'a>(table: &ReadableTable, bytes: &'a [u8]) -> Result<Split<'a>, StateE
             head_bytes: bytes.get(8..).unwrap_or_default(),
             user_key: None,
             timer_ms: Some(time),
+            chunk: None,
         });
     }
+    let mut chunk = None;
     if kind == StateKind::List {
         let cut = rest.split_last_chunk::<8>();
-        (rest, _) = cut.ok_or_else(|| damaged(bytes, "it has no number of a chunk"))?;
+        let (head, number) = cut.ok_or_else(|| damaged(bytes, "it has no number of a chunk"))?;
+        (rest, chunk) = (head, Some(u64::from_be_bytes(*number)));
     }
     let whole = rest;
     let key = table.key.take(&mut rest)?;
@@ -381,6 +396,7 @@ fn split<'a>(table: &ReadableTable, bytes: &'a [u8]) -> Result<Split<'a>, StateE
         head_bytes,
         user_key,
         timer_ms: None,
+        chunk,
     })
 }
 

@@ -73,8 +73,7 @@ impl StateReader {
             TableSource::Unkeyed(pieces) => {
                 let mut all = TableEstimate::default();
                 for piece in pieces {
-                    let elements = (0..piece.len(&shared.metadata))
-                        .filter_map(|at| piece.get(&shared.metadata, at));
+                    let elements = (0..).map_while(|at| piece.get(&shared.metadata, at));
                     for element in elements {
                         all.rows += 1;
                         let key = element.key.map_or(0, <[u8]>::len);

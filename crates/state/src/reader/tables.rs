@@ -15,6 +15,14 @@ pub enum TableKind {
     Keyed(StateKind),
     /// Elements of an operator that are split among its workers: positions of a source, for example.
     OperatorList,
+    /// Elements of an operator of which each worker gets all.
+    OperatorUnion,
+    /// A map of which each worker has all.
+    Broadcast,
+    /// Partitions of an operator's raw stream.
+    Raw,
+    /// An operator's raw stream by key group.
+    RawKeyed,
     /// What a sink has prepared and commits once the checkpoint is complete.
     Committables,
 }
@@ -25,6 +33,10 @@ impl TableKind {
         match self {
             Self::Keyed(kind) => kind.name(),
             Self::OperatorList => "operator list state",
+            Self::OperatorUnion => "operator union list state",
+            Self::Broadcast => "broadcast state",
+            Self::Raw => "raw operator state",
+            Self::RawKeyed => "raw keyed state",
             Self::Committables => "committables of a sink",
         }
     }
@@ -40,6 +52,10 @@ impl TableKind {
             Self::Keyed(StateKind::Timers) => "timers",
             Self::Keyed(StateKind::Raw) => "raw",
             Self::OperatorList => "operator-list",
+            Self::OperatorUnion => "operator-union",
+            Self::Broadcast => "broadcast",
+            Self::Raw => "raw-operator",
+            Self::RawKeyed => "raw-keyed",
             Self::Committables => "committables",
         }
     }
@@ -48,11 +64,15 @@ impl TableKind {
     pub fn has_index(self) -> bool {
         matches!(
             self,
-            Self::Keyed(StateKind::List) | Self::OperatorList | Self::Committables
+            Self::Keyed(StateKind::List)
+                | Self::OperatorList
+                | Self::OperatorUnion
+                | Self::Raw
+                | Self::Committables
         )
     }
 
-    /// Whether its rows lie in key groups.
+    /// Whether it is keyed state: its rows lie in key groups and files.
     pub fn is_keyed(self) -> bool {
         matches!(self, Self::Keyed(_))
     }

@@ -26,6 +26,35 @@ pub enum StateCommand {
     /// Only queries are taken. States are read as streams; sorts and aggregations that need more than --memory go on on disk.
     #[command(after_help = SQL_NOTES)]
     Sql(SqlArguments),
+    /// Write a savepoint: the state of a checkpoint in a directory of its own, which can be copied anywhere.
+    ///
+    /// The checkpoint stays as it is and must not be removed meanwhile: a finished job's, or a retained one. The savepoint's place is printed on standard
+    /// output; `aquifer sql --from` goes on from it.
+    Savepoint(SavepointArguments),
+}
+
+/// Arguments of `aquifer state savepoint`.
+#[derive(Debug, Args)]
+pub struct SavepointArguments {
+    #[command(flatten)]
+    pub checkpoint: CheckpointArguments,
+
+    /// The directory in which the savepoint gets one of its own: a path, or a URI.
+    #[arg(value_name = "DIR")]
+    pub directory: String,
+
+    /// canonical: sorted rows that every backend restores. native: a copy of the backend's files.
+    #[arg(long = "type", value_enum, value_name = "TYPE", default_value_t = SavepointType::Canonical)]
+    pub kind: SavepointType,
+}
+
+/// In which form a savepoint holds the state.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SavepointType {
+    /// Rows.
+    Canonical,
+    /// Files.
+    Native,
 }
 
 /// Arguments of `aquifer state tables`.

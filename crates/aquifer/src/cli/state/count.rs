@@ -25,7 +25,7 @@ pub fn run(opened: &Opened, arguments: &CountArguments, screen: &Screen) -> Resu
     let mut lines = Lines::new(screen);
     for table in tables {
         let counts = {
-            let mut counting = Counting::new(screen, false);
+            let mut counting = Counting::new(screen.clone(), false);
             let counted = opened.reader.count(table, groups, &mut |rows| {
                 counting.at(rows);
                 true

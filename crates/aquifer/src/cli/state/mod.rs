@@ -1,4 +1,5 @@
-//! `aquifer state`: the keyed and operator state of a checkpoint or savepoint as typed rows. Reads only.
+//! `aquifer state`: the keyed and operator state of a checkpoint or savepoint as typed rows. Reads only; `savepoint` writes into
+//! a directory of its own.
 //!
 //! Rows and answers go to standard output, as lines of JSON where programs read them; everything else to standard error.
 
@@ -6,9 +7,12 @@ pub mod arguments;
 mod count;
 mod get;
 mod output;
+mod savepoint;
 mod scan;
 mod sql;
 mod tables;
+
+use std::collections::BTreeMap;
 
 use aquifer::config_file;
 use aquifer::runner::RunError;
@@ -49,6 +53,7 @@ pub fn run(command: &StateCommand, screen: &Screen) -> Result<(), RunError> {
             count::run(&opened, arguments, screen)
         }
         StateCommand::Sql(arguments) => sql::run(arguments, screen),
+        StateCommand::Savepoint(arguments) => savepoint::run(arguments, screen),
     }
 }
 
@@ -65,18 +70,9 @@ struct Opened {
 
 impl Opened {
     fn new(arguments: &CheckpointArguments, show_expired: bool) -> Result<Self, RunError> {
-        let mut configuration = Configuration::default();
-        if let Some(path) = &arguments.config {
-            config_file::load(path, &mut configuration)?;
-        }
-        arguments.define_in(&mut configuration)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .enable_all()
-            .build()
-            .map_err(|error| failed(format!("the I/O runtime could not be started: {error}")))?;
+        let (settings, runtime) = prepared(arguments)?;
         let options = ReaderOptions {
-            settings: configuration.object_store_keys(),
+            settings,
             cache_bytes: CACHE_BYTES,
             clock: clock::wall(),
             show_expired,
@@ -127,6 +123,23 @@ impl Opened {
         let tables = self.reader.tables().iter();
         tables.filter(move |table| operator.is_none_or(|name| table.operator == name))
     }
+}
+
+/// Keys of the object store, and threads that read.
+fn prepared(
+    arguments: &CheckpointArguments,
+) -> Result<(BTreeMap<String, String>, Runtime), RunError> {
+    let mut configuration = Configuration::default();
+    if let Some(path) = &arguments.config {
+        config_file::load(path, &mut configuration)?;
+    }
+    arguments.define_in(&mut configuration)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format!("the I/O runtime could not be started: {error}")))?;
+    Ok((configuration.object_store_keys(), runtime))
 }
 
 fn failed(message: String) -> RunError {

@@ -115,19 +115,26 @@ pub fn row(row: &StateRow) -> String {
 }
 
 /// How many rows there have been, on a terminal.
-pub struct Counting<'a> {
-    screen: &'a Screen,
+pub struct Counting {
+    screen: Screen,
     now_ms: Option<std::sync::Arc<dyn Fn() -> i64 + Send + Sync>>,
     drawn_ms: i64,
 }
 
-impl<'a> Counting<'a> {
+impl Counting {
     /// Nothing is shown where `quiet`, nor without a terminal.
-    pub fn new(screen: &'a Screen, quiet: bool) -> Self {
+    pub fn new(screen: Screen, quiet: bool) -> Self {
         Self {
-            screen,
             now_ms: (screen.has_status() && !quiet).then(clock::wall),
+            screen,
             drawn_ms: i64::MIN,
+        }
+    }
+
+    /// Clears it; nothing is drawn any more.
+    pub fn end(&mut self) {
+        if self.now_ms.take().is_some() {
+            self.screen.clear_status();
         }
     }
 
@@ -142,11 +149,9 @@ impl<'a> Counting<'a> {
     }
 }
 
-impl Drop for Counting<'_> {
+impl Drop for Counting {
     fn drop(&mut self) {
-        if self.now_ms.is_some() {
-            self.screen.clear_status();
-        }
+        self.end();
     }
 }
 

@@ -76,7 +76,7 @@ pub fn print(
     let mut rows = opened.reader.rows(table, groups, key).map_err(unreadable)?;
     let mut lines = Lines::new(screen);
     // Rows on the same screen are progress enough.
-    let mut counting = Counting::new(screen, std::io::stdout().is_terminal());
+    let mut counting = Counting::new(screen.clone(), std::io::stdout().is_terminal());
     let mut printed = 0u64;
     while printed < limit {
         let left = usize::try_from(limit - printed).unwrap_or(usize::MAX);

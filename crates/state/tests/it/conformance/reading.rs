@@ -7,6 +7,7 @@ use std::time::Duration;
 use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorSnapshot, Origin};
 use aquifer_state::dynamic::DynamicValue;
 use aquifer_state::key_group::{KeyHash, assign_to_key_group};
+use aquifer_state::operator::OperatorStateStore;
 use aquifer_state::reader::{StateReader, StateRow, TableKind};
 use aquifer_state::serializer::{Nullable, Plain, StateKind, Tagged};
 use aquifer_state::{
@@ -723,6 +724,115 @@ fn tables_of_bytes_are_read_as_bytes(world: &World) {
     assert_eq!(groups, [Some(2), Some(9)]);
     let key = found.key.parse_text("0x01").unwrap();
     assert!(rows_of(&reader, "left", KeyGroupRange::ALL, Some(&key)).is_empty());
+}
+
+/// State that is not keyed lies in the metadata, so one backend is as good as another.
+#[test]
+fn operator_state_is_read() {
+    let world = World::hashmap(false);
+    let report = |worker: u64| {
+        let store = OperatorStateStore::empty("5-op");
+        let split = ListStateDescriptor::<(String, u64)>::new("split");
+        let union = ListStateDescriptor::<i64>::new("union");
+        let rules = MapStateDescriptor::<(String, i32), Option<Limit>>::new("rules");
+        let split = store.list_state(&split).unwrap();
+        split.update([
+            (format!("part-{worker}"), u64::MAX - worker),
+            ("x".into(), 0),
+        ]);
+        let union = store.union_list_state(&union).unwrap();
+        union.update([worker as i64]);
+        let rules = store.broadcast_state(&rules).unwrap();
+        rules.put(("a".into(), -1), None).unwrap();
+        rules
+            .put(("b".into(), 7), Some(Limit::Daily { cents: 5 }))
+            .unwrap();
+        let mut snapshot = store.freeze().unwrap();
+        snapshot.raw = vec![bytes(&[worker as u8, 1]), bytes(&[])];
+        snapshot.raw_keyed = vec![(worker as u16, bytes(&[9]))];
+        snapshot
+    };
+    let operator = OperatorSnapshot {
+        operator: "5-op".into(),
+        committables: vec![vec![3]],
+        states: vec![report(0), report(1)],
+        ..OperatorSnapshot::default()
+    };
+    let reader = reader_with(&world, &Saved::default(), vec![operator], false);
+    let tables: Vec<String> = reader
+        .tables()
+        .iter()
+        .map(|table| {
+            format!(
+                "{} {} {} {}",
+                table.state,
+                table.kind.word(),
+                table.key,
+                table.value
+            )
+        })
+        .collect();
+    assert_eq!(
+        tables,
+        [
+            "_committables committables () bytes of the sink's own",
+            "_raw raw-operator () bytes of the operator's raw stream",
+            "_raw_keyed raw-keyed () bytes of the operator's raw keyed stream",
+            "rules broadcast (String, i32) Option<Limit { None | Daily({ cents: u32 }) }>",
+            "split operator-list () (String, u64)",
+            "union operator-union () i64",
+        ]
+    );
+    let read = |state: &str| shown(&all(&reader, state));
+    assert_eq!(
+        read("rules"),
+        [r#"["a",-1]=null"#, r#"["b",7]={"Daily":{"cents":5}}"#],
+        "once, although every worker has it"
+    );
+    assert_eq!(
+        read("split"),
+        [
+            r#"null/0=["part-0",18446744073709551615]"#,
+            r#"null/1=["x",0]"#,
+            r#"null/2=["part-1",18446744073709551614]"#,
+            r#"null/3=["x",0]"#
+        ]
+    );
+    assert_eq!(read("union"), ["null/0=0", "null/1=1"]);
+    assert_eq!(read("_committables"), [r#"null/0="0x03""#]);
+    let raw = [
+        r#"null/0="0x0001""#,
+        r#"null/1="0x""#,
+        r#"null/2="0x0101""#,
+        r#"null/3="0x""#,
+    ];
+    assert_eq!(read("_raw"), raw);
+    let groups: Vec<_> = all(&reader, "_raw_keyed")
+        .iter()
+        .map(|row| row.key_group)
+        .collect();
+    assert_eq!(groups, [Some(0), Some(1)]);
+    let table = reader.table(None, "rules").unwrap();
+    let key = table.key.parse_text("[\"b\", 7]").unwrap();
+    let found = rows_of(&reader, "rules", KeyGroupRange::ALL, Some(&key));
+    assert_eq!(shown(&found), [r#"["b",7]={"Daily":{"cents":5}}"#]);
+    let counts = reader
+        .count(table, KeyGroupRange::ALL, &mut |_| true)
+        .unwrap();
+    assert_eq!((counts.rows, counts.keys), (2, 2));
+    // It comes with the part of the first key group, once.
+    let rows = reader
+        .parts(4)
+        .into_iter()
+        .map(|part| rows_of(&reader, "split", part, None).len());
+    assert_eq!(rows.collect::<Vec<_>>(), [4, 0, 0, 0]);
+    let estimates = reader.estimates().unwrap();
+    let rows: Vec<u64> = estimates.iter().map(|known| known.unwrap().rows).collect();
+    assert_eq!(rows, [1, 4, 2, 2, 4, 2]);
+}
+
+fn bytes(bytes: &[u8]) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(bytes)
 }
 
 /// Random writes over flushes and checkpoints; the model is what was written.
