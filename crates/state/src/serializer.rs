@@ -9,7 +9,10 @@
 //! | [`Tagged`] | serde | each value says what it is, fields by number of their name | fields and variants may come, go and change places, numbers become wider, values optional; nothing is rewritten |
 //! | [`Plain`] | numbers, `bool`, text, bytes | the bare bytes | refused |
 //! | [`Nullable`] | options of what another serializer writes | one byte more | as the other says |
+//! | `ArrowRow` (feature `arrow`) | rows of an Arrow schema | columns in order | columns may come, go, change places and become wider; nothing is rewritten |
 
+#[cfg(feature = "arrow")]
+mod arrow_row;
 mod nullable;
 mod plain;
 mod postcard;
@@ -18,6 +21,8 @@ mod snapshot;
 mod tagged;
 mod upgrading;
 
+#[cfg(feature = "arrow")]
+pub use self::arrow_row::{ArrowRow, Cell};
 pub use self::nullable::Nullable;
 pub use self::plain::{Plain, PlainValue};
 pub use self::postcard::Postcard;

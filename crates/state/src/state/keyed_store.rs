@@ -1,5 +1,6 @@
 //! Where an operator gets its states from.
 
+mod migrate;
 mod register;
 mod sync;
 

@@ -5,12 +5,11 @@ use std::rc::Rc;
 use aquifer_store::{Merge, TableId, TableOptions};
 
 use super::KeyedStateStore;
-use crate::access::StateAccess;
+use super::migrate::Migration;
 use crate::heap::typed::{HeapEntry, HeapStates, HeapTableOf, RowShape};
 use crate::key_group::KeyHash;
 use crate::ordered::OrderedKey;
 use crate::serializer::{Compatibility, Serializer, SerializerSnapshot, StateKind, StateSchema};
-use crate::state::chunks::{Frames, push_frame};
 use crate::state::descriptor::Common;
 use crate::state::namespace::{prefix_len, prefix_parts};
 use crate::state::place::HeapPlace;
@@ -18,9 +17,6 @@ use crate::state::ttl::Ttl;
 use crate::timers::{TimeDomain, TimerService};
 use crate::ttl::{StateVisibility, TtlRule, TtlTime};
 use crate::{StateDescription, StateError};
-
-/// Rows that are moved or migrated together when a state is opened.
-const ROWS_PER_PIECE: usize = 4096;
 
 /// A state as a program asks for it.
 pub(super) struct Wanted<'a> {
@@ -109,8 +105,15 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
         };
         let table = self.register_described(&description, &verdict)?;
         if let (Compatibility::AfterMigration, Some(known)) = (&verdict, &known) {
-            let old = &known.schema.value;
-            migrate::<V, S>(&self.access, table, wanted.kind, &serializer, old)?;
+            let migration = Migration {
+                access: &self.access,
+                operator: &self.operator,
+                state: &common.name,
+                table,
+                kind: wanted.kind,
+                old: &known.schema.value,
+            };
+            migration.run::<V, S>(&serializer)?;
         }
         let rule = ttl_ms.map(|ttl_ms| TtlRule {
             ttl_ms,
@@ -223,58 +226,4 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
             ttl: opened.ttl,
         })
     }
-}
-
-/// Shows every row of a table, in order; blocks.
-fn each_row(
-    access: &StateAccess,
-    table: TableId,
-    mut each: impl FnMut(u16, &[u8], &[u8], Option<i64>) -> Result<(), StateError>,
-) -> Result<(), StateError> {
-    let range = access.key_groups();
-    for group in range.start..=range.end {
-        let mut from = Vec::new();
-        loop {
-            let piece = access.scan_blocking(table, group, &[], &from, None, ROWS_PER_PIECE)?;
-            let mut times = piece.times.iter();
-            for (key, value) in &piece.rows {
-                each(group, key, value, times.next().copied().flatten())?;
-            }
-            match piece.rows.last() {
-                Some((last, _)) if !piece.done => {
-                    from.clear();
-                    from.extend_from_slice(last);
-                    from.push(0);
-                }
-                _ => break,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Rewrites every value that the serializer `old` has written. If the job dies before the next checkpoint, it starts over from the old rows.
-fn migrate<V, S: Serializer<V>>(
-    access: &StateAccess,
-    table: TableId,
-    kind: StateKind,
-    serializer: &S,
-    old: &SerializerSnapshot,
-) -> Result<(), StateError> {
-    let (mut row, mut element) = (Vec::new(), Vec::new());
-    each_row(access, table, |group, key, bytes, time_ms| {
-        row.clear();
-        if kind == StateKind::List {
-            let mut frames = Frames::new(bytes);
-            while let Some(frame) = frames.next()? {
-                element.clear();
-                let value = serializer.migrate(old, frame.bytes)?;
-                serializer.serialize(&value, &mut element)?;
-                push_frame(&mut row, frame.time_ms, &element);
-            }
-        } else {
-            serializer.serialize(&serializer.migrate(old, bytes)?, &mut row)?;
-        }
-        access.put_at(table, group, key, &row, time_ms)
-    })
 }

@@ -3,6 +3,7 @@
 mod aggregating;
 mod broadcast;
 mod enumeration;
+mod evolution;
 mod list;
 mod map;
 mod namespaces;
@@ -12,6 +13,7 @@ mod raw_state;
 mod reading;
 mod reducing;
 mod savepoints;
+mod serializers;
 mod snapshots;
 mod storage;
 mod timers;
