@@ -90,7 +90,8 @@ impl FromStr for StorageKind {
 pub enum SnapshotStorage {
     /// Everything in the metadata.
     JobManager {
-        /// Bytes of one state on one worker at most (`execution.checkpointing.max-memory-state-size`).
+        /// Bytes of one state on one worker at most (`execution.checkpointing.max-memory-state-size`): of the keys, values and times of its
+        /// rows.
         state_bytes_max: u64,
         /// Bytes of all states of one worker at most (`pekko.framesize`).
         total_bytes_max: u64,

@@ -12,6 +12,7 @@
 //!
 //! A snapshot that fails, or is given up, leaves the backend as it was: no file of it is named anywhere, and the next one is whole.
 
+mod barrier;
 mod group;
 mod live;
 mod raw;
@@ -28,10 +29,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
+use self::barrier::Folding;
 use self::group::Group;
 use self::raw::{RawTable, RawTtl};
-use self::snapshot::{FrozenTable, Plan, SnapshotJob};
-use self::typed::{Folded, HeapStates};
+use self::snapshot::{FrozenTable, SnapshotJob};
+use self::typed::HeapStates;
 use crate::backend::Moments;
 use crate::registry::{Registered, TableRegistry};
 use crate::rows::row_source;
@@ -41,14 +43,10 @@ use crate::{
     SnapshotStorage, StateDescription, StateError, TableMoment, TakeRow,
 };
 
-/// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
-const FOLD_ROWS_PER_POLL: usize = 16 * 1024;
 /// Rows of a prefix that are deleted together.
 const DELETED_PER_PIECE: usize = 1024;
 /// Rows that a restore asks for at once.
 const RESTORE_ROWS_PER_SCAN: usize = 4096;
-/// Snapshots that were given up and have not ended yet: more of them, and something is wrong with the object store.
-const CANCELLED_MAX: usize = 4;
 
 /// See the module.
 pub(crate) struct HeapBackend {
@@ -74,14 +72,6 @@ pub(crate) struct HeapBackend {
     folding: Option<Folding>,
     bytes_uploaded: u64,
     files_of_last_snapshot: u64,
-}
-
-/// How far the folding of layers has come: raw tables first, then typed ones.
-#[derive(Clone, Copy, Default)]
-struct Folding {
-    table: usize,
-    group: usize,
-    typed: usize,
 }
 
 impl HeapBackend {
@@ -191,53 +181,6 @@ impl HeapBackend {
             self.raw_mut(table)?.clean(now_ms);
         }
         Ok(())
-    }
-
-    /// Folds a bounded number of rows and entries; asks to be polled again if there is more.
-    fn fold_some(&mut self) {
-        let Some(mut at) = self.folding.take() else {
-            return;
-        };
-        let mut moved = 0;
-        while let Some(candidate) = self.tables.get_mut(at.table) {
-            let groups = candidate
-                .as_mut()
-                .map(|table| &mut table.groups[..])
-                .unwrap_or_default();
-            let Some(next) = groups.get_mut(at.group) else {
-                (at.table, at.group) = (at.table + 1, 0);
-                continue;
-            };
-            if moved >= FOLD_ROWS_PER_POLL && next.is_layered() {
-                return self.fold_later(at);
-            }
-            moved += next.fold();
-            at.group += 1;
-        }
-        let typed = self.typed.all();
-        while let Some(next) = typed.get(at.typed) {
-            if moved >= FOLD_ROWS_PER_POLL {
-                return self.fold_later(at);
-            }
-            let Folded { moved: more, done } =
-                next.borrow_mut().fold_some(FOLD_ROWS_PER_POLL - moved);
-            moved += more;
-            at.typed += usize::from(done);
-        }
-    }
-
-    fn fold_later(&mut self, at: Folding) {
-        self.folding = Some(at);
-        (self.environment.waker)();
-    }
-
-    /// Forgets the snapshots that were given up and have ended: their layers can be folded.
-    fn end_cancelled(&mut self) {
-        let before = self.cancelled.len();
-        self.cancelled.retain_mut(|job| job.result().is_none());
-        if self.cancelled.len() < before {
-            self.folding = Some(Folding::default());
-        }
     }
 }
 
@@ -460,136 +403,25 @@ impl KeyedStateBackend for HeapBackend {
     }
 
     fn freeze(&mut self, table: TableId) -> Result<(), StateError> {
-        let index = usize::from(table.0);
-        if self.torn == Some(table) {
-            return Err(StateError::Usage(format!(
-                "table {index} was not read to its end when its state was asked for: what is left of it cannot be kept"
-            )));
-        }
-        let heap = match self.tables.get_mut(index) {
-            Some(Some(heap)) => heap,
-            _ => return Err(unknown_table(table)),
-        };
-        if matches!(self.frozen.get(index), Some(Some(_))) {
-            let typed = self.typed.get(table);
-            let unwritten = typed.is_none_or(|typed| typed.borrow().is_unwritten());
-            return if unwritten && heap.groups.iter().all(Group::is_unwritten) {
-                Ok(())
-            } else {
-                Err(StateError::Usage(format!(
-                    "table {index} was frozen twice in one barrier, with rows written in between"
-                )))
-            };
-        }
-        let typed = self
-            .typed
-            .get(table)
-            .map(|typed| typed.borrow_mut().freeze());
-        let drops_expired = typed.as_ref().is_some_and(|typed| typed.drops_expired());
-        let by_event_time = self
-            .registry
-            .options_of(table)
-            .is_some_and(|options| options.event_time);
-        let now_ms = match (drops_expired, by_event_time) {
-            (false, _) => None,
-            (true, false) => Some((self.environment.clock)()),
-            (true, true) => self.moments.event_time(table),
-        };
-        let frozen = FrozenTable {
-            table,
-            groups: heap.groups.iter_mut().map(Group::freeze).collect(),
-            typed,
-            now_ms,
-        };
-        if self.frozen.len() <= index {
-            self.frozen.resize_with(index + 1, || None);
-        }
-        self.frozen[index] = Some(frozen);
-        self.moments.freeze(table);
-        Ok(())
+        self.freeze_table(table)
     }
 
     fn snapshot(&mut self, checkpoint_id: u64) -> Result<(), StateError> {
-        if let Some((job, _)) = &self.job {
-            return Err(StateError::Usage(format!(
-                "checkpoint {checkpoint_id} was started while checkpoint {} is being written",
-                job.checkpoint_id
-            )));
-        }
-        self.end_cancelled();
-        if self.cancelled.len() >= CANCELLED_MAX {
-            return Err(StateError::Usage(format!(
-                "checkpoint {checkpoint_id} was started while {} snapshots that were given up have not stopped writing",
-                self.cancelled.len()
-            )));
-        }
-        // Tables that no operator of this program owns are not frozen by anyone.
-        let missing: Vec<TableId> = self
-            .registry
-            .options()
-            .map(|(table, _)| table)
-            .filter(|table| !matches!(self.frozen.get(usize::from(table.0)), Some(Some(_))))
-            .collect();
-        for table in missing {
-            self.freeze(table)?;
-        }
-        let tables = std::mem::take(&mut self.frozen)
-            .into_iter()
-            .flatten()
-            .collect();
-        self.snapshots_started += 1;
-        let plan = Plan {
-            checkpoint_id,
-            number: self.snapshots_started,
-            tables,
-            states: self.registry.tables(),
-            range: self.range,
-            storage: self.storage,
-            options: self.options.clone(),
-        };
-        let moments = self.moments.take();
-        self.job = Some((SnapshotJob::start(plan, &self.environment), moments));
-        Ok(())
+        self.begin_snapshot(checkpoint_id)
     }
 
     fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
         self.end_cancelled();
-        let ended = match &mut self.job {
-            Some((job, _)) => job.result(),
-            None => None,
-        };
-        if let Some(written) = ended
-            && let Some((job, mut tables)) = self.job.take()
-        {
-            self.folding = Some(Folding::default());
-            (self.environment.waker)();
-            let written = written?;
-            for (table, chunk) in written.lists {
-                lists_reach(&mut tables, table, chunk);
-            }
-            let stored = written.stored;
-            self.bytes_uploaded += stored.bytes_uploaded;
-            self.files_of_last_snapshot = stored.files.files.len() as u64;
-            return Ok(Some((
-                job.checkpoint_id,
-                KeyedSnapshot {
-                    tables,
-                    inline: stored.inline,
-                    ..KeyedSnapshot::of_files(stored.files)
-                },
-            )));
+        let ended = self.ended_snapshot();
+        if ended.is_none() {
+            self.fold_some();
         }
-        self.fold_some();
-        Ok(None)
+        ended.transpose()
     }
 
     fn checkpoint_ended(&mut self, checkpoint_id: u64, complete: bool) -> Result<(), StateError> {
-        let given_up = self
-            .job
-            .take_if(|(job, _)| !complete && job.checkpoint_id == checkpoint_id);
-        if let Some((job, _)) = given_up {
-            job.cancel();
-            self.cancelled.push(job);
+        if !complete {
+            self.give_up(checkpoint_id);
         }
         Ok(())
     }
@@ -608,23 +440,6 @@ impl KeyedStateBackend for HeapBackend {
             files: self.files_of_last_snapshot,
             ..BackendStats::default()
         }
-    }
-}
-
-/// The lists of a table have chunks up to this number: whoever goes on with the snapshot appends there or behind.
-fn lists_reach(tables: &mut Vec<TableMoment>, table: TableId, chunk: u64) {
-    match tables.iter_mut().find(|moment| moment.table == table) {
-        Some(moment) => {
-            moment.list_chunk = moment.list_chunk.max(chunk);
-            // They are numbered from 0 on.
-            moment.list_oldest = 0;
-            moment.list_closed.clear();
-        }
-        None if chunk == 0 => {}
-        None => tables.push(TableMoment {
-            list_chunk: chunk,
-            ..TableMoment::new(table)
-        }),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::FrozenTable;
 use super::entry::HeapEntry;
-use super::layers::{FrozenLayers, Layer, Parts, each_sorted};
+use super::layer::Layer;
+use super::layers::{FrozenLayers, Parts, each_sorted};
 use super::table::{RowShape, no_such_group};
 use crate::StateError;
 use crate::rows::{RowRefs, RowSink};

@@ -10,6 +10,7 @@ mod cleanup;
 mod entry;
 mod frozen;
 mod key;
+mod layer;
 mod layers;
 mod lists;
 mod maps;
@@ -37,8 +38,8 @@ use crate::rows::{RowRefs, RowSink};
 pub(crate) struct Folded {
     /// Entries that were moved.
     pub(crate) moved: usize,
-    /// Nothing is left that could be folded now.
-    pub(crate) done: bool,
+    /// The key group to go on with, counted from the start of the range; none at the end.
+    pub(crate) next: Option<usize>,
 }
 
 /// A typed table, whatever it holds.
@@ -47,8 +48,9 @@ pub(crate) trait HeapTable: 'static {
     fn freeze(&mut self) -> Box<dyn FrozenTable>;
     /// True if nothing was written since the last `freeze`.
     fn is_unwritten(&self) -> bool;
-    /// Folds the layers that no snapshot holds any more, until about so many entries were moved (the last key group may exceed it).
-    fn fold_some(&mut self, entries_max: usize) -> Folded;
+    /// Folds the layers that no snapshot holds any more, from a key group on, until about so many entries were moved (the last group may
+    /// exceed it).
+    fn fold_some(&mut self, from: usize, entries_max: usize) -> Folded;
     /// Looks at so many entries and removes what has expired in them; returns how many entries went away.
     fn expire_some(&mut self, entries_max: usize, now_ms: i64) -> usize;
     /// Entries without a time count as written then.

@@ -39,8 +39,6 @@ pub(crate) struct HeapTableOf<E, S> {
     /// By key group, from the start of the range.
     groups: Vec<Group<E>>,
     sweep: Sweep,
-    /// The key group whose layers are folded next.
-    folding: usize,
     measured: Arc<Measured>,
 }
 
@@ -55,7 +53,6 @@ impl<E: HeapEntry<S>, S: Clone + Send + 'static> HeapTableOf<E, S> {
             serializer,
             groups,
             sweep: Sweep::default(),
-            folding: 0,
             measured: Arc::default(),
         }
     }
@@ -179,17 +176,16 @@ impl<E: HeapEntry<S>, S: Clone + Send + 'static> HeapTable for HeapTableOf<E, S>
         self.groups.iter().all(Group::is_unwritten)
     }
 
-    fn fold_some(&mut self, entries_max: usize) -> Folded {
+    fn fold_some(&mut self, from: usize, entries_max: usize) -> Folded {
         let mut moved = 0;
-        while let Some(group) = self.groups.get_mut(self.folding) {
+        for (at, group) in self.groups.iter_mut().enumerate().skip(from) {
             if moved >= entries_max && group.is_layered() {
-                return Folded { moved, done: false };
+                let next = Some(at);
+                return Folded { moved, next };
             }
             moved += group.fold();
-            self.folding += 1;
         }
-        self.folding = 0;
-        Folded { moved, done: true }
+        Folded { moved, next: None }
     }
 
     fn count_untimed_as(&mut self, time_ms: i64) {
