@@ -1,16 +1,19 @@
 //! Snapshots and the work that goes on beside them: what is held back, dropped, failing; and who restores what under which name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_state::{
     BackendKind, KeyedStateStore, ListState, ListStateDescriptor, MapState, MapStateDescriptor,
     SnapshotStorage, StateError, ValueState, ValueStateDescriptor,
 };
 use aquifer_testkit::{FaultPlan, Rng};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
+use crate::backends::table;
 use crate::cases::conformance;
 use crate::heap::Gate;
-use crate::world::{Saved, Worker, World};
+use crate::world::{MAX_PARALLELISM, Saved, Worker, World};
 
 conformance!(
     state_is_used_while_a_snapshot_is_written,
@@ -21,6 +24,8 @@ conformance!(
     either_api_reads_what_the_other_wrote,
     states_may_be_asked_for_in_another_order_after_a_restore,
     state_follows_the_id_of_its_operator,
+    a_snapshot_costs_what_has_changed,
+    a_confirmed_base_is_needed,
 );
 
 /// One operator with one state of each layout.
@@ -360,4 +365,80 @@ fn state_follows_the_id_of_its_operator(world: &World) {
         store.set_current_key(&1);
         assert_eq!(worker.value(&state), expected, "{operator}");
     }
+}
+
+/// Of backends that write what has changed.
+fn a_snapshot_costs_what_has_changed(world: &World) {
+    if world.kind.get() != BackendKind::Forst {
+        return;
+    }
+    let world = &mut roomy(world);
+    // Compactions rewrite what has not changed: their cost is not that of a snapshot.
+    world.options.l0_files_max = usize::MAX;
+    let worker = world.worker();
+    let rows = table(&worker, "rows", false);
+    let mut rng = Rng::new(17);
+    let mut put = |key: u32, version: u8| {
+        let mut value: Vec<u8> = (0..200).map(|_| rng.below(256) as u8).collect();
+        value[0] = version;
+        let access = &worker.access;
+        let group = (key % u32::from(MAX_PARALLELISM)) as u16;
+        access.put(rows, group, &key.to_be_bytes(), &value).unwrap();
+    };
+    (0..5000).for_each(|key| put(key, 0));
+    let begun = world.objects.take_counts().bytes_written;
+    let mut saved = vec![worker.checkpoint(1)];
+    let first = begun + world.objects.take_counts().bytes_written;
+    assert!(first > 1_000_000, "{first}");
+    for version in 1..=30u8 {
+        (0..10).for_each(|key| put(key, version));
+        saved.push(worker.checkpoint(u64::from(version) + 1));
+        let bytes = world.objects.take_counts().bytes_written;
+        assert!(bytes * 20 < first, "{bytes} of {first} bytes");
+    }
+    for (version, saved) in saved.iter().enumerate().skip(28) {
+        let worker = world.restore(saved);
+        let rows = table(&worker, "rows", false);
+        for (key, expected) in [(3u32, version as u8), (4000, 0)] {
+            let group = (key % u32::from(MAX_PARALLELISM)) as u16;
+            let value = worker.access.get_blocking(rows, group, &key.to_be_bytes());
+            assert_eq!(value.unwrap().unwrap()[0], expected);
+        }
+    }
+}
+
+/// A checkpoint that the job has not completed may be deleted: nothing that comes later stands on what only it has named.
+fn a_confirmed_base_is_needed(world: &World) {
+    let operator = Operator::new(world.worker());
+    let (mut model, mut rng) = (Model::default(), Rng::new(18));
+    let mut saved = Vec::new();
+    for id in 1..=4 {
+        for _ in 0..400 {
+            operator.step(&mut model, 100, &mut rng);
+        }
+        saved.push(operator.worker.checkpoint(id));
+        let mut backend = operator.worker.backend.borrow_mut();
+        match id {
+            1 => backend.checkpoint_ended(1, true).unwrap(),
+            // Of the second nobody hears again, the third is given up.
+            2 => {}
+            _ => backend.checkpoint_ended(id, false).unwrap(),
+        }
+    }
+    let paths = |saved: &Saved| -> BTreeSet<String> {
+        let mut paths = BTreeSet::new();
+        saved.keyed[0].1.for_each_path(&mut |path, _| {
+            paths.insert(path.to_owned());
+        });
+        paths
+    };
+    let kept = paths(&saved[3]);
+    for unconfirmed in &saved[1..3] {
+        for path in paths(unconfirmed).difference(&kept) {
+            let path = Path::from(path.as_str());
+            world.runtime.block_on(world.objects.delete(&path)).unwrap();
+        }
+    }
+    drop(operator);
+    Operator::new(world.restore(&saved[3])).check(&model, 100);
 }
