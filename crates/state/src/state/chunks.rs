@@ -32,6 +32,45 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, time_ms: Option<i64>, bytes: &[u8]) 
     out.extend_from_slice(bytes);
 }
 
+/// Appends a frame whose bytes `write` appends, where they stay; if it fails, nothing is appended.
+#[inline]
+pub(crate) fn write_frame(
+    out: &mut Vec<u8>,
+    time_ms: Option<i64>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), StateError>,
+) -> Result<(), StateError> {
+    let start = out.len();
+    // A short element has a header of one byte.
+    out.push(0);
+    if let Some(time_ms) = time_ms {
+        out.extend_from_slice(&time_ms.to_be_bytes());
+    }
+    let body = out.len();
+    if let Err(error) = write(out) {
+        out.truncate(start);
+        return Err(error);
+    }
+    let Some(len) = out.len().checked_sub(body) else {
+        return Err(StateError::Usage(
+            "a serializer of list elements has removed bytes that it did not write".into(),
+        ));
+    };
+    let mut header = (len as u128) * 2 + u128::from(time_ms.is_some());
+    match out.get_mut(start) {
+        Some(first) if header < 0x80 => *first = header as u8,
+        _ => {
+            let mut bytes = Vec::new();
+            while header >= 0x80 {
+                bytes.push(header as u8 | 0x80);
+                header >>= 7;
+            }
+            bytes.push(header as u8);
+            out.splice(start..start + 1, bytes);
+        }
+    }
+    Ok(())
+}
+
 /// Walks the frames of a chunk.
 #[derive(Clone, Debug)]
 pub(crate) struct Frames<'a> {
@@ -117,12 +156,24 @@ mod tests {
             (None, vec![3; 64]),
             (Some(9), vec![4; 20_000]),
         ];
-        let mut chunk = Vec::new();
+        let (mut chunk, mut written) = (Vec::new(), Vec::new());
         let mut starts = Vec::new();
         for (time_ms, bytes) in &elements {
             starts.push(chunk.len());
             push_frame(&mut chunk, *time_ms, bytes);
+            write_frame(&mut written, *time_ms, |out| {
+                out.extend_from_slice(bytes);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(written, chunk);
+            let failed = write_frame(&mut written, *time_ms, |out| {
+                out.push(1);
+                Err(StateError::User("no".into()))
+            });
+            assert!(failed.is_err() && written == chunk);
         }
+        assert!(write_frame(&mut vec![7], None, |out| Ok(out.clear())).is_err());
         let mut frames = Frames::new(&chunk);
         for ((time_ms, bytes), start) in elements.iter().zip(&starts) {
             assert_eq!(frames.at(), *start);

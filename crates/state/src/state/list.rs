@@ -21,7 +21,7 @@ use crate::access::{StateAccess, Waiting};
 use crate::heap::typed::{HeapLists, Timed};
 use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
-use crate::state::chunks::push_frame;
+use crate::state::chunks::write_frame;
 use crate::state::namespace::Scope;
 use crate::state::pieces;
 use crate::state::place::HeapPlace;
@@ -263,7 +263,6 @@ pub(crate) struct FrameWriter<'a> {
     frames: &'a mut Vec<u8>,
     /// Where frames end: chunks are cut there.
     ends: &'a mut Vec<usize>,
-    element: &'a mut Vec<u8>,
     time_ms: Option<i64>,
 }
 
@@ -273,9 +272,7 @@ impl FrameWriter<'_> {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        self.element.clear();
-        write(self.element)?;
-        push_frame(self.frames, self.time_ms, self.element);
+        write_frame(self.frames, self.time_ms, write)?;
         self.ends.push(self.frames.len());
         Ok(())
     }

@@ -41,7 +41,6 @@ pub(crate) struct ChunkTable {
 struct Scratch {
     frames: Vec<u8>,
     ends: Vec<usize>,
-    element: Vec<u8>,
     row_key: Vec<u8>,
 }
 
@@ -325,7 +324,6 @@ impl ChunkTable {
         let outcome = write(&mut FrameWriter {
             frames: &mut scratch.frames,
             ends: &mut scratch.ends,
-            element: &mut scratch.element,
             time_ms: stamp_ms,
         })
         .and_then(|()| store(&mut scratch, stamp_ms));
