@@ -9,7 +9,7 @@ use crate::cli::screen::Screen;
 #[cfg(not(feature = "state-sql"))]
 pub fn run(_: &SqlArguments, _: &Screen) -> Result<(), RunError> {
     Err(super::usage(
-        "this build of aquifer has no SQL over state: build it with --features state-sql, or use `aquifer state scan`"
+        "this build of aquifer has no SQL over state: build it without --no-default-features, or use `aquifer state scan`"
             .to_owned(),
     ))
 }
