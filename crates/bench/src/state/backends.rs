@@ -6,7 +6,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use aquifer_state::access::StateAccess;
-use aquifer_state::{BackendKind, BackendSetup, KeyedStateStore, SharedBackend, SnapshotStorage};
+use aquifer_state::{
+    BackendKind, BackendSetup, KeyedStateStore, MemoryBudget, RocksdbShared, SharedBackend,
+    SnapshotStorage,
+};
 use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions};
 
 use crate::engine::Result;
@@ -22,7 +25,12 @@ const SNAPSHOT_SECONDS_MAX: u64 = 600;
 
 /// The backends of this build.
 pub fn kinds() -> Vec<BackendKind> {
-    vec![BackendKind::Hashmap, BackendKind::Forst]
+    vec![
+        BackendKind::Hashmap,
+        BackendKind::Forst,
+        #[cfg(feature = "rocksdb")]
+        BackendKind::Rocksdb,
+    ]
 }
 
 /// The state of one worker.
@@ -73,6 +81,7 @@ impl Worker {
         };
         setup.rocksdb.local_directories = vec![directory.join("local")];
         setup.rocksdb.incremental = true;
+        setup.rocksdb.shared = RocksdbShared::new(Some(MemoryBudget::new(CACHE_BYTES, 0.5)));
         let backend = aquifer_state::open(setup)?;
         let access = StateAccess::new(
             backend.clone(),

@@ -8,10 +8,8 @@ use aquifer_dataflow::JobError;
 use aquifer_dataflow::process::{ElementOrder, EpochMode, ExecutionMode};
 use aquifer_state::BackendKind;
 
-use crate::fixtures::options;
+use crate::fixtures::{BACKENDS, options};
 use crate::script::{Function, Job, Pair, Seen, Step, code, elsewhere, rows_of, watermarks_of};
-
-const BACKENDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
 
 /// The example of Flink's documentation: the average of every two values of a key.
 #[test]

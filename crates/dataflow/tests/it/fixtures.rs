@@ -389,6 +389,17 @@ impl JobObserver for Notes {
     }
 }
 
+/// The backends of this build.
+#[cfg(not(feature = "rocksdb"))]
+pub const BACKENDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
+/// The backends of this build.
+#[cfg(feature = "rocksdb")]
+pub const BACKENDS: [BackendKind; 3] = [
+    BackendKind::Hashmap,
+    BackendKind::Forst,
+    BackendKind::Rocksdb,
+];
+
 /// Options of a job in a memory store of this name.
 pub fn options(name: &str, parallelism: u16, backend: BackendKind) -> JobOptions {
     #[allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
@@ -405,6 +416,10 @@ pub fn options(name: &str, parallelism: u16, backend: BackendKind) -> JobOptions
         checkpoint_timeout_ms: 60_000,
         plan: "test".to_owned(),
         observer: Arc::new(Notes::default()),
+        rocksdb: aquifer_state::RocksdbOptions {
+            incremental: true,
+            ..Default::default()
+        },
         ..JobOptions::new(name, Arc::new(now_ms))
     }
 }

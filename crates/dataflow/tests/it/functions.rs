@@ -10,11 +10,11 @@ use aquifer_dataflow::operator::{Collector, StatelessOperator};
 use aquifer_dataflow::process::{KeyedProcess, ProcessContext};
 use aquifer_dataflow::{ChangeBatch, JobError};
 use aquifer_state::{
-    BackendKind, KeyedStateStore, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+    KeyedStateStore, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };
 
 use crate::fixtures::{
-    Database, DatabaseSink, Numbers, batch, expected_counts, options, rows, run,
+    BACKENDS, Database, DatabaseSink, Numbers, batch, expected_counts, options, rows, run,
 };
 
 /// Arrow rows to records; the value is the event time, and the watermark the least of what each split has reached.
@@ -108,7 +108,7 @@ impl KeyedProcess for Count {
 
 #[test]
 fn records_of_a_key_keep_their_order_and_others_overlap_within_the_bound() {
-    for backend in [BackendKind::Hashmap, BackendKind::Forst] {
+    for backend in BACKENDS {
         let source = Numbers {
             keys: 50,
             ..Numbers::default()
@@ -223,7 +223,7 @@ fn expected_windows(source: &Numbers) -> Vec<(i64, i64)> {
 
 #[test]
 fn timers_fire_once_in_order_through_failures_and_rescaling() {
-    for backend in [BackendKind::Hashmap, BackendKind::Forst] {
+    for backend in BACKENDS {
         let source = Numbers {
             rows_per_split: 3000,
             keys: 7,

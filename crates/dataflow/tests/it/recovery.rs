@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 
 use aquifer_state::BackendKind;
 
-use crate::fixtures::{Database, Notes, Numbers, counting, expected_counts, options, run};
+use crate::fixtures::{
+    BACKENDS, Database, Notes, Numbers, counting, expected_counts, options, run,
+};
 
 #[test]
 fn a_bounded_job_commits_every_row_once() {
-    for backend in [BackendKind::Hashmap, BackendKind::Forst] {
+    for backend in BACKENDS {
         for parallelism in 1..=3 {
             let source = Numbers::default();
             let database = Database::new();
@@ -37,6 +39,10 @@ fn a_failed_job_goes_on_from_its_checkpoint_at_another_parallelism() {
         ("hashmap", BackendKind::Hashmap, BackendKind::Hashmap),
         ("switch", BackendKind::Hashmap, BackendKind::Forst),
         ("back", BackendKind::Forst, BackendKind::Hashmap),
+        #[cfg(feature = "rocksdb")]
+        ("rocksdb", BackendKind::Rocksdb, BackendKind::Rocksdb),
+        #[cfg(feature = "rocksdb")]
+        ("to-rocksdb", BackendKind::Forst, BackendKind::Rocksdb),
     ] {
         let source = Numbers {
             rows_per_split: 4000,

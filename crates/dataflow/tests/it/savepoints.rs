@@ -12,10 +12,11 @@ use aquifer_state::BackendKind;
 use aquifer_state::checkpoint::{CheckpointKind, ClaimMode, ForeignCheckpoint, SavepointFormat};
 use parking_lot::Mutex;
 
-use crate::fixtures::{Database, DatabaseSink, Numbers, counting, expected_counts, options, run};
+use crate::fixtures::{
+    BACKENDS, Database, DatabaseSink, Numbers, counting, expected_counts, options, run,
+};
 
 const FORMATS: [SavepointFormat; 2] = [SavepointFormat::Canonical, SavepointFormat::Native];
-const BACKENDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
 
 /// Asks for a savepoint when the job has taken some checkpoints.
 struct Ask {

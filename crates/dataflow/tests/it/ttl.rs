@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aquifer_state::{BackendKind, TtlConfig};
+use aquifer_state::TtlConfig;
 
-use crate::fixtures::options;
+use crate::fixtures::{BACKENDS, options};
 use crate::script::{Function, Job, Step, code, elsewhere, rows_of};
 
 /// Writes the time of a record under its key and says what was there before; a negative time only reads. A timer says what is there.
@@ -31,7 +31,7 @@ fn lives(ttl_ms: u64) -> Function {
 /// Flink counts in the clock only.
 #[test]
 fn event_time_is_the_watermark_and_the_time_of_the_record() {
-    for backend in [BackendKind::Hashmap, BackendKind::Forst] {
+    for backend in BACKENDS {
         let steps = vec![
             // Written before there is a watermark: counts from the first.
             Step::Records(vec![(1, 10)]),

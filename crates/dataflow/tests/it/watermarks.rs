@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use aquifer_dataflow::process::ProcessContext;
 use aquifer_state::BackendKind;
 
-use crate::fixtures::options;
+use crate::fixtures::{BACKENDS, options};
 use crate::script::{Function, Job, Pair, Seen, Step, code, elsewhere, rows_of, watermarks_of};
 
-const BACKENDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
 const MINUTE: i64 = 60_000;
 
 /// Flink: the timer of the next window, registered in an asynchronous callback of the last watermark, never fires.
