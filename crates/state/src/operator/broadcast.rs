@@ -19,11 +19,14 @@ use crate::serializer::{Serializer, SerializerSnapshot};
 /// Writes the bytes by which a map knows a key.
 type EncodeKey<K> = Rc<dyn Fn(&K, &mut Vec<u8>) -> Result<(), StateError>>;
 
+/// Entries by the bytes of their keys.
+type Entries<K, V> = BTreeMap<Vec<u8>, (K, V)>;
+
 /// A broadcast map: in memory, copied at a barrier, iterated in the order of the keys' bytes. Clones are the same map.
 ///
 /// Nothing here keeps the copies of different workers alike: change it only by what all of them see.
 pub struct BroadcastState<K, V> {
-    entries: Rc<RefCell<BTreeMap<Vec<u8>, (K, V)>>>,
+    entries: Rc<RefCell<Entries<K, V>>>,
     encode: EncodeKey<K>,
 }
 

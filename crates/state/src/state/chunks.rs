@@ -173,7 +173,13 @@ mod tests {
             });
             assert!(failed.is_err() && written == chunk);
         }
-        assert!(write_frame(&mut vec![7], None, |out| Ok(out.clear())).is_err());
+        assert!(
+            write_frame(&mut vec![7], None, |out| {
+                out.clear();
+                Ok(())
+            })
+            .is_err()
+        );
         let mut frames = Frames::new(&chunk);
         for ((time_ms, bytes), start) in elements.iter().zip(&starts) {
             assert_eq!(frames.at(), *start);

@@ -159,12 +159,11 @@ mod tests {
         }
     }
 
+    /// Key group, key and elements, each with its time, of a list.
+    type List = (u16, Vec<u8>, Vec<(Option<i64>, Vec<u8>)>);
+
     /// The rows of lists whose elements lie in chunks as `cut` says, and the greatest numbers that were told.
-    fn relisted(
-        lists: &[(u16, Vec<u8>, Vec<(Option<i64>, Vec<u8>)>)],
-        expiry: Expiry,
-        mut cut: impl FnMut() -> bool,
-    ) -> (Rows, Vec<u64>) {
+    fn relisted(lists: &[List], expiry: Expiry, mut cut: impl FnMut() -> bool) -> (Rows, Vec<u64>) {
         let (mut list, mut kept) = (OpenList::default(), Kept::default());
         let mut numbers = Vec::new();
         for (group, prefix, elements) in lists {

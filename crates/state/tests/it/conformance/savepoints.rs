@@ -276,7 +276,12 @@ fn elements(i: u64) -> Vec<String> {
 }
 
 fn entries(i: u64) -> Vec<(String, Option<u32>)> {
-    let entry = |j: u64| (format!("user key {j}"), (j % 2 == 0).then_some(i as u32));
+    let entry = |j: u64| {
+        (
+            format!("user key {j}"),
+            j.is_multiple_of(2).then_some(i as u32),
+        )
+    };
     (0..i % 4).map(entry).collect()
 }
 
