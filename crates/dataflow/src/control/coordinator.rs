@@ -282,6 +282,8 @@ impl Coordinator {
         for part in std::mem::take(&mut open.parts).into_values() {
             if metadata.tables.is_empty() {
                 metadata.tables = part.tables;
+            } else {
+                keep_latest_beginning(&mut metadata.tables, &part.tables);
             }
             metadata.keyed.push((part.range, part.keyed));
             for one in part.operators {
@@ -345,6 +347,21 @@ impl Coordinator {
                     "checkpoint {id} could not be committed: {error}"
                 ))));
             }
+        }
+    }
+}
+
+/// Event time begins on one worker after the other. What has no time counts from the latest of these moments, so that nothing expires on a
+/// worker earlier than that worker would have said.
+fn keep_latest_beginning(
+    known: &mut [(StateDescription, TableId)],
+    other: &[(StateDescription, TableId)],
+) {
+    for ((known, id), (other, other_id)) in known.iter_mut().zip(other) {
+        if id == other_id && known.options.event_time {
+            let latest = known.schema.untimed_as_ms.max(other.schema.untimed_as_ms);
+            known.schema.untimed_as_ms = latest;
+            known.options.untimed_as_ms = latest;
         }
     }
 }

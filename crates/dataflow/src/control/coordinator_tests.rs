@@ -219,3 +219,34 @@ fn a_finished_job_leaves_no_savepoint() {
         "{effects:?}"
     );
 }
+
+#[test]
+fn what_has_no_time_counts_from_the_latest_beginning_of_event_time() {
+    let part = |worker, untimed_as_ms| {
+        let Event::Acknowledged(mut part) = part(worker, 7, 0) else {
+            panic!("a part is an acknowledgement")
+        };
+        let options = aquifer_store::TableOptions {
+            ttl_ms: Some(100),
+            event_time: true,
+            untimed_as_ms,
+            ..Default::default()
+        };
+        let mut description = StateDescription::raw("op", "lived", options, "bytes");
+        description.schema.untimed_as_ms = untimed_as_ms;
+        part.tables = vec![(description, TableId(0))];
+        Event::Acknowledged(part)
+    };
+    for moments in [[Some(10), Some(20)], [Some(20), Some(10)], [None, Some(20)]] {
+        let mut c = coordinator(2, Some(100));
+        c.step(Event::Tick, 100);
+        c.step(part(0, moments[0]), 101);
+        let effects = c.step(part(1, moments[1]), 102);
+        let [Effect::Write(metadata)] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        let (known, _) = &metadata.tables[0];
+        assert_eq!(known.schema.untimed_as_ms, Some(20));
+        assert_eq!(known.options.untimed_as_ms, Some(20));
+    }
+}
