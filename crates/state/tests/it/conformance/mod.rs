@@ -2,16 +2,20 @@
 
 mod aggregating;
 mod broadcast;
+mod defects;
 mod enumeration;
 mod evolution;
 mod list;
 mod map;
+mod model;
 mod namespaces;
 mod operator_state;
+mod page;
 mod random;
 mod raw_state;
 mod reading;
 mod reducing;
+mod rescale;
 mod savepoints;
 mod serializers;
 mod snapshots;

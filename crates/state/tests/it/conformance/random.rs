@@ -1,13 +1,14 @@
 //! Random operations on all kinds of state, compared with a model: with namespaces and merging, with a TTL and without, with restarts on other
-//! numbers of workers, on the other backend, and through the other API.
-use std::collections::BTreeMap;
+//! numbers of workers and on the other backend. `model` and `rescale` use what is here.
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aquifer_state::serializer::Postcard;
 use aquifer_state::{
-    AggregateFunction, AggregatingState, AggregatingStateDescriptor, KeyedStateStore, ListState,
-    ListStateDescriptor, MapState, MapStateDescriptor, ReducingState, ReducingStateDescriptor,
-    TtlConfig, ValueState, ValueStateDescriptor,
+    AggregateFunction, AggregatingState, AggregatingStateDescriptor, FoldingState,
+    FoldingStateDescriptor, KeyedStateStore, ListState, ListStateDescriptor, MapState,
+    MapStateDescriptor, ReducingState, ReducingStateDescriptor, TimerService, TtlConfig,
+    ValueState, ValueStateDescriptor,
 };
 use aquifer_testkit::Rng;
 
@@ -19,12 +20,12 @@ conformance!(
     random_operations_with_a_ttl_agree_with_a_model
 );
 
-const KEYS: u64 = 12;
-const NAMESPACES: u64 = 3;
+pub const KEYS: u64 = 12;
+pub const NAMESPACES: u64 = 3;
 const TTL_MS: i64 = 100;
 
 /// In order, so that a lost or doubled input shows.
-struct Inputs;
+pub struct Inputs;
 
 impl AggregateFunction for Inputs {
     type In = u32;
@@ -50,20 +51,28 @@ fn reduce(a: u64, b: u64) -> u64 {
     a.wrapping_mul(31).wrapping_add(b)
 }
 
-type Reduce = fn(u64, u64) -> u64;
+pub type Reduce = fn(u64, u64) -> u64;
+pub type Fold = fn(&mut String, u32);
 
-struct States {
-    worker: Worker,
-    store: KeyedStateStore<u64>,
+fn fold(text: &mut String, value: u32) {
+    text.push_str(&format!("{value},"));
+}
+
+pub struct States {
+    pub worker: Worker,
+    pub store: KeyedStateStore<u64>,
     value: ValueState<u32, Postcard<u32>, u64>,
     list: ListState<u32, Postcard<u32>, u64>,
     map: MapState<u8, Option<u32>, Postcard<Option<u32>>, u64>,
     sum: ReducingState<u64, Reduce, Postcard<u64>, u64>,
     inputs: AggregatingState<Inputs, Postcard<Vec<u32>>, u64>,
+    text: FoldingState<u32, String, Fold, Postcard<String>, u64>,
+    events: TimerService,
+    processing: TimerService,
 }
 
 impl States {
-    fn open(worker: Worker, ttl: bool) -> Self {
+    pub fn open(worker: Worker, ttl: bool) -> Self {
         let store = worker.store::<u64>("op");
         macro_rules! declared {
             ($descriptor:expr) => {{
@@ -81,7 +90,14 @@ impl States {
         let map = declared!(MapStateDescriptor::<u8, Option<u32>>::new("map"));
         let sum = declared!(ReducingStateDescriptor::<u64, _>::new("sum", function));
         let inputs = declared!(AggregatingStateDescriptor::<Inputs>::new("inputs", Inputs));
+        let function: Fold = fold;
+        let text =
+            FoldingStateDescriptor::<u32, String, _>::new("text", || "start:".into(), function);
+        let text = declared!(text);
         Self {
+            text: store.folding_state(&text).unwrap(),
+            events: store.timer_service("t").unwrap(),
+            processing: store.processing_timers("t").unwrap(),
             value: store.value_state(&value).unwrap(),
             list: store.list_state(&list).unwrap(),
             map: store.map_state(&map).unwrap(),
@@ -92,17 +108,37 @@ impl States {
         }
     }
 
-    fn at(&self, key: u64, namespace: u64) {
+    pub fn at(&self, key: u64, namespace: u64) {
         self.store.set_current_key(&key);
         self.value.set_namespace(&namespace);
         self.list.set_namespace(&namespace);
         self.map.set_namespace(&namespace);
         self.sum.set_namespace(&namespace);
         self.inputs.set_namespace(&namespace);
+        self.text.set_namespace(&namespace);
+    }
+
+    /// Registers or removes a timer of the current key.
+    fn timer(&self, clock: Clock, at_ms: i64, namespace: u64, register: bool) {
+        let timers = self.timers(clock);
+        let namespace = namespace.to_be_bytes();
+        let current = self.store.current_key();
+        let done = current.with(|group, key| match register {
+            true => timers.register(at_ms, group, key, &namespace),
+            false => timers.delete(at_ms, group, key, &namespace),
+        });
+        done.unwrap().unwrap();
+    }
+
+    fn timers(&self, clock: Clock) -> &TimerService {
+        match clock {
+            Clock::Event => &self.events,
+            Clock::Processing => &self.processing,
+        }
     }
 
     /// Everything of one key and namespace, in the shape of the model without times.
-    fn read(&self) -> Read {
+    pub fn read(&self) -> Read {
         let Self {
             worker,
             value,
@@ -110,6 +146,7 @@ impl States {
             map,
             sum,
             inputs,
+            text,
             ..
         } = self;
         let entries = all!(worker, map.entries());
@@ -123,30 +160,49 @@ impl States {
             map: entries,
             sum: ask!(worker, sum.get()),
             inputs: ask!(worker, inputs.get()),
+            text: ask!(worker, text.get()),
         }
     }
 }
 
+/// What a timer waits for.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    Event,
+    Processing,
+}
+
 #[derive(Debug, PartialEq)]
-struct Read {
+pub struct Read {
     value: Option<u32>,
     list: Vec<u32>,
     map: Vec<(u8, Option<u32>)>,
     sum: Option<u64>,
     inputs: Option<Vec<u32>>,
+    text: Option<String>,
 }
 
 /// One key and namespace; every part with the time it was written.
 #[derive(Clone, Default)]
-struct Entry {
+pub struct Entry {
     value: Option<(i64, u32)>,
     list: Vec<(i64, u32)>,
     map: BTreeMap<u8, (i64, Option<u32>)>,
     sum: Option<(i64, u64)>,
     inputs: Option<(i64, Vec<u32>)>,
+    text: Option<(i64, String)>,
+    events: BTreeSet<i64>,
+    processing: BTreeSet<i64>,
 }
 
 impl Entry {
+    fn timers(&mut self, clock: Clock) -> &mut BTreeSet<i64> {
+        match clock {
+            Clock::Event => &mut self.events,
+            Clock::Processing => &mut self.processing,
+        }
+    }
+
     fn expire(&mut self, now: i64) {
         let live = |time: i64| time + TTL_MS > now;
         self.value = self.value.filter(|(time, _)| live(*time));
@@ -154,9 +210,10 @@ impl Entry {
         self.map.retain(|_, (time, _)| live(*time));
         self.sum = self.sum.filter(|(time, _)| live(*time));
         self.inputs = self.inputs.take().filter(|(time, _)| live(*time));
+        self.text = self.text.take().filter(|(time, _)| live(*time));
     }
 
-    fn read(&self) -> Read {
+    pub fn read(&self) -> Read {
         Read {
             value: self.value.map(|(_, value)| value),
             list: self.list.iter().map(|(_, element)| *element).collect(),
@@ -167,11 +224,12 @@ impl Entry {
                 .collect(),
             sum: self.sum.map(|(_, sum)| sum),
             inputs: self.inputs.clone().map(|(_, inputs)| inputs),
+            text: self.text.clone().map(|(_, text)| text),
         }
     }
 }
 
-type Model = BTreeMap<(u64, u64), Entry>;
+pub type Model = BTreeMap<(u64, u64), Entry>;
 
 fn random_operations_agree_with_a_model(world: &World) {
     run(world, 1, false);
@@ -181,131 +239,206 @@ fn random_operations_with_a_ttl_agree_with_a_model(world: &World) {
     run(world, 2, true);
 }
 
-fn run(world: &World, seed: u64, ttl: bool) {
-    let mut rng = Rng::new(seed);
-    let open = |workers: Vec<Worker>| -> Vec<States> {
-        workers
-            .into_iter()
-            .map(|worker| States::open(worker, ttl))
-            .collect()
-    };
-    let mut states = open(world.workers(2, &Saved::default()));
-    let mut model = Model::new();
-    let mut now = 0;
-    for step in 0..2500u32 {
-        let key = rng.below(KEYS);
-        let namespace = rng.below(NAMESPACES);
-        let own = states
-            .iter()
-            .find(|states| states.worker.owns(&key))
-            .unwrap();
-        let says = || format!("seed {seed}, step {step}, {}", world.name());
-        own.at(key, namespace);
-        if ttl {
-            model.values_mut().for_each(|entry| entry.expire(now));
+/// The workers, from a checkpoint.
+pub fn open(workers: Vec<Worker>, ttl: bool) -> Vec<States> {
+    let workers = workers.into_iter();
+    workers.map(|worker| States::open(worker, ttl)).collect()
+}
+
+/// How late it is.
+#[derive(Clone, Copy, Default)]
+pub struct Times {
+    pub now: i64,
+    pub watermark: i64,
+}
+
+/// Does one random thing to the state and to the model.
+pub fn act(
+    (world, states): (&World, &[States]),
+    (model, times): (&mut Model, &mut Times),
+    rng: &mut Rng,
+    n: u32,
+    (ttl, says): (bool, &str),
+) {
+    let key = rng.below(KEYS);
+    let namespace = rng.below(NAMESPACES);
+    let own = owner(states, key);
+    let says = || format!("{says}, step {n}, {}", world.name());
+    let now = &mut times.now;
+    own.at(key, namespace);
+    if ttl {
+        model.values_mut().for_each(|entry| entry.expire(*now));
+    }
+    let entry = model.entry((key, namespace)).or_default();
+    let worker = &own.worker;
+    let user_key = rng.below(20) as u8;
+    match rng.below(44) {
+        0..=4 => {
+            own.value.put(n).unwrap();
+            entry.value = Some((*now, n));
         }
-        let entry = model.entry((key, namespace)).or_default();
-        let n = step;
-        let worker = &own.worker;
-        let user_key = rng.below(20) as u8;
-        match rng.below(40) {
-            0..=4 => {
-                own.value.put(n).unwrap();
-                entry.value = Some((now, n));
+        5 => {
+            own.value.clear().unwrap();
+            entry.value = None;
+        }
+        6..=9 => {
+            own.list.add(&n).unwrap();
+            entry.list.push((*now, n));
+        }
+        10 => {
+            own.list.add_all(&[n, n + 1, n + 2]).unwrap();
+            entry.list.extend([(*now, n), (*now, n + 1), (*now, n + 2)]);
+        }
+        11 => {
+            let some: Vec<u32> = (0..rng.below(30) as u32).collect();
+            own.list.update(&some).unwrap();
+            entry.list = some.into_iter().map(|element| (*now, element)).collect();
+        }
+        12 => {
+            own.list.clear().unwrap();
+            entry.list.clear();
+        }
+        13..=17 => {
+            let value = (!n.is_multiple_of(3)).then_some(n);
+            own.map.put(&user_key, &value).unwrap();
+            entry.map.insert(user_key, (*now, value));
+        }
+        18..=19 => {
+            own.map.remove(&user_key).unwrap();
+            entry.map.remove(&user_key);
+        }
+        20 => {
+            let map = &own.map;
+            ask!(worker, map.clear());
+            entry.map.clear();
+        }
+        21..=24 => {
+            let sum = &own.sum;
+            ask!(worker, sum.add(u64::from(n)));
+            let old = entry.sum.map(|(_, old)| reduce(old, u64::from(n)));
+            entry.sum = Some((*now, old.unwrap_or(u64::from(n))));
+        }
+        25..=27 => {
+            let inputs = &own.inputs;
+            ask!(worker, inputs.add(n));
+            let (_, mut all) = entry.inputs.take().unwrap_or_default();
+            all.push(n);
+            entry.inputs = Some((*now, all));
+        }
+        28 => {
+            own.sum.clear().unwrap();
+            own.inputs.clear().unwrap();
+            (entry.sum, entry.inputs) = (None, None);
+        }
+        29..=30 => merge(own, model, rng, key, namespace, *now),
+        31 => enumerate(states, model, &says()),
+        32..=33 => {
+            let read = own.read();
+            assert_eq!(read, entry.read(), "{}", says());
+        }
+        34..=36 => {
+            *now += rng.below(25) as i64;
+            world.at(*now);
+        }
+        37..=38 => drop(worker.backend.borrow_mut().poll().unwrap()),
+        39 => {
+            let text = &own.text;
+            ask!(worker, text.add(n));
+            let (_, mut all) = entry.text.take().unwrap_or((0, "start:".into()));
+            fold(&mut all, n);
+            entry.text = Some((*now, all));
+        }
+        40..=41 => {
+            let clock = match rng.chance(500) {
+                true => Clock::Event,
+                false => Clock::Processing,
+            };
+            let at_ms = times.watermark + rng.below(60) as i64;
+            let register = rng.chance(800);
+            own.timer(clock, at_ms, namespace, register);
+            match register {
+                true => entry.timers(clock).insert(at_ms),
+                false => entry.timers(clock).remove(&at_ms),
+            };
+        }
+        42 => {
+            times.watermark += rng.below(20) as i64;
+            for clock in [Clock::Event, Clock::Processing] {
+                fire(states, model, clock, times.watermark, &says());
             }
-            5 => {
-                own.value.clear().unwrap();
-                entry.value = None;
-            }
-            6..=9 => {
-                own.list.add(&n).unwrap();
-                entry.list.push((now, n));
-            }
-            10 => {
-                own.list.add_all(&[n, n + 1, n + 2]).unwrap();
-                entry.list.extend([(now, n), (now, n + 1), (now, n + 2)]);
-            }
-            11 => {
-                let some: Vec<u32> = (0..rng.below(30) as u32).collect();
-                own.list.update(&some).unwrap();
-                entry.list = some.into_iter().map(|element| (now, element)).collect();
-            }
-            12 => {
-                own.list.clear().unwrap();
-                entry.list.clear();
-            }
-            13..=17 => {
-                let value = (n % 3 > 0).then_some(n);
-                own.map.put(&user_key, &value).unwrap();
-                entry.map.insert(user_key, (now, value));
-            }
-            18..=19 => {
-                own.map.remove(&user_key).unwrap();
-                entry.map.remove(&user_key);
-            }
-            20 => {
-                let map = &own.map;
-                ask!(worker, map.clear());
-                entry.map.clear();
-            }
-            21..=24 => {
-                let sum = &own.sum;
-                ask!(worker, sum.add(u64::from(n)));
-                let old = entry.sum.map(|(_, old)| reduce(old, u64::from(n)));
-                entry.sum = Some((now, old.unwrap_or(u64::from(n))));
-            }
-            25..=27 => {
-                let inputs = &own.inputs;
-                ask!(worker, inputs.add(n));
-                let (_, mut all) = entry.inputs.take().unwrap_or_default();
-                all.push(n);
-                entry.inputs = Some((now, all));
-            }
-            28 => {
-                own.sum.clear().unwrap();
-                own.inputs.clear().unwrap();
-                (entry.sum, entry.inputs) = (None, None);
-            }
-            29..=30 => merge(own, &mut model, &mut rng, key, namespace, now),
-            31 => enumerate(&states, &model, &says()),
-            32..=33 => {
-                let read = own.read();
-                assert_eq!(read, entry.read(), "{}", says());
-            }
-            34..=36 => {
-                now += rng.below(25) as i64;
-                world.at(now);
-            }
-            37..=38 => drop(worker.backend.borrow_mut().poll().unwrap()),
-            _ if step % 4 == 0 => {
-                let workers: Vec<Worker> = states.iter().map(|s| s.worker.clone()).collect();
-                let saved = checkpoint_all(&workers, u64::from(step) + 1);
-                drop((states, workers));
-                if rng.chance(500) {
-                    world.kind.set(crate::cases::after(world.kind.get()));
-                }
-                states = open(world.workers(1 + rng.below(4) as u16, &saved));
-            }
-            _ => {}
+        }
+        _ => {}
+    }
+}
+
+/// The worker that owns a key.
+pub fn owner(states: &[States], key: u64) -> &States {
+    let mut owners = states.iter().filter(|states| states.worker.owns(&key));
+    let owner = owners.next().unwrap();
+    assert!(owners.next().is_none(), "two workers own key {key}");
+    owner
+}
+
+/// Fires all timers up to a time: those of the model, each once, on every worker in order.
+pub fn fire(states: &[States], model: &mut Model, clock: Clock, up_to: i64, says: &str) {
+    let mut fired = Vec::new();
+    for states in states {
+        let own = states.worker.fire(states.timers(clock), up_to);
+        assert!(own.iter().map(|timer| timer.0).is_sorted(), "{says}");
+        fired.extend(own);
+    }
+    let mut expected = Vec::new();
+    for ((key, namespace), entry) in model.iter_mut() {
+        let timers = entry.timers(clock);
+        let later = timers.split_off(&up_to.saturating_add(1));
+        for time in std::mem::replace(timers, later) {
+            let key = aquifer_state::ordered::encode_ordered(key);
+            expected.push((time, key, namespace.to_be_bytes().to_vec()));
         }
     }
+    fired.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(fired, expected, "{clock:?}, {says}");
+}
+
+/// Every state of every key is that of the model.
+pub fn compare(states: &[States], model: &mut Model, now: i64, ttl: bool, says: &str) {
     if ttl {
         model.values_mut().for_each(|entry| entry.expire(now));
     }
-    for ((key, namespace), entry) in &model {
-        let own = states
-            .iter()
-            .find(|states| states.worker.owns(key))
-            .unwrap();
+    for ((key, namespace), entry) in &*model {
+        let own = owner(states, *key);
         own.at(*key, *namespace);
-        assert_eq!(
-            own.read(),
-            entry.read(),
-            "key {key}, {namespace}, {}",
-            world.name()
-        );
+        assert_eq!(own.read(), entry.read(), "key {key}, {namespace}, {says}");
     }
-    enumerate(&states, &model, &world.name());
+    enumerate(states, model, says);
+}
+
+fn run(world: &World, seed: u64, ttl: bool) {
+    let mut rng = Rng::new(seed);
+    let mut states = open(world.workers(2, &Saved::default()), ttl);
+    let mut model = Model::new();
+    let mut times = Times::default();
+    let says = format!("seed {seed}");
+    for step in 0..2500u32 {
+        act(
+            (world, &states),
+            (&mut model, &mut times),
+            &mut rng,
+            step,
+            (ttl, &says),
+        );
+        if step.is_multiple_of(4) && rng.below(40) == 0 {
+            let workers: Vec<Worker> = states.iter().map(|s| s.worker.clone()).collect();
+            let saved = checkpoint_all(&workers, u64::from(step) + 1);
+            drop((states, workers));
+            if rng.chance(500) {
+                world.kind.set(crate::cases::after(world.kind.get()));
+            }
+            states = open(world.workers(1 + rng.below(4) as u16, &saved), ttl);
+        }
+    }
+    compare(&states, &mut model, times.now, ttl, &world.name());
 }
 
 /// Merges random namespaces of a key into one.
@@ -339,7 +472,7 @@ fn merge(own: &States, model: &mut Model, rng: &mut Rng, key: u64, target: u64, 
 }
 
 /// The keys and namespaces of every state are those of the model.
-fn enumerate(states: &[States], model: &Model, says: &str) {
+pub fn enumerate(states: &[States], model: &Model, says: &str) {
     macro_rules! listed {
         ($state:ident, $holds:expr) => {
             let mut listed: Vec<(u64, u64)> = Vec::new();
@@ -363,4 +496,5 @@ fn enumerate(states: &[States], model: &Model, says: &str) {
     listed!(map, |entry: &Entry| !entry.map.is_empty());
     listed!(sum, |entry: &Entry| entry.sum.is_some());
     listed!(inputs, |entry: &Entry| entry.inputs.is_some());
+    listed!(text, |entry: &Entry| entry.text.is_some());
 }
