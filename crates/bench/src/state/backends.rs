@@ -81,6 +81,8 @@ impl Worker {
         };
         setup.rocksdb.local_directories = vec![directory.join("local")];
         setup.rocksdb.incremental = true;
+        // As in the other sections; Flink has them off by default.
+        setup.rocksdb.bloom_bits_per_key = Some(10.0);
         setup.rocksdb.shared = RocksdbShared::new(Some(MemoryBudget::new(CACHE_BYTES, 0.5)));
         let backend = aquifer_state::open(setup)?;
         let access = StateAccess::new(
