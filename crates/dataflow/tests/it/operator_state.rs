@@ -98,6 +98,7 @@ fn an_operator_without_keys_keeps_its_state() {
             options.resume = attempt > 0;
             options.parallelism = parallelism;
             database.fail_after.store(fail_after, Ordering::Relaxed);
+            let committed = database.committed().len() as i64;
             opened.lock().clear();
             assert_eq!(
                 run(options.clone(), Arc::clone(&build)).is_ok(),
@@ -108,8 +109,9 @@ fn an_operator_without_keys_keeps_its_state() {
             // What is committed is what the restored checkpoint had counted: everything before it went through.
             let total: i64 = opened.iter().map(|(count, _)| count).sum();
             assert!(total <= 4000 && (attempt > 0 || total == 0), "{opened:?}");
-            if attempt > 0 {
-                assert!(total > 0, "{opened:?}");
+            assert!(total >= committed, "{committed} of {opened:?}");
+            // On a slow machine an attempt may fail before its first checkpoint; then there is nothing to restore.
+            if total > 0 {
                 // A union is whole on every worker.
                 assert!(
                     opened.iter().all(|(_, all)| *all == opened[0].1),
