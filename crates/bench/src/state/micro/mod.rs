@@ -83,7 +83,7 @@ pub fn run(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<String> {
     let mut table = Table::new(kinds);
-    let mut all = |name: &str, rows: &[Row], subjects: &mut dyn FnMut(&[Row]) -> Result<()>| {
+    let all = |name: &str, rows: &[Row], subjects: &mut dyn FnMut(&[Row]) -> Result<()>| {
         let rows: Vec<Row> = rows
             .iter()
             .copied()
