@@ -35,7 +35,7 @@ fn nothing_but_queries_is_taken() {
 
 #[test]
 fn a_damaged_file_is_named() {
-    for kind in KINDS {
+    for &kind in KINDS {
         let world = World::new(kind, 1, every_kind);
         let objects = &world.objects;
         let paths = world.paths();

@@ -14,7 +14,7 @@ fn read(world: &World, query: &str) -> (usize, usize) {
 
 #[test]
 fn a_key_reads_its_rows_only() {
-    for kind in KINDS {
+    for &kind in KINDS {
         let world = World::new(kind, 3, every_kind);
         for (query, rows, rows_read) in [
             ("SELECT * FROM counts", 40, 40),

@@ -7,7 +7,7 @@ use crate::world::{KINDS, World};
 
 #[test]
 fn states_join_and_aggregate() {
-    for kind in KINDS {
+    for &kind in KINDS {
         let world = World::new(kind, 3, every_kind);
         assert_eq!(
             world.json(

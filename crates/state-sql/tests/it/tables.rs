@@ -131,7 +131,7 @@ fn with_named_parts(line: &str) -> String {
 
 #[test]
 fn every_kind_of_state_shows_what_the_reader_shows() {
-    for kind in KINDS {
+    for &kind in KINDS {
         for parallelism in [1, 3] {
             let world = World::new(kind, parallelism, every_kind);
             let reader = world.reader();

@@ -84,7 +84,7 @@ fn typed(worker: &Worker) {
 
 #[test]
 fn fields_of_structs_are_reached_by_name() {
-    for kind in KINDS {
+    for &kind in KINDS {
         let world = World::new(kind, 2, typed);
         assert_eq!(
             world.json("SELECT key, value.price FROM bids WHERE value.price >= 400 ORDER BY key"),

@@ -22,13 +22,20 @@ pub const MAX_PARALLELISM: u16 = 16;
 pub const NOW_MS: i64 = 1_000_000;
 
 /// The backends of this build.
-pub const KINDS: [BackendKind; 2] = [BackendKind::Hashmap, BackendKind::Forst];
+pub const KINDS: &[BackendKind] = &[
+    BackendKind::Hashmap,
+    BackendKind::Forst,
+    #[cfg(feature = "rocksdb")]
+    BackendKind::Rocksdb,
+];
 
 /// A checkpoint.
 pub struct World {
     pub runtime: Runtime,
     pub objects: FaultyObjects,
     metadata: CheckpointMetadata,
+    /// Of databases.
+    _local: tempfile::TempDir,
 }
 
 /// One worker that fills its part of the state.
@@ -53,6 +60,7 @@ impl World {
             .build()
             .unwrap();
         let objects = FaultyObjects::new(Arc::new(InMemory::new()));
+        let local = tempfile::tempdir().unwrap();
         let mut metadata = CheckpointMetadata {
             checkpoint_id: 1,
             job_name: "job".into(),
@@ -85,6 +93,7 @@ impl World {
                 inline_bytes_max: 0,
                 asynchronous: true,
             };
+            setup.rocksdb.local_directories = vec![local.path().to_owned()];
             let backend = aquifer_state::open(setup).unwrap();
             let handle = runtime.handle().clone();
             let access = StateAccess::new(backend.clone(), handle, range, MAX_PARALLELISM, false);
@@ -107,6 +116,7 @@ impl World {
             runtime,
             objects,
             metadata,
+            _local: local,
         }
     }
 
