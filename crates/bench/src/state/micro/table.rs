@@ -6,10 +6,13 @@ use aquifer_state::BackendKind;
 use super::Api;
 use crate::report::human;
 
+/// Backend, way of calling, and calls per second of one turn.
+type Figure = (BackendKind, Api, f64);
+
 /// Figures by row, in the order in which rows came.
 pub struct Table {
     kinds: Vec<BackendKind>,
-    rows: Vec<(&'static str, Vec<(BackendKind, Api, f64)>)>,
+    rows: Vec<(&'static str, Vec<Figure>)>,
 }
 
 impl Table {
