@@ -1,3 +1,5 @@
+//! Types of state as types of Arrow, and values as columns.
+
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 

@@ -1,3 +1,5 @@
+//! Batches as text.
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};

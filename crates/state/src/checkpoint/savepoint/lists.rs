@@ -26,8 +26,10 @@ impl Expiry {
         let (Some(ttl_ms), Some(now_ms)) = (self.ttl_ms, self.now_ms) else {
             return false;
         };
-        let time_ms = time_ms.or(self.untimed_as_ms);
-        time_ms.is_some_and(|time_ms| time_ms.saturating_add_unsigned(ttl_ms) <= now_ms)
+        // As `crate::ttl` has it: earlier times count as that one, and an end past all times never comes.
+        let written = time_ms.max(self.untimed_as_ms);
+        let end = written.and_then(|written| written.checked_add_unsigned(ttl_ms));
+        end.is_some_and(|end| end <= now_ms)
     }
 }
 
@@ -196,10 +198,17 @@ mod tests {
 
     #[test]
     fn a_list_has_the_same_rows_however_it_was_cut() {
+        // With 5 everything lives: times before it count as 5.
+        for untimed_as_ms in [2, 5] {
+            cut_differently(untimed_as_ms);
+        }
+    }
+
+    fn cut_differently(untimed_as_ms: i64) {
         let mut rng = Rng::new(3);
         let expiry = Expiry {
             ttl_ms: Some(100),
-            untimed_as_ms: Some(5),
+            untimed_as_ms: Some(untimed_as_ms),
             now_ms: Some(104),
         };
         let lists: Vec<_> = (0..20u16)
@@ -232,7 +241,7 @@ mod tests {
             }
             let lives = elements
                 .iter()
-                .filter(|(time, _)| time.unwrap_or(5) + 100 > 104);
+                .filter(|(time, _)| time.unwrap_or(0).max(untimed_as_ms) + 100 > 104);
             assert!(lives.eq(&left));
         }
     }
