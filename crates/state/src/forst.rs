@@ -383,6 +383,7 @@ impl KeyedStateBackend for ForstBackend {
             cold_reads: store.cold_reads,
             bytes_uploaded: store.bytes_uploaded,
             files: store.files,
+            background_tasks: store.background_tasks,
         }
     }
 }

@@ -118,6 +118,8 @@ pub struct BackendStats {
     pub bytes_uploaded: u64,
     /// Files of the current version (`forst`) or of the last snapshot (`hashmap`).
     pub files: u64,
+    /// Flushes and compactions under way, and those that wait for a thread.
+    pub background_tasks: u64,
 }
 
 /// The keyed state of one worker: every operator on it shares one backend. Bytes in, bytes out; typed handles lie above.

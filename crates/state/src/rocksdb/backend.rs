@@ -742,6 +742,7 @@ impl KeyedStateBackend for RocksdbBackend {
             state_bytes: self.databases.iter().map(Database::bytes).sum(),
             bytes_uploaded: self.bytes_uploaded,
             files: self.files_of_last_snapshot,
+            background_tasks: self.databases.iter().map(Database::background_tasks).sum(),
             ..BackendStats::default()
         }
     }

@@ -413,6 +413,26 @@ impl Database {
         self.file_bytes.saturating_add(self.new_bytes)
     }
 
+    /// Flushes and compactions that run or wait for a thread.
+    pub(super) fn background_tasks(&self) -> u64 {
+        let of = |property| self.db.property_int_value(property).ok().flatten();
+        let running = [
+            properties::NUM_RUNNING_FLUSHES,
+            properties::NUM_RUNNING_COMPACTIONS,
+        ];
+        let running: u64 = running.into_iter().filter_map(of).sum();
+        let waits = |(name, _): &(String, TableId)| {
+            let family = self.db.cf_handle(name)?;
+            let pending = [
+                properties::MEM_TABLE_FLUSH_PENDING,
+                properties::COMPACTION_PENDING,
+            ];
+            let of = |property| self.db.property_int_value_cf(family, property).ok()?;
+            Some(pending.into_iter().filter_map(of).sum::<u64>())
+        };
+        running + self.families.iter().filter_map(waits).sum::<u64>()
+    }
+
     /// Writes so far.
     pub(super) fn writes(&self) -> u64 {
         self.writes

@@ -371,23 +371,36 @@ impl Worker {
         rows
     }
 
-    /// Takes checkpoints until compactions of `forst` have nothing left to do: what a test counts must not depend on how far they have come.
+    /// Waits until no flush and no compaction runs or is due.
+    pub fn quiet(&self) {
+        for _ in 0..60_000 {
+            let mut backend = self.backend.borrow_mut();
+            assert!(
+                backend.poll().unwrap().is_none(),
+                "no snapshot is under way"
+            );
+            if backend.stats().background_tasks == 0 {
+                return;
+            }
+            drop(backend);
+            self.bell.rest();
+        }
+        panic!("background work does not come to its end");
+    }
+
+    /// Takes checkpoints until background work has nothing left to do: what a test counts must not depend on how far it has come.
     pub fn settled(&self, first_id: u64) -> Saved {
         let paths = |saved: &Saved| -> Vec<String> {
             let files = saved.keyed.iter().flat_map(|(_, part)| &part.files.files);
             files.map(|file| file.path.clone()).collect()
         };
         let mut last = self.checkpoint(first_id);
-        let mut alike = 0;
         for id in first_id + 1..first_id + 500 {
-            self.bell.rest();
+            self.quiet();
             let next = self.checkpoint(id);
-            alike = match paths(&next) == paths(&last) {
-                true => alike + 1,
-                false => 0,
-            };
+            let rested = paths(&next) == paths(&last);
             last = next;
-            if alike == 20 {
+            if rested && self.backend.borrow().stats().background_tasks == 0 {
                 break;
             }
         }
