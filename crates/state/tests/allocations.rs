@@ -1,5 +1,6 @@
 //! What memory answers is answered without allocating: counted, in a binary of its own, because the counting allocator is that of the process.
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
 use aquifer_state::access::StateAccess;
 use aquifer_state::{
@@ -11,18 +12,41 @@ use futures_util::FutureExt;
 use object_store::memory::InMemory;
 
 fn store(kind: BackendKind, runtime: &tokio::runtime::Runtime) -> KeyedStateStore<u32> {
-    let range = KeyGroupRange { start: 0, end: 127 };
-    let environment = Environment::new(
+    KeyedStateStore::new(access(kind, runtime, 128).0, "op")
+}
+
+/// A worker with all of so many key groups, and what is told when it is to poll its backend.
+fn access(
+    kind: BackendKind,
+    runtime: &tokio::runtime::Runtime,
+    key_groups: u16,
+) -> (StateAccess, Receiver<()>) {
+    let range = KeyGroupRange {
+        start: 0,
+        end: key_groups - 1,
+    };
+    let (wake, woken) = channel();
+    let mut environment = Environment::new(
         Arc::new(InMemory::new()),
         "job/shared".into(),
         runtime.handle().clone(),
         BlockCache::new(8 << 20),
         "w0",
     );
+    environment.waker = Arc::new(move || drop(wake.send(())));
     let options = StoreOptions::default();
     let backend = open_backend(kind, environment, options, range, vec![], vec![]).unwrap();
-    let access = StateAccess::new(backend, runtime.handle().clone(), range, 128, true);
-    KeyedStateStore::new(access, "op")
+    let handle = runtime.handle().clone();
+    let access = StateAccess::new(backend, handle, range, key_groups, true);
+    (access, woken)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap()
 }
 
 fn count(what: &str, rounds: u64, act: impl Fn(u32)) {
@@ -38,11 +62,7 @@ fn count(what: &str, rounds: u64, act: impl Fn(u32)) {
 
 #[test]
 fn hot_reads_allocate_nothing() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     for kind in [BackendKind::Hashmap, BackendKind::Forst] {
         let store = store(kind, &runtime);
         let value: ValueState<u64> = store.value_state(&ValueStateDescriptor::new("v")).unwrap();
@@ -75,4 +95,43 @@ fn hot_reads_allocate_nothing() {
             assert_eq!(found, Some(u64::from(key)));
         });
     }
+}
+
+/// A barrier on the heap made a list and a layer for each key group. Of a gigabyte, a tenth of a second was spent in that: the allocator looked
+/// through what had been freed just before.
+#[test]
+fn a_barrier_on_the_heap_allocates_as_little_for_many_key_groups_as_for_few() {
+    let runtime = runtime();
+    let allocations = |key_groups: u16| {
+        let (access, woken) = access(BackendKind::Hashmap, &runtime, key_groups);
+        let backend = access.backend().clone();
+        let store: KeyedStateStore<u32> = KeyedStateStore::new(access, "op");
+        let value: ValueState<u64> = store.value_state(&ValueStateDescriptor::new("v")).unwrap();
+        let write = || {
+            for key in 0..20_000 {
+                store.set_current_key(&key);
+                value.put(u64::from(key)).unwrap();
+            }
+        };
+        write();
+        let (_, table) = backend.borrow().tables().remove(0);
+        backend.borrow_mut().freeze(table).unwrap();
+        backend.borrow_mut().snapshot(1).unwrap();
+        write();
+        while backend.borrow_mut().poll().unwrap().is_none() {
+            woken.recv().unwrap();
+        }
+        // It asks for another poll as long as there is something to fold.
+        while woken.try_recv().is_ok() {
+            backend.borrow_mut().poll().unwrap();
+        }
+        write();
+        let counted = allocation_counter::measure(|| {
+            backend.borrow_mut().freeze(table).unwrap();
+        });
+        counted.count_total
+    };
+    let (few, many) = (allocations(4), allocations(1024));
+    assert_eq!(few, many, "allocations of a barrier");
+    assert!(many < 32, "{many} allocations");
 }

@@ -1,17 +1,23 @@
 //! What barriers and checkpoints do to the heap: freezing, writing in the background, giving up, and folding layers back afterwards.
 //!
 //! One snapshot is written at a time; one that was given up may still hang at the object store and hold on to its layers, so there is a bound on
-//! how many of those there are. Layers are folded a bounded number of rows at a time, so that no poll holds the worker up.
+//! how many of those there are. Memory is the state and, for each barrier whose layers are held or not folded yet, what was written between
+//! it and the next. Layers are folded a bounded number of rows at a time, by `poll` and never by a barrier, so that neither holds the worker
+//! up. Folding goes on where it stopped when the next snapshot came in between, and in larger pieces for each that did: so it keeps up
+//! however often checkpoints come.
 
 use aquifer_store::TableId;
 
+use super::frozen_groups::FrozenGroups;
 use super::group::Group;
 use super::snapshot::{FrozenTable, Plan, SnapshotJob};
 use super::{HeapBackend, unknown_table};
 use crate::{KeyedSnapshot, StateError, TableMoment};
 
-/// Rows that one `poll` folds before it lets the worker go on (the last key group may exceed it).
-const FOLD_ROWS_PER_POLL: usize = 16 * 1024;
+/// Rows that one `poll` folds before it lets the worker go on: about a millisecond.
+const FOLD_ROWS_PER_POLL: usize = 4 * 1024;
+/// More than what is freed in folding, less than what the system is asked for directly; see [`sort_freed`].
+const LARGE_BYTES: usize = 64 * 1024;
 /// Snapshots that were given up and have not ended yet: more of them, and something is wrong with the object store.
 const CANCELLED_MAX: usize = 4;
 
@@ -22,6 +28,10 @@ pub(super) struct Folding {
     group: usize,
     typed: usize,
     group_of_typed: usize,
+    /// Snapshots that have ended since all layers were last folded, besides the first.
+    behind: usize,
+    /// Some layers before this place were held when it was passed.
+    again: bool,
 }
 
 impl HeapBackend {
@@ -62,9 +72,14 @@ impl HeapBackend {
             (true, false) => Some((self.environment.clock)()),
             (true, true) => self.moments.event_time(table),
         };
+        let layers = heap.groups.iter().map(|group| group.layers_frozen() + 1);
+        let mut groups = FrozenGroups::with_capacity(heap.groups.len(), layers.sum());
+        for group in &mut heap.groups {
+            group.freeze(&mut groups);
+        }
         let frozen = FrozenTable {
             table,
-            groups: heap.groups.iter_mut().map(Group::freeze).collect(),
+            groups,
             typed,
             now_ms,
         };
@@ -124,7 +139,7 @@ impl HeapBackend {
     pub(super) fn ended_snapshot(&mut self) -> Option<Result<(u64, KeyedSnapshot), StateError>> {
         let written = self.job.as_mut()?.0.result()?;
         let (job, mut tables) = self.job.take()?;
-        self.folding = Some(Folding::default());
+        self.fold_from_now_on();
         (self.environment.waker)();
         let written = match written {
             Ok(written) => written,
@@ -157,10 +172,30 @@ impl HeapBackend {
 
     /// Folds a bounded number of rows and entries; asks to be polled again if there is more.
     pub(super) fn fold_some(&mut self) {
+        // While a snapshot is written it holds every layer there is to fold.
+        if self.job.is_some() {
+            return;
+        }
         let Some(mut at) = self.folding.take() else {
             return;
         };
-        let mut moved = 0;
+        let work_max = FOLD_ROWS_PER_POLL.saturating_mul(at.behind.saturating_add(1));
+        let (work, done) = self.fold_from(&mut at, work_max);
+        sort_freed(work);
+        if !done {
+            self.fold_later(at);
+        } else if at.again {
+            let behind = at.behind;
+            self.fold_later(Folding {
+                behind,
+                ..Folding::default()
+            });
+        }
+    }
+
+    /// Returns how much was done, and whether that was all.
+    fn fold_from(&mut self, at: &mut Folding, work_max: usize) -> (usize, bool) {
+        let mut work = 0;
         while let Some(candidate) = self.tables.get_mut(at.table) {
             let groups = candidate
                 .as_mut()
@@ -170,25 +205,27 @@ impl HeapBackend {
                 (at.table, at.group) = (at.table + 1, 0);
                 continue;
             };
-            if moved >= FOLD_ROWS_PER_POLL && next.is_layered() {
-                return self.fold_later(at);
+            let folded = next.fold(work_max.saturating_sub(work));
+            work += folded.work;
+            if !folded.done {
+                return (work, false);
             }
-            moved += next.fold();
             at.group += 1;
         }
         let typed = self.typed.all();
         while let Some(next) = typed.get(at.typed) {
-            if moved >= FOLD_ROWS_PER_POLL {
-                return self.fold_later(at);
-            }
-            let left = FOLD_ROWS_PER_POLL - moved;
+            let left = work_max.saturating_sub(work);
             let folded = next.borrow_mut().fold_some(at.group_of_typed, left);
-            moved += folded.moved;
+            work += folded.moved;
             match folded.next {
-                Some(group) => at.group_of_typed = group,
+                Some(group) => {
+                    at.group_of_typed = group;
+                    return (work, false);
+                }
                 None => (at.typed, at.group_of_typed) = (at.typed + 1, 0),
             }
         }
+        (work, true)
     }
 
     fn fold_later(&mut self, at: Folding) {
@@ -201,8 +238,31 @@ impl HeapBackend {
         let before = self.cancelled.len();
         self.cancelled.retain_mut(|job| job.result().is_none());
         if self.cancelled.len() < before {
-            self.folding = Some(Folding::default());
+            self.fold_from_now_on();
         }
+    }
+
+    /// There are layers that no snapshot holds any more.
+    fn fold_from_now_on(&mut self) {
+        match &mut self.folding {
+            Some(folding) => {
+                folding.again = true;
+                folding.behind += 1;
+            }
+            None => self.folding = Some(Folding::default()),
+        }
+    }
+}
+
+/// Lets the allocator put away now what so much folding has freed.
+///
+/// glibc keeps freed memory in the order in which it came, and looks through ten thousand pieces of it whenever it is asked for a size that it
+/// has none of. After folding there may be a million, and whoever asks next (a barrier, say) would wait. It looks through them just as well
+/// when it is asked for more than there can be. Other allocators answer such a question at once.
+fn sort_freed(work: usize) {
+    const LOOKED_AT_ONCE: usize = 10_000;
+    for _ in 0..work.div_ceil(LOOKED_AT_ONCE) {
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_BYTES)));
     }
 }
 

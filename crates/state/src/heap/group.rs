@@ -2,28 +2,29 @@
 //!
 //! Freezing moves the active layer below, in time that does not depend on the number of rows; the snapshot shares the frozen layers and
 //! the operator goes on writing to a new, empty one. A read asks the newest layer first. When the snapshot is done the layers are folded
-//! back into one, which costs as much as was written meanwhile (the smaller of two layers is moved into the larger one).
+//! back into one, which costs as much as was written meanwhile (the smaller of two layers is moved into the larger one), a bounded number of
+//! rows at a time: between two steps every key has its right value.
 
 use std::sync::Arc;
 
 use aquifer_store::ScanRows;
 use bytes::Bytes;
 
+use super::fold::GroupFolded;
+use super::frozen_groups::FrozenGroups;
 use super::live::LiveRows;
 use super::rows::{Rows, Slot, SweptTo};
 use crate::{StateError, TakeRow};
 
-/// Layers that may pile up when checkpoints follow each other faster than layers are folded.
-const LAYERS_MAX: usize = 4;
-
-/// Frozen layers of a key group, oldest first: what a snapshot holds on to.
-pub(crate) type FrozenLayers = Vec<Arc<Rows>>;
-
 /// See the module.
 pub(crate) struct Group {
     active: Rows,
-    /// Oldest first; never changed, only shared, folded or dropped.
-    frozen: FrozenLayers,
+    /// Oldest first; never changed while it is shared.
+    frozen: Vec<Arc<Rows>>,
+    /// Where the active layer goes when it is frozen.
+    spare: Option<Arc<Rows>>,
+    /// The bucket at which folding goes on.
+    fold_at: usize,
     ordered: bool,
 }
 
@@ -32,6 +33,8 @@ impl Group {
         Self {
             active: Rows::new(ordered),
             frozen: Vec::new(),
+            spare: None,
+            fold_at: 0,
             ordered,
         }
     }
@@ -65,16 +68,30 @@ impl Group {
         self.layers().map(Rows::bytes).sum()
     }
 
-    /// What the group holds now, to be read elsewhere while this group goes on.
-    pub(crate) fn freeze(&mut self) -> FrozenLayers {
-        if self.frozen.len() >= LAYERS_MAX {
-            self.fold();
-        }
+    /// What the group holds now goes to `snapshot`, to be read elsewhere while this group goes on. Looks at no row.
+    pub(crate) fn freeze(&mut self, snapshot: &mut FrozenGroups<Rows>) {
         if self.active.len() > 0 {
-            let layer = std::mem::replace(&mut self.active, Rows::new(self.ordered));
-            self.frozen.push(Arc::new(layer));
+            let mut layer = self.spare.take().unwrap_or_else(|| self.empty());
+            match Arc::get_mut(&mut layer) {
+                Some(empty) => std::mem::swap(empty, &mut self.active),
+                None => {
+                    let active = std::mem::replace(&mut self.active, Rows::new(self.ordered));
+                    layer = Arc::new(active);
+                }
+            }
+            self.frozen.push(layer);
+            self.fold_at = 0;
         }
-        self.frozen.clone()
+        snapshot.push(&self.frozen);
+    }
+
+    fn empty(&self) -> Arc<Rows> {
+        Arc::new(Rows::new(self.ordered))
+    }
+
+    /// How many layers lie below the active one.
+    pub(crate) fn layers_frozen(&self) -> usize {
+        self.frozen.len()
     }
 
     /// True if nothing was written since the last freeze.
@@ -82,48 +99,48 @@ impl Group {
         self.active.len() == 0
     }
 
-    /// True if there are layers to fold.
-    pub(crate) fn is_layered(&self) -> bool {
+    #[cfg(test)]
+    fn is_layered(&self) -> bool {
         !self.frozen.is_empty()
     }
 
-    /// Folds the layers that no snapshot holds any more; returns how many rows were moved.
-    pub(crate) fn fold(&mut self) -> usize {
-        let mut moved = 0;
-        while let Some(layer) = self.frozen.pop() {
-            match Arc::try_unwrap(layer) {
-                Ok(older) => moved += self.fold_into_active(older),
-                Err(shared) => {
-                    self.frozen.push(shared);
-                    break;
-                }
+    /// Folds the layers that no snapshot holds any more, until about so much work is done.
+    pub(crate) fn fold(&mut self, work_max: usize) -> GroupFolded {
+        let mut work = 0;
+        loop {
+            let oldest = self.frozen.len() == 1;
+            let Some(older) = self.frozen.last_mut().and_then(Arc::get_mut) else {
+                return GroupFolded { work, done: true };
+            };
+            if self.active.len() == 0 {
+                std::mem::swap(&mut self.active, older);
             }
-        }
-        moved
-    }
-
-    fn fold_into_active(&mut self, older: Rows) -> usize {
-        let oldest = self.frozen.is_empty();
-        let moved = self.active.len().min(older.len());
-        if self.active.len() <= older.len() {
-            let newer = std::mem::replace(&mut self.active, older);
-            for (key, slot) in newer.iter() {
-                match slot {
-                    Slot::Deleted if oldest => self.active.remove(key),
-                    slot => self.active.set(key, slot),
-                }
+            let newer = &mut self.active;
+            // Below the oldest layer nothing is to be hidden: its tombstones go, and only where rows are moved into it.
+            let cleared = !oldest || newer.tombstones() == 0;
+            if older.len() == 0 && cleared {
+                *older = Rows::new(self.ordered);
+                self.spare = self.frozen.pop();
+                self.fold_at = 0;
+                continue;
             }
-        } else {
-            for (key, slot) in older.iter() {
-                if self.active.get(key).is_none() {
-                    self.active.set(key, slot);
-                }
+            if work >= work_max {
+                return GroupFolded { work, done: false };
             }
+            let (at, work_max) = (&mut self.fold_at, work_max - work);
+            work += if newer.len() <= older.len() || !cleared {
+                newer.take_some(at, work_max, &mut |key, slot| match slot {
+                    Slot::Deleted if oldest => older.remove(key),
+                    slot => older.set(key, slot),
+                })
+            } else {
+                older.take_some(at, work_max, &mut |key, slot| {
+                    if newer.get(key).is_none() {
+                        newer.set(key, slot);
+                    }
+                })
+            };
         }
-        if oldest {
-            self.active.remove_tombstones();
-        }
-        moved
     }
 
     /// Live rows in key order, without those whose time is `hidden`; see `aquifer_store::Store::scan`.

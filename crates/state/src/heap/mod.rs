@@ -4,7 +4,7 @@
 //! A snapshot shares the frozen layers with a background thread, which writes **all** live rows through a private store into the same
 //! kind of files that the `forst` backend writes: so either backend restores the other's. The cost to the operator is one moved layer per
 //! key group at the barrier, a second look-up per read while the snapshot is under way, and the folding of what was written meanwhile
-//! afterwards (in bounded pieces, by `poll`). The files lie in the object store or, small ones, in the metadata ([`storage`]).
+//! afterwards (in bounded pieces, by `poll`; see [`barrier`] for what that means for memory). The files lie in the object store or, small ones, in the metadata ([`storage`]).
 //!
 //! Typed handles keep their values in typed tables instead ([`typed`]); of such a table the raw one is empty, and scans of it make rows
 //! of the values. What was restored waits as rows until its state is asked for, and then moves key group by key group, so that it is
@@ -13,6 +13,8 @@
 //! A snapshot that fails, or is given up, leaves the backend as it was: no file of it is named anywhere, and the next one is whole.
 
 mod barrier;
+mod fold;
+mod frozen_groups;
 mod group;
 mod live;
 mod raw;

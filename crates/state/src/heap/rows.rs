@@ -10,6 +10,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::fold::drain_some;
+
 /// Buckets of a hash table that a clean-up looks at for each row that it was asked to look at.
 const BUCKETS_PER_ROW: usize = 16;
 
@@ -118,11 +120,25 @@ impl Rows {
         }
     }
 
-    /// Forgets every tombstone: right only in the oldest layer.
-    pub(crate) fn remove_tombstones(&mut self) {
+    /// Takes rows and tombstones out, in any order, until about so much work is done or nothing is left; returns how much was done. `at` is
+    /// the bucket of a hash table to go on with.
+    pub(crate) fn take_some(
+        &mut self,
+        at: &mut usize,
+        work_max: usize,
+        take: &mut dyn FnMut(&[u8], Slot<'_>),
+    ) -> usize {
         match self {
-            Self::Hashed(rows) => rows.remove_tombstones(),
-            Self::Ordered(rows) => rows.remove_tombstones(),
+            Self::Hashed(rows) => rows.take_some(at, work_max, take),
+            Self::Ordered(rows) => rows.take_some(work_max, take),
+        }
+    }
+
+    /// Keys that are known to be deleted.
+    pub(crate) fn tombstones(&self) -> usize {
+        match self {
+            Self::Hashed(rows) => rows.tombstones,
+            Self::Ordered(rows) => rows.tombstones,
         }
     }
 
@@ -153,14 +169,6 @@ impl Rows {
         match self {
             Self::Hashed(rows) => rows.bytes,
             Self::Ordered(rows) => rows.bytes,
-        }
-    }
-
-    /// Everything, in the order that is cheapest.
-    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (&[u8], Slot<'_>)> + '_> {
-        match self {
-            Self::Hashed(rows) => Box::new(rows.table.iter().map(HashedRow::parts)),
-            Self::Ordered(rows) => Box::new(rows.iter_from(&[])),
         }
     }
 
@@ -326,18 +334,18 @@ impl HashedRows {
         looked_at
     }
 
-    fn remove_tombstones(&mut self) {
-        if self.tombstones == 0 {
-            return;
-        }
-        let bytes = &mut self.bytes;
-        self.table.retain(|row| {
-            if !row.live {
-                *bytes -= row.bytes.len() as u64;
-            }
-            row.live
-        });
-        self.tombstones = 0;
+    fn take_some(
+        &mut self,
+        at: &mut usize,
+        work_max: usize,
+        take: &mut dyn FnMut(&[u8], Slot<'_>),
+    ) -> usize {
+        let (bytes, tombstones) = (&mut self.bytes, &mut self.tombstones);
+        drain_some(&mut self.table, at, work_max, |row| {
+            *bytes -= row.bytes.len() as u64;
+            *tombstones -= usize::from(!row.live);
+            take(row.key(), row.slot());
+        })
     }
 }
 
@@ -415,18 +423,18 @@ impl OrderedRows {
         }
     }
 
-    fn remove_tombstones(&mut self) {
-        if self.tombstones == 0 {
-            return;
+    fn take_some(&mut self, work_max: usize, take: &mut dyn FnMut(&[u8], Slot<'_>)) -> usize {
+        let mut taken = 0;
+        while taken < work_max {
+            let Some((key, value)) = self.tree.pop_first() else {
+                break;
+            };
+            self.bytes -= key.len() as u64 + value_bytes(&value);
+            self.tombstones -= usize::from(value.is_none());
+            take(&key, slot_of(&value));
+            taken += 1;
         }
-        let bytes = &mut self.bytes;
-        self.tree.retain(|key, value| {
-            if value.is_none() {
-                *bytes -= key.len() as u64;
-            }
-            value.is_some()
-        });
-        self.tombstones = 0;
+        taken
     }
 
     fn expire_some(

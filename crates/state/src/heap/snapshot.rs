@@ -9,8 +9,9 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use aquifer_store::{Environment, KeyGroupRange, StoreOptions, TableId};
 
-use super::group::FrozenLayers;
+use super::frozen_groups::FrozenGroups;
 use super::live::LiveRows;
+use super::rows::Rows;
 use super::storage::{SinkSetup, StorageSink, Stored};
 use super::typed;
 use crate::rows::{RowRefs, RowSink};
@@ -19,8 +20,7 @@ use crate::{SnapshotStorage, StateDescription, StateError};
 /// One table as it was when the barrier passed it.
 pub(super) struct FrozenTable {
     pub(super) table: TableId,
-    /// By key group, from the start of the worker's range.
-    pub(super) groups: Vec<FrozenLayers>,
+    pub(super) groups: FrozenGroups<Rows>,
     /// Its entries, if typed handles keep them.
     pub(super) typed: Option<Box<dyn typed::FrozenTable>>,
     /// Entries that have expired by then are left out.

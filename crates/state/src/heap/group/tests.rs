@@ -18,6 +18,13 @@ impl Random {
     }
 }
 
+/// What a snapshot of this one key group would hold.
+fn freeze(group: &mut Group) -> Vec<Arc<Rows>> {
+    let mut frozen = FrozenGroups::with_capacity(1, 1);
+    group.freeze(&mut frozen);
+    frozen.get(0).unwrap().to_vec()
+}
+
 fn live(layers: &[Arc<Rows>]) -> Timed {
     let rows: Vec<_> = LiveRows::all(layers.iter().rev().map(Arc::as_ref)).collect();
     assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
@@ -51,7 +58,7 @@ fn run(seed: u64, ordered: bool) {
     let mut random = Random(seed);
     let mut group = Group::new(ordered);
     let mut model = Timed::new();
-    let mut snapshots: Vec<(FrozenLayers, Timed)> = Vec::new();
+    let mut snapshots: Vec<(Vec<Arc<Rows>>, Timed)> = Vec::new();
     for step in 0..3000 {
         let key = vec![random.below(4) as u8, random.below(30) as u8];
         match random.below(20) {
@@ -65,14 +72,16 @@ fn run(seed: u64, ordered: bool) {
                 group.delete(&key);
                 model.remove(&key);
             }
-            15 if snapshots.len() < 6 => snapshots.push((group.freeze(), model.clone())),
+            15 if snapshots.len() < 6 => snapshots.push((freeze(&mut group), model.clone())),
             16 if !snapshots.is_empty() => {
                 let (layers, expected) =
                     snapshots.remove(random.below(snapshots.len() as u64) as usize);
                 assert_eq!(live(&layers), expected, "snapshot, seed {seed} step {step}");
             }
             17 => {
-                group.fold();
+                let work_max = [1, 5, usize::MAX][random.below(3) as usize];
+                let folded = group.fold(work_max);
+                assert!(folded.work <= work_max && (folded.done || folded.work > 0));
             }
             18 => {
                 let prefix = [key[0]];
@@ -93,12 +102,12 @@ fn run(seed: u64, ordered: bool) {
     for (layers, expected) in snapshots {
         assert_eq!(live(&layers), expected);
     }
-    group.fold();
+    assert!(group.fold(usize::MAX).done);
     assert!(!group.is_layered());
     assert_eq!(scan_all(&group, b"", 1000), model);
     let mut other = group.reordered(!ordered);
     assert_eq!(scan_all(&other, b"", 7), model);
-    assert_eq!(live(&other.freeze()), model);
+    assert_eq!(live(&freeze(&mut other)), model);
     assert_eq!(group.active.len(), model.len(), "tombstones must be gone");
     let bytes_of = |(k, (v, time)): (&Vec<u8>, &(Vec<u8>, Option<i64>))| {
         k.len() + v.len() + time.map_or(0, |_| 8)
@@ -119,7 +128,7 @@ fn a_snapshot_holds_what_the_group_held_at_freeze() {
     let mut group = Group::new(false);
     group.put(b"a", b"1", None);
     group.put(b"b", b"1", Some(7));
-    let layers = group.freeze();
+    let layers = freeze(&mut group);
     group.put(b"a", b"2", None);
     group.delete(b"b");
     group.put(b"c", b"2", None);
@@ -131,9 +140,10 @@ fn a_snapshot_holds_what_the_group_held_at_freeze() {
         ])
     );
     assert_eq!(group.get(b"b"), None);
-    assert_eq!(group.fold(), 0, "the snapshot still holds the layer");
+    let folded = group.fold(usize::MAX);
+    assert_eq!(folded.work, 0, "the snapshot still holds the layer");
     drop(layers);
-    assert!(group.fold() > 0);
+    assert!(group.fold(usize::MAX).work > 0);
     assert_eq!(
         scan_all(&group, b"", 9),
         Timed::from([
@@ -141,6 +151,37 @@ fn a_snapshot_holds_what_the_group_held_at_freeze() {
             (b"c".into(), (b"2".into(), None))
         ])
     );
+}
+
+/// Barriers used to fold all of a key group once four layers had piled up.
+#[test]
+fn a_barrier_folds_nothing_however_many_layers_there_are_and_a_fold_is_as_small_as_it_is_told() {
+    for ordered in [false, true] {
+        let mut group = Group::new(ordered);
+        for round in 0..10u8 {
+            for key in 0..200u8 {
+                match (round + key) % 7 {
+                    0 => group.delete(&[key]),
+                    _ => group.put(&[key], &[round], None),
+                }
+            }
+            drop(freeze(&mut group));
+            assert_eq!(group.frozen.len(), usize::from(round) + 1);
+        }
+        let rows = scan_all(&group, b"", 1000);
+        let mut pieces = 0;
+        loop {
+            let folded = group.fold(30);
+            assert!(folded.work <= 30, "{folded:?}");
+            assert_eq!(scan_all(&group, b"", 1000), rows, "after {pieces} pieces");
+            if folded.done {
+                break;
+            }
+            pieces += 1;
+        }
+        assert!(!group.is_layered() && group.active.tombstones() == 0);
+        assert!((8 * 150 / 30..1000).contains(&pieces), "{pieces}");
+    }
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::FrozenTable;
 use super::entry::HeapEntry;
 use super::layer::Layer;
-use super::layers::{FrozenLayers, Parts, each_sorted};
+use super::layers::{Parts, each_sorted};
 use super::table::{RowShape, no_such_group};
 use crate::StateError;
+use crate::heap::frozen_groups::FrozenGroups;
 use crate::rows::{RowRefs, RowSink};
 use crate::ttl::TtlRule;
 
@@ -48,8 +49,7 @@ impl Measured {
 pub(super) struct Frozen<E, S> {
     pub(super) shape: RowShape,
     pub(super) serializer: S,
-    /// By key group, from the start of the range.
-    pub(super) groups: Vec<FrozenLayers<E>>,
+    pub(super) groups: FrozenGroups<Layer<E>>,
     pub(super) measured: Arc<Measured>,
     /// Entries and bytes that were written so far.
     pub(super) written: Cell<(u64, u64)>,

@@ -53,8 +53,7 @@ impl<E> Layer<E> {
     }
 
     /// Adds an entry whose key is not there.
-    pub(super) fn insert(&mut self, key: Key, entry: E) {
-        let hash = key.hash();
+    pub(super) fn insert_hashed(&mut self, hash: u64, key: Key, entry: E) {
         self.entries
             .insert_unique(hash, (key, entry), |(known, _)| known.hash());
     }

@@ -3,10 +3,14 @@
 //! Freezing moves the active layer below, in time that does not depend on the number of entries; a snapshot shares the frozen layers and
 //! nothing in them changes any more. What is written meanwhile goes into a new active layer: a value in the place of the frozen one, of a
 //! list or map only what is new ([`Part`]), so that nothing below is copied. What is removed is remembered as removed as
-//! long as something below would show through. When the snapshot is done, layers are folded into one by moving the smaller into the larger.
+//! long as something below would show through. When the snapshot is done, layers are folded into one by moving the smaller into the larger,
+//! a bounded number of entries at a time: between two steps every key has its right value, so reads, writes and barriers may come in between.
 //!
 //! Always holds: a layer has a key among its entries, among the removed ones, or neither; the oldest layer has no removed keys, and its parts
-//! stand for themselves.
+//! stand for themselves. While a layer is being folded into the oldest, what it removes may be gone from there already.
+//!
+//! Freezing allocates nothing either, once a group has been folded: a barrier comes when much was freed just before, and glibc looks through
+//! ten thousand freed blocks at each allocation of a size that it has none of. With an allocation per key group that was a tenth of a second.
 
 use std::sync::Arc;
 
@@ -16,9 +20,12 @@ use hashbrown::hash_table::Entry;
 use super::entry::{Expired, Growing, Part};
 use super::key::{Key, Wanted};
 use super::layer::{Layer, forget, holds};
+use super::merge::{Fold, FoldAt};
+use crate::heap::fold::GroupFolded;
+use crate::heap::frozen_groups::FrozenGroups;
 
-/// Layers that may pile up when checkpoints follow each other faster than layers are folded.
-const LAYERS_MAX: usize = 4;
+/// Parts of an entry that are found without an allocation.
+const PARTS_INLINE: usize = 5;
 
 /// The newest part of an entry in frozen layers (oldest first), unless the layer above them has it among its `removed` keys.
 fn below<'a, E>(
@@ -40,20 +47,17 @@ fn below<'a, E>(
     None
 }
 
-/// Layers of a key group, oldest first: what a snapshot holds on to.
-pub(super) type FrozenLayers<E> = Vec<Arc<Layer<E>>>;
-
 /// The parts of an entry that count, newest first; of an entry that is not there, none.
 pub(crate) struct Parts<'a, E> {
-    first: [Option<&'a E>; LAYERS_MAX + 1],
-    /// Only if snapshots that were cancelled hold on to their layers for long.
+    first: [Option<&'a E>; PARTS_INLINE],
+    /// Only if snapshots that were given up hold on to their layers for long, or barriers come faster than layers are folded.
     more: Vec<&'a E>,
 }
 
 impl<'a, E> Parts<'a, E> {
     fn new() -> Self {
         Self {
-            first: [None; LAYERS_MAX + 1],
+            first: [None; PARTS_INLINE],
             more: Vec::new(),
         }
     }
@@ -101,8 +105,11 @@ pub(super) fn parts_in<'a, E: Part>(
 /// See the module.
 pub(super) struct Group<E> {
     active: Layer<E>,
-    /// Oldest first; never changed, only shared, folded or dropped.
-    frozen: FrozenLayers<E>,
+    /// Oldest first; never changed while it is shared.
+    frozen: Vec<Arc<Layer<E>>>,
+    /// Where an active layer goes when it is frozen.
+    spare: Option<Arc<Layer<E>>>,
+    fold_at: FoldAt,
 }
 
 impl<E> Default for Group<E> {
@@ -110,6 +117,8 @@ impl<E> Default for Group<E> {
         Self {
             active: Layer::default(),
             frozen: Vec::new(),
+            spare: None,
+            fold_at: FoldAt::default(),
         }
     }
 }
@@ -202,7 +211,7 @@ impl<E: Part> Group<E> {
     }
 
     /// Whether there is anything below the active layer.
-    #[inline]
+    #[cfg(test)]
     pub(super) fn is_layered(&self) -> bool {
         !self.frozen.is_empty()
     }
@@ -212,91 +221,49 @@ impl<E: Part> Group<E> {
         self.active.is_empty()
     }
 
-    /// What the group holds now, to be read elsewhere while this group goes on.
-    pub(super) fn freeze(&mut self) -> FrozenLayers<E> {
-        if self.frozen.len() >= LAYERS_MAX {
-            self.fold();
-        }
+    /// What the group holds now goes to `snapshot`, to be read elsewhere while this group goes on. Looks at no entry.
+    pub(super) fn freeze(&mut self, snapshot: &mut FrozenGroups<Layer<E>>) {
         if !self.active.is_empty() {
-            self.frozen.push(Arc::new(std::mem::take(&mut self.active)));
+            let mut layer = self.spare.take().unwrap_or_default();
+            match Arc::get_mut(&mut layer) {
+                Some(empty) => std::mem::swap(empty, &mut self.active),
+                None => layer = Arc::new(std::mem::take(&mut self.active)),
+            }
+            self.frozen.push(layer);
+            self.fold_at = FoldAt::default();
         }
-        self.frozen.clone()
+        snapshot.push(&self.frozen);
     }
 
-    /// Folds the layers that no snapshot holds any more; returns how many entries were moved.
-    pub(super) fn fold(&mut self) -> usize {
-        let mut moved = 0;
-        while let Some(layer) = self.frozen.pop() {
-            match Arc::try_unwrap(layer) {
-                Ok(older) => moved += self.fold_into_active(older),
-                Err(shared) => {
-                    self.frozen.push(shared);
-                    break;
-                }
+    /// Folds the layers that no snapshot holds any more, until about so much work is done.
+    pub(super) fn fold(&mut self, work_max: usize) -> GroupFolded {
+        let mut work = 0;
+        loop {
+            let oldest = self.frozen.len() == 1;
+            let Some(older) = self.frozen.last_mut().and_then(Arc::get_mut) else {
+                return GroupFolded { work, done: true };
+            };
+            if self.active.is_empty() {
+                std::mem::swap(&mut self.active, older);
             }
+            if older.is_empty() && (!oldest || self.active.removed.is_empty()) {
+                // Its tables may be large.
+                *older = Layer::default();
+                self.spare = self.frozen.pop();
+                self.fold_at = FoldAt::default();
+                continue;
+            }
+            if work >= work_max {
+                return GroupFolded { work, done: false };
+            }
+            let fold = Fold {
+                newer: &mut self.active,
+                older,
+                oldest,
+                at: &mut self.fold_at,
+            };
+            work += fold.run(work_max - work);
         }
-        moved
-    }
-
-    fn fold_into_active(&mut self, mut older: Layer<E>) -> usize {
-        let oldest = self.frozen.is_empty();
-        let newer = &mut self.active;
-        let moved = newer.removed.len() + newer.entries.len().min(older.entries.len());
-        if newer.entries.len() <= older.entries.len() {
-            for (key, above) in newer.entries.drain() {
-                let wanted = Wanted::new(key.as_slice());
-                forget(&mut older.removed, wanted);
-                match older.find_entry(wanted) {
-                    Some(mut found) => {
-                        let below = &mut found.get_mut().1;
-                        if above.stands_alone() {
-                            *below = above;
-                        } else {
-                            below.add_newer(above);
-                        }
-                        if oldest && below.is_empty() {
-                            found.remove();
-                        }
-                    }
-                    None => older.insert(key, above),
-                }
-            }
-            for key in newer.removed.drain() {
-                older.take(Wanted::new(key.as_slice()));
-                older.remember_removed(key);
-            }
-            std::mem::swap(newer, &mut older);
-        } else {
-            for (key, mut below) in older.entries.drain() {
-                let wanted = Wanted::new(key.as_slice());
-                if newer.has_removed(wanted) {
-                    continue;
-                }
-                match newer.find_entry(wanted) {
-                    Some(mut found) => {
-                        let above = &mut found.get_mut().1;
-                        if !above.stands_alone() {
-                            std::mem::swap(above, &mut below);
-                            above.add_newer(below);
-                        }
-                        if oldest && above.is_empty() {
-                            found.remove();
-                        }
-                    }
-                    None => newer.insert(key, below),
-                }
-            }
-            for key in older.removed.drain() {
-                if newer.get(Wanted::new(key.as_slice())).is_none() {
-                    newer.remember_removed(key);
-                }
-            }
-        }
-        if oldest {
-            // Nothing is below that could show through.
-            self.active.removed = HashTable::new();
-        }
-        moved
     }
 
     /// Calls `each` with every key that has an entry, and the parts that count, in key order.

@@ -14,6 +14,7 @@ mod layer;
 mod layers;
 mod lists;
 mod maps;
+mod merge;
 mod table;
 mod values;
 
@@ -36,7 +37,7 @@ use crate::rows::{RowRefs, RowSink};
 /// How far a fold has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Folded {
-    /// Entries that were moved.
+    /// Entries that were moved, and what else is work.
     pub(crate) moved: usize,
     /// The key group to go on with, counted from the start of the range; none at the end.
     pub(crate) next: Option<usize>,
@@ -48,8 +49,7 @@ pub(crate) trait HeapTable: 'static {
     fn freeze(&mut self) -> Box<dyn FrozenTable>;
     /// True if nothing was written since the last `freeze`.
     fn is_unwritten(&self) -> bool;
-    /// Folds the layers that no snapshot holds any more, from a key group on, until about so many entries were moved (the last group may
-    /// exceed it).
+    /// Folds the layers that no snapshot holds any more, from a key group on, until so many entries were moved.
     fn fold_some(&mut self, from: usize, entries_max: usize) -> Folded;
     /// Looks at so many entries and removes what has expired in them; returns how many entries went away.
     fn expire_some(&mut self, entries_max: usize, now_ms: i64) -> usize;

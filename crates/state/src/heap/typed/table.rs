@@ -13,6 +13,7 @@ use super::layers::{Group, Parts};
 use super::{Folded, FrozenTable, HeapTable};
 use crate::StateError;
 use crate::backend::check_group;
+use crate::heap::frozen_groups::FrozenGroups;
 use crate::rows::RowSink;
 use crate::ttl::TtlRule;
 
@@ -163,10 +164,15 @@ pub(super) fn no_such_group(range: KeyGroupRange, group: u16) -> StateError {
 
 impl<E: HeapEntry<S>, S: Clone + Send + 'static> HeapTable for HeapTableOf<E, S> {
     fn freeze(&mut self) -> Box<dyn FrozenTable> {
+        let layers = self.groups.iter().map(|group| group.layers_frozen() + 1);
+        let mut groups = FrozenGroups::with_capacity(self.groups.len(), layers.sum());
+        for group in &mut self.groups {
+            group.freeze(&mut groups);
+        }
         Box::new(Frozen {
             shape: self.shape.clone(),
             serializer: self.serializer.clone(),
-            groups: self.groups.iter_mut().map(Group::freeze).collect(),
+            groups,
             measured: Arc::clone(&self.measured),
             written: Cell::default(),
         })
@@ -179,11 +185,12 @@ impl<E: HeapEntry<S>, S: Clone + Send + 'static> HeapTable for HeapTableOf<E, S>
     fn fold_some(&mut self, from: usize, entries_max: usize) -> Folded {
         let mut moved = 0;
         for (at, group) in self.groups.iter_mut().enumerate().skip(from) {
-            if moved >= entries_max && group.is_layered() {
+            let folded = group.fold(entries_max.saturating_sub(moved));
+            moved += folded.work;
+            if !folded.done {
                 let next = Some(at);
                 return Folded { moved, next };
             }
-            moved += group.fold();
         }
         Folded { moved, next: None }
     }

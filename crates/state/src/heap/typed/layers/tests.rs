@@ -270,7 +270,10 @@ fn run<T: Modelled>(seed: u64) {
                 assert_eq!(rows.0, T::rows(&expected), "seed {seed} step {step}");
             }
             2 => {
-                assert!(table.fold_some(0, usize::MAX).next.is_none());
+                let entries_max = [1, 4, usize::MAX][random.below(3) as usize];
+                let folded = table.fold_some(0, entries_max);
+                assert!(folded.moved <= entries_max);
+                assert!(folded.next.is_none() || folded.moved > 0);
             }
             3 => assert_eq!(rows_now(&table), T::rows(&model), "seed {seed} step {step}"),
             4..=8 => table.check(&model, &key),
@@ -311,7 +314,8 @@ fn what_was_folded_is_one_layer_without_traces() {
     for i in 0..20 {
         group.set(Wanted::new(&key(i)), Timed::new(1, None));
     }
-    let frozen = group.freeze();
+    let mut frozen = FrozenGroups::with_capacity(1, 1);
+    group.freeze(&mut frozen);
     assert!(group.is_unwritten() && group.is_layered());
     for i in 0..5 {
         group.remove(Wanted::new(&key(i)));
@@ -323,9 +327,13 @@ fn what_was_folded_is_one_layer_without_traces() {
     group.remove(Wanted::new(&key(7)));
     group.remove(Wanted::new(&key(99)));
     assert_eq!(group.active.removed.len(), 4, "0, 1, 2 and 7");
-    assert_eq!(group.fold(), 0, "the snapshot holds the layer");
+    assert_eq!(group.fold(9).work, 0, "the snapshot holds the layer");
     drop(frozen);
-    assert_eq!(group.fold(), 4 + 4);
+    let folded = GroupFolded {
+        work: 4 + 4,
+        done: true,
+    };
+    assert_eq!(group.fold(9), folded);
     assert!(!group.is_layered());
     assert!(group.active.removed.is_empty());
     let mut seen = Vec::new();
@@ -378,8 +386,8 @@ fn a_barrier_costs_the_same_for_ten_entries_and_for_many() {
             maps.remove_entry(GROUP, &key, b"a").unwrap();
         }
         drop(frozen);
-        // Folding moves at most what was written, key group by key group.
-        let folded = lists.fold_some(0, 1);
+        // Folding moves at most what was written.
+        let folded = lists.fold_some(0, usize::MAX);
         assert!(folded.moved <= entries as usize);
         maps.fold_some(0, usize::MAX);
         assert_eq!(CLONES.load(Ordering::Relaxed), before);
@@ -405,13 +413,49 @@ fn folding_stops_where_it_is_told_to_and_goes_on_there() {
     fill(&mut values);
     drop(values.freeze());
     fill(&mut values);
-    let (mut pieces, mut next) = (Vec::new(), Some(0));
+    let (mut moved, mut next) = (0, Some(0));
     while let Some(from) = next {
         let folded = values.fold_some(from, 50);
-        pieces.push(folded.moved);
+        assert!(folded.moved <= 50, "a piece is smaller than a key group");
+        moved += folded.moved;
         next = folded.next;
     }
-    assert_eq!(pieces, [100, 100, 100], "one key group at a time");
+    assert!((300..330).contains(&moved), "each entry once: {moved}");
+}
+
+/// Barriers used to fold all of a key group once four layers had piled up; and a fold moved whole key groups, of which a worker may have few.
+#[test]
+fn a_barrier_folds_nothing_however_many_layers_there_are_and_pieces_of_a_fold_hide_nothing() {
+    let mut lists: HeapLists<u64, Postcard<u64>> = table(None);
+    let mut expected: BTreeMap<u8, usize> = BTreeMap::new();
+    for round in 0..10u64 {
+        for key in 0..200u8 {
+            if (round + u64::from(key)).is_multiple_of(7) {
+                lists.remove(GROUP, &[key]).unwrap();
+                expected.remove(&key);
+            } else {
+                let element = Timed::new(round, None);
+                lists.append(GROUP, &[key], [element]).unwrap();
+                *expected.entry(key).or_default() += 1;
+            }
+        }
+        drop(lists.freeze());
+        assert!(lists.is_unwritten(), "everything was moved below");
+    }
+    let counts = |lists: &HeapLists<u64, Postcard<u64>>| -> BTreeMap<u8, usize> {
+        let counts = (0..200u8).map(|key| (key, lists.count(GROUP, &[key]).unwrap()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    };
+    let (mut next, mut pieces) = (Some(0), 0);
+    while let Some(from) = next {
+        let folded = lists.fold_some(from, 30);
+        assert!(folded.moved <= 30, "{folded:?}");
+        assert_eq!(counts(&lists), expected, "after {pieces} pieces");
+        next = folded.next;
+        pieces += 1;
+    }
+    assert!((8 * 150 / 30..1000).contains(&pieces), "{pieces}");
+    assert_eq!(rows_now(&lists).len(), expected.len());
 }
 
 #[test]
