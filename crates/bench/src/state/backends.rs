@@ -20,22 +20,76 @@ use crate::measure::{pause, wait_until_quiet};
 const MAX_PARALLELISM: u16 = 128;
 /// Memory for blocks: more than any state here has.
 const CACHE_BYTES: u64 = 6 << 30;
+/// Storage `jobmanager` is for small state: with more keys it is left out.
+const JOBMANAGER_KEYS_MAX: u64 = 10_000;
+/// Its limit: lists of so many keys are 12 MB, more than the default.
+const JOBMANAGER_BYTES_MAX: u64 = 64 << 20;
 /// How long a snapshot may take.
 const SNAPSHOT_SECONDS_MAX: u64 = 600;
 
+/// A backend, with where its snapshots go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// `hashmap` with storage `jobmanager`: a snapshot is kept in the metadata, and so has a limit.
+    Jobmanager,
+    /// `hashmap` with storage `filesystem`.
+    Hashmap,
+    Forst,
+    Rocksdb,
+}
+
+impl Backend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jobmanager => "jobmanager",
+            Self::Hashmap => "hashmap",
+            Self::Forst => "forst",
+            Self::Rocksdb => "rocksdb",
+        }
+    }
+
+    /// Whether it takes a state of each kind with so many keys.
+    pub fn takes(self, keys: u64) -> bool {
+        self != Self::Jobmanager || keys <= JOBMANAGER_KEYS_MAX
+    }
+
+    fn kind(self) -> BackendKind {
+        match self {
+            Self::Jobmanager | Self::Hashmap => BackendKind::Hashmap,
+            Self::Forst => BackendKind::Forst,
+            Self::Rocksdb => BackendKind::Rocksdb,
+        }
+    }
+
+    fn storage(self) -> SnapshotStorage {
+        match self {
+            Self::Jobmanager => SnapshotStorage::JobManager {
+                state_bytes_max: JOBMANAGER_BYTES_MAX,
+                total_bytes_max: JOBMANAGER_BYTES_MAX,
+                asynchronous: true,
+            },
+            _ => SnapshotStorage::FileSystem {
+                inline_bytes_max: 0,
+                asynchronous: true,
+            },
+        }
+    }
+}
+
 /// The backends of this build.
-pub fn kinds() -> Vec<BackendKind> {
+pub fn all() -> Vec<Backend> {
     vec![
-        BackendKind::Hashmap,
-        BackendKind::Forst,
+        Backend::Jobmanager,
+        Backend::Hashmap,
+        Backend::Forst,
         #[cfg(feature = "rocksdb")]
-        BackendKind::Rocksdb,
+        Backend::Rocksdb,
     ]
 }
 
 /// The state of one worker.
 pub struct Worker {
-    pub kind: BackendKind,
+    pub kind: Backend,
     pub access: StateAccess,
     backend: SharedBackend,
     woken: Receiver<()>,
@@ -45,7 +99,7 @@ pub struct Worker {
 
 impl Worker {
     /// An empty one; what was in the directory goes.
-    pub fn open(kind: BackendKind, directory: &Path) -> Result<Self> {
+    pub fn open(kind: Backend, directory: &Path) -> Result<Self> {
         let directory = directory.join(kind.name());
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(directory.join("files"))?;
@@ -69,16 +123,13 @@ impl Worker {
             end: MAX_PARALLELISM - 1,
         };
         let mut setup = BackendSetup::new(
-            kind,
+            kind.kind(),
             environment,
             StoreOptions::default(),
             range,
             MAX_PARALLELISM,
         );
-        setup.storage = SnapshotStorage::FileSystem {
-            inline_bytes_max: 0,
-            asynchronous: true,
-        };
+        setup.storage = kind.storage();
         setup.rocksdb.local_directories = vec![directory.join("local")];
         setup.rocksdb.incremental = true;
         // As in the other sections; Flink has them off by default.

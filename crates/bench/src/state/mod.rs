@@ -10,6 +10,7 @@ mod pause;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use self::backends::Backend;
 use crate::engine::Result;
 
 /// What is to be measured.
@@ -30,16 +31,21 @@ pub fn run(
 ) -> Result<String> {
     let directory = directory.join("state");
     let mut report = String::new();
-    let kinds: Vec<_> = backends::kinds()
+    let kinds: Vec<_> = backends::all()
         .into_iter()
         .filter(|kind| backends(kind.name()))
         .collect();
+    let that_take = |keys: u64| -> Vec<Backend> {
+        let kinds = kinds.iter().copied();
+        kinds.filter(|kind| kind.takes(keys)).collect()
+    };
     for &keys in &sizes.keys {
-        let measured = micro::run(&directory, &kinds, keys, sizes.rounds, rows)?;
+        let measured = micro::run(&directory, &that_take(keys), keys, sizes.rounds, rows)?;
         let _ = writeln!(report, "### {keys} keys\n\n{measured}");
     }
     if sizes.pause_bytes > 0 {
-        let measured = pause::run(&directory, &kinds, sizes.pause_bytes)?;
+        let keys = sizes.pause_bytes / pause::VALUE_BYTES;
+        let measured = pause::run(&directory, &that_take(keys), keys)?;
         let megabytes = sizes.pause_bytes / 1_000_000;
         let _ = writeln!(report, "### Snapshots of {megabytes} MB\n\n{measured}");
     }

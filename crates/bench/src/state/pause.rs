@@ -3,16 +3,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use aquifer_state::{BackendKind, ValueStateDescriptor};
+use aquifer_state::ValueStateDescriptor;
 
-use super::backends::Worker;
+use super::backends::{Backend, Worker};
 use crate::data::Random;
 use crate::engine::Result;
 use crate::measure::{Spent, Stretch, now};
 
 const SNAPSHOTS: usize = 10;
 /// Bytes of a value.
-const VALUE_BYTES: u64 = 1000;
+pub const VALUE_BYTES: u64 = 1000;
 /// One key in so many is written between two snapshots.
 const CHANGED: u64 = 10;
 /// Writes between two looks at the background.
@@ -20,19 +20,19 @@ const STEP: u64 = 64;
 
 /// What happened to one backend.
 struct Measured {
-    kind: BackendKind,
+    kind: Backend,
     held_up: Vec<Duration>,
     steps: Vec<Duration>,
     durable: Vec<Duration>,
     written: Vec<u64>,
 }
 
-pub fn run(directory: &Path, kinds: &[BackendKind], bytes: u64) -> Result<String> {
+pub fn run(directory: &Path, kinds: &[Backend], keys: u64) -> Result<String> {
     let mut report = String::from(
         "| backend | held up p50 | max | longest step meanwhile p50 | max | until durable p50 | MB written p50 |\n|---|---|---|---|---|---|---|\n",
     );
     for &kind in kinds {
-        let mut measured = one(directory, kind, bytes / VALUE_BYTES)?;
+        let mut measured = one(directory, kind, keys)?;
         let (written, _) = middle_and_most(&mut measured.written);
         let (held_up, held_up_max) = middle_and_most(&mut measured.held_up);
         let (step, step_max) = middle_and_most(&mut measured.steps);
@@ -52,7 +52,7 @@ pub fn run(directory: &Path, kinds: &[BackendKind], bytes: u64) -> Result<String
     Ok(report)
 }
 
-fn one(directory: &Path, kind: BackendKind, keys: u64) -> Result<Measured> {
+fn one(directory: &Path, kind: Backend, keys: u64) -> Result<Measured> {
     crate::progress(&format!("state: snapshots of {}, {keys} keys", kind.name()));
     let mut worker = Worker::open(kind, &directory.join("pause"))?;
     let states = worker.states();

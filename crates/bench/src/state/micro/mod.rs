@@ -9,11 +9,10 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use aquifer_state::BackendKind;
 use aquifer_state::access::StateAccess;
 
 use self::table::Table;
-use super::backends::Worker;
+use super::backends::{Backend, Worker};
 use crate::data::Random;
 use crate::engine::Result;
 use crate::measure::Stretch;
@@ -77,7 +76,7 @@ pub struct Turn {
 /// Measures every row; Markdown.
 pub fn run(
     directory: &Path,
-    kinds: &[BackendKind],
+    kinds: &[Backend],
     keys: u64,
     rounds: u64,
     wanted: &dyn Fn(&str) -> bool,
@@ -110,7 +109,7 @@ pub fn run(
 
 /// Measures the rows of one kind of state.
 fn kind<S: Subject>(
-    (directory, kinds, keys, rounds): (&Path, &[BackendKind], u64, u64),
+    (directory, kinds, keys, rounds): (&Path, &[Backend], u64, u64),
     rows: &[Row],
     table: &mut Table,
 ) -> Result<()> {
@@ -133,7 +132,7 @@ fn kind<S: Subject>(
                     false => [Api::V2, Api::V1],
                 };
                 for api in apis {
-                    let mut ids = ids(row, keys, round, &mut fresh)?;
+                    let mut ids = ids(row, keys, (round, api), &mut fresh)?;
                     let turn = subject.run(worker, row.name, api, &ids)?;
                     ids.truncate(turn.done);
                     ids.sort_unstable();
@@ -152,14 +151,19 @@ fn kind<S: Subject>(
     Ok(())
 }
 
-/// The keys of a turn's calls: drawn from those that are there, or new ones.
-fn ids(row: &Row, keys: u64, round: u64, fresh: &mut i64) -> Result<Vec<i64>> {
+/// The keys of a turn's calls: drawn from those that are there, or new ones. Each API has its own, so that neither finds what the other has
+/// just put where writes go; and every row has the same, so that gets after updates are of what was updated.
+fn ids(row: &Row, keys: u64, (round, api): (u64, Api), fresh: &mut i64) -> Result<Vec<i64>> {
     if row.new_keys {
         let first = *fresh;
         *fresh += i64::try_from(row.calls)?;
         return Ok((first..*fresh).collect());
     }
-    let mut random = Random::new(round);
+    let of_api = match api {
+        Api::V1 => 0,
+        Api::V2 => 1,
+    };
+    let mut random = Random::new(round * 2 + of_api);
     Ok((0..row.calls).map(|_| random.below(keys) as i64).collect())
 }
 

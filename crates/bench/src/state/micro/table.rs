@@ -1,22 +1,20 @@
 //! The figures of all backends, and the ratios that the aims are about.
 use std::fmt::Write as _;
 
-use aquifer_state::BackendKind;
-
-use super::Api;
+use super::{Api, Backend};
 use crate::report::human;
 
 /// Backend, way of calling, and calls per second of one turn.
-type Figure = (BackendKind, Api, f64);
+type Figure = (Backend, Api, f64);
 
 /// Figures by row, in the order in which rows came.
 pub struct Table {
-    kinds: Vec<BackendKind>,
+    kinds: Vec<Backend>,
     rows: Vec<(&'static str, Vec<Figure>)>,
 }
 
 impl Table {
-    pub fn new(kinds: &[BackendKind]) -> Self {
+    pub fn new(kinds: &[Backend]) -> Self {
         Self {
             kinds: kinds.to_vec(),
             rows: Vec::new(),
@@ -24,7 +22,7 @@ impl Table {
     }
 
     /// Adds the calls per second of one turn.
-    pub fn add(&mut self, row: &'static str, kind: BackendKind, api: Api, calls_per_second: f64) {
+    pub fn add(&mut self, row: &'static str, kind: Backend, api: Api, calls_per_second: f64) {
         let figure = (kind, api, calls_per_second);
         match self.rows.iter_mut().find(|(name, _)| *name == row) {
             Some((_, figures)) => figures.push(figure),
@@ -33,7 +31,7 @@ impl Table {
     }
 
     /// The median of a backend's turns.
-    fn rate(&self, row: &str, kind: BackendKind, api: Api) -> Option<f64> {
+    fn rate(&self, row: &str, kind: Backend, api: Api) -> Option<f64> {
         let (_, figures) = self.rows.iter().find(|(name, _)| *name == row)?;
         let mut rates: Vec<f64> = figures
             .iter()
@@ -45,7 +43,7 @@ impl Table {
     }
 
     /// `a` divided by `b`, with the aim if it is missed.
-    fn ratio(&self, row: &str, a: (BackendKind, Api), b: (BackendKind, Api), least: f64) -> String {
+    fn ratio(&self, row: &str, a: (Backend, Api), b: (Backend, Api), least: f64) -> String {
         let rates = self.rate(row, a.0, a.1).zip(self.rate(row, b.0, b.1));
         match rates {
             None => "–".to_owned(),
@@ -68,7 +66,7 @@ impl Table {
 
     /// All of it. Ratios below their aims are bold.
     pub fn markdown(&self) -> String {
-        use BackendKind::{Forst, Hashmap, Rocksdb};
+        use Backend::{Forst, Hashmap, Rocksdb};
         let mut out = String::from("| calls per second |");
         for kind in &self.kinds {
             let _ = write!(out, " {0} V1 | {0} V2 |", kind.name());
@@ -117,12 +115,12 @@ mod tests {
 
     #[test]
     fn ratios_are_of_medians_and_bold_below_their_aims() {
-        let mut table = Table::new(&[BackendKind::Hashmap, BackendKind::Forst]);
+        let mut table = Table::new(&[Backend::Hashmap, Backend::Forst]);
         for rate in [9.0, 100.0, 1000.0] {
-            table.add("value get", BackendKind::Hashmap, Api::V1, rate);
-            table.add("value get", BackendKind::Hashmap, Api::V2, rate * 0.9);
-            table.add("value get", BackendKind::Forst, Api::V1, rate * 0.4);
-            table.add("value get", BackendKind::Forst, Api::V2, rate * 0.2);
+            table.add("value get", Backend::Hashmap, Api::V1, rate);
+            table.add("value get", Backend::Hashmap, Api::V2, rate * 0.9);
+            table.add("value get", Backend::Forst, Api::V1, rate * 0.4);
+            table.add("value get", Backend::Forst, Api::V2, rate * 0.2);
         }
         let markdown = table.markdown();
         let row = markdown.lines().nth(2).unwrap();
