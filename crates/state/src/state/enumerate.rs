@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use aquifer_store::KeyGroupRange;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use futures_util::{StreamExt, TryStreamExt};
 
 use self::handle::{Sealed, Source, Walk};
@@ -208,6 +208,14 @@ impl<K: OrderedKey, N: OrderedKey + 'static> Keys<K, N> {
         Ok(self.loaded.pop_front())
     }
 
+    /// The next pair of a walk that blocks.
+    fn next_blocking(&mut self) -> Result<Option<Found>, StateError> {
+        match self.loaded.pop_front() {
+            Some(found) => Ok(Some(found)),
+            None => ready(self.next()),
+        }
+    }
+
     /// Counts what is left.
     pub(crate) async fn count(mut self) -> Result<u64, StateError> {
         let mut count = 0;
@@ -372,6 +380,7 @@ pub(crate) fn keys<K: OrderedKey + 'static, N: OrderedKey + 'static>(
             async move { key }
         })
         .boxed_local()
+        .into()
 }
 
 /// All pairs of key and namespace that hold something.
@@ -381,16 +390,16 @@ pub(crate) fn keys_and_namespaces<K: OrderedKey + 'static, N: OrderedKey + 'stat
     pairs_found(walk)
         .and_then(|found| async move { found.decode() })
         .boxed_local()
+        .into()
 }
 
 fn pairs_found<K: OrderedKey + 'static, N: OrderedKey + 'static>(
     walk: Keys<K, N>,
-) -> StateStream<Found> {
+) -> impl Stream<Item = Result<Found, StateError>> {
     stream::try_unfold(walk, |mut walk| async move {
         Ok(walk.next().await?.map(|found| (found, walk)))
     })
     .fuse()
-    .boxed_local()
 }
 
 /// The same, blocking.
@@ -401,7 +410,8 @@ pub(crate) fn keys_blocking<K: OrderedKey, N: OrderedKey + 'static>(
     let namespace = encode_ordered(namespace);
     std::iter::from_fn(move || {
         loop {
-            match ready(walk.next())
+            match walk
+                .next_blocking()
                 .and_then(|found| found.map(|found| found.key_in(&namespace)).transpose())
             {
                 Ok(None) => return None,
@@ -418,7 +428,7 @@ pub(crate) fn keys_and_namespaces_blocking<K: OrderedKey, N: OrderedKey + 'stati
     mut walk: Keys<K, N>,
 ) -> impl Iterator<Item = Result<(K, N), StateError>> + use<K, N> {
     std::iter::from_fn(move || {
-        let found = ready(walk.next()).transpose()?;
+        let found = walk.next_blocking().transpose()?;
         Some(found.and_then(|found| found.decode()))
     })
 }

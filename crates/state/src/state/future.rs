@@ -13,8 +13,10 @@ use crate::access::Waiting;
 #[must_use = "a cold read does nothing until it is awaited"]
 pub struct StateFuture<T>(Repr<T>);
 
+/// Small, because it is moved a few times between the state and who awaits it: an error, which is rare, lies aside.
 enum Repr<T> {
-    Ready(Result<T, StateError>),
+    Ready(T),
+    Failed(Box<StateError>),
     Waiting(LocalBoxFuture<'static, Result<T, StateError>>),
     Taken,
 }
@@ -23,7 +25,15 @@ impl<T> StateFuture<T> {
     /// An answer that is there.
     #[inline]
     pub(crate) fn ready(answer: Result<T, StateError>) -> Self {
-        Self(Repr::Ready(answer))
+        match answer {
+            Ok(answer) => Self(Repr::Ready(answer)),
+            Err(error) => Self::failed(error),
+        }
+    }
+
+    #[cold]
+    fn failed(error: StateError) -> Self {
+        Self(Repr::Failed(Box::new(error)))
     }
 
     /// An answer to be awaited.
@@ -61,7 +71,8 @@ impl<T> StateFuture<T> {
         T: 'static,
     {
         StateFuture(match self.0 {
-            Repr::Ready(answer) => Repr::Ready(answer.map(change)),
+            Repr::Ready(answer) => Repr::Ready(change(answer)),
+            Repr::Failed(error) => Repr::Failed(error),
             Repr::Waiting(future) => {
                 Repr::Waiting(Box::pin(async move { future.await.map(change) }))
             }
@@ -71,7 +82,7 @@ impl<T> StateFuture<T> {
 
     /// True if awaiting it will not wait.
     pub fn is_ready(&self) -> bool {
-        matches!(self.0, Repr::Ready(_))
+        matches!(self.0, Repr::Ready(_) | Repr::Failed(_))
     }
 }
 
@@ -84,7 +95,22 @@ impl<T> Future for StateFuture<T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match std::mem::replace(&mut self.0, Repr::Taken) {
-            Repr::Ready(answer) => Poll::Ready(answer),
+            Repr::Ready(answer) => Poll::Ready(Ok(answer)),
+            other => self.poll_other(other, context),
+        }
+    }
+}
+
+impl<T> StateFuture<T> {
+    #[cold]
+    fn poll_other(
+        &mut self,
+        taken: Repr<T>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T, StateError>> {
+        match taken {
+            Repr::Ready(answer) => Poll::Ready(Ok(answer)),
+            Repr::Failed(error) => Poll::Ready(Err(*error)),
             Repr::Waiting(mut future) => {
                 let polled = future.as_mut().poll(context);
                 if polled.is_pending() {
@@ -95,6 +121,47 @@ impl<T> Future for StateFuture<T> {
             Repr::Taken => Poll::Ready(Err(StateError::Usage(
                 "the answer of a state read was awaited twice".into(),
             ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_there_is_hardly_larger_than_what_it_answers() {
+        assert!(size_of::<StateFuture<Option<u64>>>() <= size_of::<Option<u64>>() + 8);
+        assert!(size_of::<StateFuture<()>>() <= 24);
+    }
+
+    #[test]
+    fn answers_and_errors_are_handed_out_once() {
+        let mut context = Context::from_waker(Waker::noop());
+        let failing = || Err(StateError::Usage("wrong".into()));
+        for (mut future, ready) in [
+            (StateFuture::ready(Ok(1)).map(|n| n + 1), true),
+            (StateFuture::waiting(async { Ok(1) }).map(|n| n + 1), false),
+            (StateFuture::started(async { Ok(2) }), true),
+        ] {
+            assert_eq!(future.is_ready(), ready);
+            let answer = Pin::new(&mut future).poll(&mut context);
+            assert!(matches!(answer, Poll::Ready(Ok(2))));
+            assert!(matches!(
+                Pin::new(&mut future).poll(&mut context),
+                Poll::Ready(Err(StateError::Usage(_)))
+            ));
+        }
+        for (mut future, ready) in [
+            (StateFuture::<u8>::ready(failing()).map(|n| n), true),
+            (StateFuture::waiting(async move { failing() }), false),
+        ] {
+            assert_eq!(future.is_ready(), ready);
+            let answer = Pin::new(&mut future).poll(&mut context);
+            let Poll::Ready(Err(error)) = answer else {
+                panic!("an error was expected");
+            };
+            assert_eq!(error.to_string(), "wrong");
         }
     }
 }

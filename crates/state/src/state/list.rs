@@ -107,11 +107,19 @@ where
 
     /// The elements of the current key, oldest first; of a list that is not there, none.
     pub fn get(&self) -> StateStream<V> {
-        pieces::stream(self.cursor(self.access.waiting_mode()), Ok)
+        match self.cursor(self.access.waiting_mode()) {
+            Ok(Cursor::Heap(elements)) => StateStream::of(elements),
+            Ok(Cursor::Rows(rows)) => pieces::stream(Ok(rows), Ok),
+            Err(error) => StateStream::failed(error),
+        }
     }
 
     /// True if the current key has no element.
     pub fn is_empty(&self) -> StateFuture<bool> {
+        self.is_empty_waiting(self.access.waiting_mode())
+    }
+
+    fn is_empty_waiting(&self, waiting: Waiting) -> StateFuture<bool> {
         if let ListPlace::Heap(heap, times) = &self.place {
             let count = self.scope.with(|group, key| {
                 times.written(&self.access, 0, heap.stamp_ms())?;
@@ -119,8 +127,13 @@ where
             });
             return StateFuture::ready(count.and_then(|count| Ok(count? == 0)));
         }
-        match self.cursor(self.access.waiting_mode()) {
-            Ok(cursor) => StateFuture::started(cursor.has_none()),
+        match self.cursor(waiting) {
+            Ok(Cursor::Heap(elements)) => StateFuture::ready(Ok(elements.is_empty())),
+            Ok(Cursor::Rows(mut rows)) => match rows.has_none_now() {
+                Ok(Some(empty)) => StateFuture::ready(Ok(empty)),
+                Ok(None) => StateFuture::started(rows.has_none()),
+                Err(error) => StateFuture::ready(Err(error)),
+            },
             Err(error) => StateFuture::ready(Err(error)),
         }
     }
@@ -220,19 +233,18 @@ where
     }
 
     fn cursor(&self, waiting: Waiting) -> Result<Cursor<V, S>, StateError> {
-        let serializer = self.serializer.clone();
         self.scope.with(|group, prefix| match &self.place {
             ListPlace::Rows(chunks) => Ok(Cursor::rows(
                 chunks.clone(),
                 group,
                 prefix.to_vec(),
                 waiting,
-                serializer,
+                self.serializer.clone(),
             )),
             ListPlace::Heap(heap, times) => {
                 // Reading may keep elements alive.
                 times.written(&self.access, 0, heap.stamp_ms())?;
-                Cursor::heap(heap, group, prefix, serializer)
+                Cursor::heap(heap, group, prefix)
             }
         })?
     }

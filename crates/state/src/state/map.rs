@@ -10,8 +10,6 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use futures_util::stream::LocalBoxStream;
-
 use self::cursor::{Cursor, Entry};
 pub use self::sync::{SyncMapIter, SyncMapState};
 use crate::StateError;
@@ -23,13 +21,10 @@ use crate::state::namespace::Scope;
 use crate::state::pieces;
 use crate::state::place::{HeapPlace, Place, RowTable};
 use crate::state::ttl::Life;
-use crate::state::{StateFuture, StateValue};
+use crate::state::{StateFuture, StateStream, StateValue};
 
 /// Entries that an iteration loads at once, as in Flink.
 pub const ENTRIES_PER_PIECE: usize = 128;
-
-/// Entries, keys or values of a state as they are loaded.
-pub type StateStream<T> = LocalBoxStream<'static, Result<T, StateError>>;
 
 /// A map per key and namespace. Clones share the namespace that was set.
 pub struct MapState<UK, UV, S = Postcard<UV>, N = ()> {
@@ -136,8 +131,8 @@ where
     pub fn entries(&self) -> StateStream<(UK, UV)> {
         let serializer = self.serializer.clone();
         self.stream(move |entry| {
-            let user_key = decode_ordered(entry.user_key())?;
-            Ok((user_key, entry.into_value(&serializer)?))
+            let (key, value) = entry.decode(&serializer)?;
+            Ok((decode_ordered(key.user_key())?, value))
         })
     }
 
@@ -149,11 +144,15 @@ where
     /// All values, in the order of the user keys.
     pub fn values(&self) -> StateStream<UV> {
         let serializer = self.serializer.clone();
-        self.stream(move |entry| entry.into_value(&serializer))
+        self.stream(move |entry| Ok(entry.decode(&serializer)?.1))
     }
 
     /// True if the current key has no entry.
     pub fn is_empty(&self) -> StateFuture<bool> {
+        self.is_empty_waiting(self.access.waiting_mode())
+    }
+
+    fn is_empty_waiting(&self, waiting: Waiting) -> StateFuture<bool> {
         if let Place::Heap(heap) = &self.place {
             let empty = self
                 .scope
@@ -169,7 +168,7 @@ where
                 Err(error) => return StateFuture::ready(Err(error)),
             }
         }
-        match self.cursor(self.access.waiting_mode()) {
+        match self.cursor(waiting) {
             Ok(cursor) => StateFuture::started(cursor.has_none()),
             Err(error) => StateFuture::ready(Err(error)),
         }

@@ -35,6 +35,7 @@ mod pieces;
 mod place;
 mod reducing;
 mod single;
+mod stream;
 mod ttl;
 mod value;
 
@@ -49,8 +50,9 @@ pub use self::folding::{Folding, FoldingState, SyncFoldingState};
 pub use self::future::StateFuture;
 pub use self::keyed_store::{KeyedStateStore, SyncKeyedStateStore};
 pub use self::list::{ListState, SyncListIter, SyncListState};
-pub use self::map::{MapState, StateStream, SyncMapIter, SyncMapState};
+pub use self::map::{MapState, SyncMapIter, SyncMapState};
 pub use self::reducing::{ReduceFunction, ReducingState, SyncReducingState};
+pub use self::stream::StateStream;
 pub use self::value::{SyncValueState, ValueState};
 
 /// What a value of a state must be. `Clone`: a heap backend hands out copies. `Send` and `Sync`: its snapshots are written elsewhere.

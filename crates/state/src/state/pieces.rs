@@ -1,15 +1,17 @@
-//! Walks that load pieces, as streams: what is loaded is handed out without a future, and only loading the next piece is one.
+//! Walks that load pieces: what is loaded is handed out without a future, and only loading a piece that memory cannot give at once is one.
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
-use futures_util::stream::Stream;
 
 use crate::StateError;
-use crate::state::StateStream;
+use crate::access::ready as ready_now;
+use crate::state::stream::{StateStream, Walk};
+
+/// Items that are decoded at once at the most. The first one is alone: many walks end there.
+const DECODED_AT_ONCE_MAX: usize = 64;
 
 /// A walk over something that is loaded piece by piece.
 pub(crate) trait Pieces: Sized + 'static {
@@ -19,13 +21,14 @@ pub(crate) trait Pieces: Sized + 'static {
     fn pop(&mut self) -> Result<Option<Self::Item>, StateError>;
     /// Whether nothing is left to be loaded.
     fn is_done(&self) -> bool;
-    /// Loads the next piece if that cannot wait.
+    /// Loads the next piece if that cannot wait; false if nothing was loaded because it may.
     fn load_now(&mut self) -> Result<bool, StateError>;
     /// Loads the next piece.
     fn load(&mut self) -> impl Future<Output = Result<(), StateError>>;
 
-    /// The next item.
-    async fn next(&mut self) -> Result<Option<Self::Item>, StateError> {
+    /// The next item of a walk whose loading blocks.
+    #[inline]
+    fn next_blocking(&mut self) -> Result<Option<Self::Item>, StateError> {
         loop {
             if let Some(item) = self.pop()? {
                 return Ok(Some(item));
@@ -34,7 +37,7 @@ pub(crate) trait Pieces: Sized + 'static {
                 return Ok(None);
             }
             if !self.load_now()? {
-                self.load().await?;
+                ready_now(self.load())?;
             }
         }
     }
@@ -45,75 +48,116 @@ pub(crate) fn stream<P: Pieces, T: 'static>(
     pieces: Result<P, StateError>,
     decode: impl FnMut(P::Item) -> Result<T, StateError> + 'static,
 ) -> StateStream<T> {
-    let at = match pieces {
-        Ok(pieces) => At::Here(pieces),
-        Err(error) => At::Failed(error),
-    };
-    PieceStream { at, decode }.boxed_local()
+    match pieces {
+        Ok(pieces) => StateStream::walking(Decoded {
+            at: At::Here(pieces),
+            decode,
+            failed: None,
+            at_once: 1,
+        }),
+        Err(error) => StateStream::failed(error),
+    }
 }
 
-struct PieceStream<P, D> {
+struct Decoded<P, D> {
     at: At<P>,
     decode: D,
+    /// What ends the walk after the items that were decoded before it.
+    failed: Option<StateError>,
+    /// Items that are decoded together.
+    at_once: usize,
 }
 
 enum At<P> {
     Here(P),
     Loading(LocalBoxFuture<'static, (P, Result<(), StateError>)>),
-    Failed(StateError),
     Done,
 }
 
-// Nothing here is pinned in place: the future is pinned by its box.
-impl<P, D> Unpin for PieceStream<P, D> {}
+impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Decoded<P, D> {
+    /// Decodes what is loaded. Returns how many items that were.
+    fn decode_some(
+        pieces: &mut P,
+        decode: &mut D,
+        at_once: usize,
+        items: &mut VecDeque<T>,
+    ) -> (usize, Result<(), StateError>) {
+        for count in 0..at_once {
+            match pieces
+                .pop()
+                .and_then(|item| item.map(&mut *decode).transpose())
+            {
+                Ok(Some(item)) => items.push_back(item),
+                Ok(None) => return (count, Ok(())),
+                Err(error) => return (count, Err(error)),
+            }
+        }
+        (at_once, Ok(()))
+    }
+}
 
-impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Stream for PieceStream<P, D> {
-    type Item = Result<T, StateError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let error = loop {
-            match &mut this.at {
-                At::Here(pieces) => match pieces.pop() {
-                    Ok(Some(item)) => match (this.decode)(item) {
-                        Ok(item) => return Poll::Ready(Some(Ok(item))),
-                        Err(error) => break error,
-                    },
-                    Ok(None) if pieces.is_done() => {
-                        this.at = At::Done;
-                        return Poll::Ready(None);
+impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Walk<T> for Decoded<P, D> {
+    fn poll_more(
+        &mut self,
+        context: &mut Context<'_>,
+        items: &mut VecDeque<T>,
+    ) -> Poll<Result<(), StateError>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        loop {
+            match &mut self.at {
+                At::Here(pieces) => {
+                    let (count, outcome) =
+                        Self::decode_some(pieces, &mut self.decode, self.at_once, items);
+                    if count > 0 {
+                        self.at_once = (self.at_once * 2).min(DECODED_AT_ONCE_MAX);
                     }
-                    Ok(None) => match pieces.load_now() {
+                    if let Err(error) = outcome {
+                        self.at = At::Done;
+                        if count == 0 {
+                            return Poll::Ready(Err(error));
+                        }
+                        self.failed = Some(error);
+                        return Poll::Ready(Ok(()));
+                    }
+                    if count > 0 {
+                        return Poll::Ready(Ok(()));
+                    }
+                    if pieces.is_done() {
+                        self.at = At::Done;
+                        return Poll::Ready(Ok(()));
+                    }
+                    match pieces.load_now() {
                         Ok(true) => {}
                         Ok(false) => {
-                            if let At::Here(mut pieces) = std::mem::replace(&mut this.at, At::Done)
+                            if let At::Here(mut pieces) = std::mem::replace(&mut self.at, At::Done)
                             {
-                                this.at = At::Loading(Box::pin(async move {
+                                self.at = At::Loading(Box::pin(async move {
                                     let loaded = pieces.load().await;
                                     (pieces, loaded)
                                 }));
                             }
                         }
-                        Err(error) => break error,
-                    },
-                    Err(error) => break error,
-                },
+                        Err(error) => {
+                            self.at = At::Done;
+                            return Poll::Ready(Err(error));
+                        }
+                    }
+                }
                 At::Loading(loading) => {
                     let (pieces, loaded) = ready!(loading.as_mut().poll(context));
-                    this.at = At::Here(pieces);
                     if let Err(error) = loaded {
-                        break error;
+                        self.at = At::Done;
+                        return Poll::Ready(Err(error));
                     }
+                    self.at = At::Here(pieces);
                 }
-                At::Failed(_) => {
-                    if let At::Failed(error) = std::mem::replace(&mut this.at, At::Done) {
-                        break error;
-                    }
-                }
-                At::Done => return Poll::Ready(None),
+                At::Done => return Poll::Ready(Ok(())),
             }
-        };
-        this.at = At::Done;
-        Poll::Ready(Some(Err(error)))
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,6 +239,7 @@ pub(crate) fn merged_keys<N: OrderedKey + 'static>(
     Ok((keys.len() > 1).then_some(keys))
 }
 
+#[inline]
 fn heap_get<V: StateValue, S: Serializer<V> + Send>(
     heap: &HeapPlace<HeapValues<V, S>>,
     group: u16,

@@ -16,7 +16,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    pub(super) fn new(key: &[u8]) -> Self {
+    pub(crate) fn new(key: &[u8]) -> Self {
         let mut bytes = [0; INLINE_BYTES];
         match bytes.get_mut(..key.len()) {
             Some(place) => {
@@ -31,7 +31,7 @@ impl Key {
     }
 
     #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Self::Boxed(bytes) => bytes,

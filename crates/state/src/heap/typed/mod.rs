@@ -27,6 +27,7 @@ use aquifer_store::{KeyGroupRange, ScanRows, TableId};
 use bytes::Bytes;
 
 pub(crate) use self::entry::{HeapEntry, Timed};
+pub(crate) use self::key::Key as HeapKey;
 pub(crate) use self::lists::HeapLists;
 pub(crate) use self::maps::HeapMaps;
 pub(crate) use self::table::{HeapTableOf, RowShape};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::FrameWriter;
 use super::times::NotedTimes;
 use crate::StateError;
-use crate::access::{Keys, ScanRange, Values, Waiting};
+use crate::access::{Hot, Keys, ScanRange, Values, Waiting};
 use crate::backend::ListChunk;
 use crate::state::chunks::{CHUNK_BYTES_TARGET, Frames, push_frame};
 use crate::state::place::RowTable;
@@ -153,6 +153,34 @@ impl ChunkTable {
                     key: Bytes::copy_from_slice(keys.get(i).1),
                     frames: Bytes::copy_from_slice(value),
                 });
+            }
+        }
+        Ok(Some(loaded))
+    }
+
+    /// Loads all chunks of a list, if there can be but a few and memory has them; `None`: they have to be waited or scanned for.
+    pub(super) fn load_points_now(
+        &self,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<Option<Vec<Loaded>>, StateError> {
+        let chunk = self.readable_chunks()?;
+        let oldest = chunk.oldest.min(chunk.number);
+        if chunk.number - oldest >= POINTS_MAX {
+            return Ok(None);
+        }
+        let (mut loaded, mut key) = (Vec::new(), Vec::with_capacity(prefix.len() + 8));
+        for number in oldest..=chunk.number {
+            row_key(&mut key, prefix, number);
+            let access = &self.rows.access;
+            let mut copy = |row: Option<&[u8]>, _| row.map(Bytes::copy_from_slice);
+            match access.look_up(self.rows.table, group, &key, &mut copy)? {
+                Hot::Answer(None) => {}
+                Hot::Answer(Some(frames)) => loaded.push(Loaded {
+                    key: Bytes::copy_from_slice(&key),
+                    frames,
+                }),
+                Hot::Cold(_) => return Ok(None),
             }
         }
         Ok(Some(loaded))

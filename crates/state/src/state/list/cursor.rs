@@ -1,10 +1,11 @@
 //! Walks the elements of one list, a few chunks at a time.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 
-use super::chunk_table::{ChunkTable, after};
+use super::chunk_table::{ChunkTable, Loaded, after};
 use crate::StateError;
 use crate::access::Waiting;
 use crate::heap::typed::{HeapLists, Timed};
@@ -16,18 +17,15 @@ use crate::state::place::HeapPlace;
 use crate::state::ttl::{Life, Ttl};
 
 /// See the module.
-pub(super) struct Cursor<V, S> {
-    source: Source<V>,
-    serializer: S,
+pub(super) enum Cursor<V, S> {
+    /// What a list on the heap held when it was asked for.
+    Heap(Vec<V>),
+    /// The rows of a list.
+    Rows(RowsCursor<V, S>),
 }
 
-enum Source<V> {
-    /// What the list held when it was asked for.
-    Heap(std::vec::IntoIter<V>),
-    Rows(Rows),
-}
-
-struct Rows {
+/// Walks the chunks of one list and decodes their elements.
+pub(super) struct RowsCursor<V, S> {
     chunks: ChunkTable,
     group: u16,
     prefix: Vec<u8>,
@@ -36,6 +34,8 @@ struct Rows {
     loaded: VecDeque<Bytes>,
     /// Where the next frame starts in the first of `loaded`.
     at: usize,
+    serializer: S,
+    element: PhantomData<fn() -> V>,
 }
 
 /// How the next chunks are loaded.
@@ -56,79 +56,137 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
         waiting: Waiting,
         serializer: S,
     ) -> Self {
-        Self {
-            source: Source::Rows(Rows {
-                chunks,
-                group,
-                prefix,
-                waiting,
-                next: Next::First,
-                loaded: VecDeque::new(),
-                at: 0,
-            }),
+        Self::Rows(RowsCursor {
+            chunks,
+            group,
+            prefix,
+            waiting,
+            next: Next::First,
+            loaded: VecDeque::new(),
+            at: 0,
             serializer,
-        }
+            element: PhantomData,
+        })
     }
 
     pub(super) fn heap(
         heap: &HeapPlace<HeapLists<V, S>>,
         group: u16,
         key: &[u8],
-        serializer: S,
     ) -> Result<Self, StateError> {
         let mut elements = Vec::new();
         heap.with(|table, ttl| {
+            elements.reserve_exact(table.count(group, key)?);
             settle(table, ttl, group, key, |element| {
                 elements.push(element.value.clone());
             })
         })?;
-        Ok(Self {
-            source: Source::Heap(elements.into_iter()),
-            serializer,
-        })
+        Ok(Self::Heap(elements))
+    }
+}
+
+impl<V: StateValue, S: Serializer<V> + Send> RowsCursor<V, S> {
+    /// Whether there is no element at all, if memory knows.
+    pub(super) fn has_none_now(&mut self) -> Result<Option<bool>, StateError> {
+        Ok(self.load_now()?.then(|| !self.has_loaded()))
     }
 
     /// Whether there is no element at all.
     pub(super) async fn has_none(mut self) -> Result<bool, StateError> {
-        match &mut self.source {
-            Source::Heap(elements) => Ok(elements.len() == 0),
-            Source::Rows(rows) => {
-                while !rows.has_loaded() && !rows.is_done() {
-                    rows.load().await?;
-                }
-                Ok(!rows.has_loaded())
-            }
+        while !self.has_loaded() && !self.is_done() {
+            self.load().await?;
         }
+        Ok(!self.has_loaded())
     }
 }
 
-impl<V: StateValue, S: Serializer<V> + Send> Pieces for Cursor<V, S> {
+impl<V: StateValue, S: Serializer<V> + Send> Pieces for RowsCursor<V, S> {
     type Item = V;
 
+    /// Decodes the next element of the first chunk.
     #[inline]
     fn pop(&mut self) -> Result<Option<V>, StateError> {
-        match &mut self.source {
-            Source::Heap(elements) => Ok(elements.next()),
-            Source::Rows(rows) => rows.element(|bytes| self.serializer.deserialize(bytes)),
+        if !self.has_loaded() {
+            return Ok(None);
         }
+        let Some(chunk) = self.loaded.front() else {
+            return Ok(None);
+        };
+        let mut frames = Frames::from(chunk, self.at);
+        let Some(frame) = frames.next()? else {
+            return Ok(None);
+        };
+        self.at = frames.at();
+        self.serializer.deserialize(frame.bytes).map(Some)
     }
 
     fn is_done(&self) -> bool {
-        match &self.source {
-            Source::Heap(_) => true,
-            Source::Rows(rows) => rows.is_done(),
-        }
+        matches!(self.next, Next::Done)
     }
 
     fn load_now(&mut self) -> Result<bool, StateError> {
-        Ok(false)
+        if !matches!(self.next, Next::First) {
+            return Ok(false);
+        }
+        let Some(chunks) = self.chunks.load_points_now(self.group, &self.prefix)? else {
+            return Ok(false);
+        };
+        self.take(chunks, Next::Done)?;
+        Ok(true)
     }
 
+    /// Loads the next chunks.
     async fn load(&mut self) -> Result<(), StateError> {
-        match &mut self.source {
-            Source::Heap(_) => Ok(()),
-            Source::Rows(rows) => rows.load().await,
+        let (pieces, next) = match &self.next {
+            Next::Done => return Ok(()),
+            Next::First => {
+                let list = std::iter::once((self.group, &self.prefix[..]));
+                match self.chunks.load_points(list, self.waiting).await? {
+                    Some(lists) => (lists.into_iter().flatten().collect(), Next::Done),
+                    None => (Vec::new(), Next::Scan(self.chunks.first_key(&self.prefix)?)),
+                }
+            }
+            Next::Scan(from) => {
+                let (piece, more) = self
+                    .chunks
+                    .load_piece(self.group, &self.prefix, from, self.waiting)
+                    .await?;
+                let next = match piece.last() {
+                    Some(last) if more => {
+                        let mut from = Vec::new();
+                        after(&mut from, &last.key);
+                        Next::Scan(from)
+                    }
+                    _ => Next::Done,
+                };
+                (piece, next)
+            }
+        };
+        self.take(pieces, next)
+    }
+}
+
+impl<V, S> RowsCursor<V, S> {
+    /// Whether there is an element in hand.
+    fn has_loaded(&mut self) -> bool {
+        while let Some(first) = self.loaded.front() {
+            if self.at < first.len() {
+                return true;
+            }
+            self.loaded.pop_front();
+            self.at = 0;
         }
+        false
+    }
+
+    /// Takes chunks in that were loaded.
+    fn take(&mut self, chunks: Vec<Loaded>, next: Next) -> Result<(), StateError> {
+        self.next = next;
+        for chunk in chunks {
+            let frames = self.chunks.settle(self.group, chunk)?;
+            self.loaded.push_back(frames);
+        }
+        Ok(())
     }
 }
 
@@ -176,76 +234,4 @@ fn settle<V: StateValue, S: Serializer<V> + Send>(
         }
         Life::Expired => false,
     })
-}
-
-impl Rows {
-    fn is_done(&self) -> bool {
-        matches!(self.next, Next::Done)
-    }
-
-    /// Whether there is an element in hand.
-    fn has_loaded(&mut self) -> bool {
-        while let Some(first) = self.loaded.front() {
-            if self.at < first.len() {
-                return true;
-            }
-            self.loaded.pop_front();
-            self.at = 0;
-        }
-        false
-    }
-
-    /// Loads the next chunks.
-    async fn load(&mut self) -> Result<(), StateError> {
-        let (pieces, next) = match &self.next {
-            Next::Done => return Ok(()),
-            Next::First => {
-                let list = std::iter::once((self.group, &self.prefix[..]));
-                match self.chunks.load_points(list, self.waiting).await? {
-                    Some(lists) => (lists.into_iter().flatten().collect(), Next::Done),
-                    None => (Vec::new(), Next::Scan(self.chunks.first_key(&self.prefix)?)),
-                }
-            }
-            Next::Scan(from) => {
-                let (piece, more) = self
-                    .chunks
-                    .load_piece(self.group, &self.prefix, from, self.waiting)
-                    .await?;
-                let next = match piece.last() {
-                    Some(last) if more => {
-                        let mut from = Vec::new();
-                        after(&mut from, &last.key);
-                        Next::Scan(from)
-                    }
-                    _ => Next::Done,
-                };
-                (piece, next)
-            }
-        };
-        self.next = next;
-        for chunk in pieces {
-            let frames = self.chunks.settle(self.group, chunk)?;
-            self.loaded.push_back(frames);
-        }
-        Ok(())
-    }
-
-    /// Decodes the next element of the first chunk.
-    fn element<V>(
-        &mut self,
-        decode: impl FnOnce(&[u8]) -> Result<V, StateError>,
-    ) -> Result<Option<V>, StateError> {
-        if !self.has_loaded() {
-            return Ok(None);
-        }
-        let Some(chunk) = self.loaded.front() else {
-            return Ok(None);
-        };
-        let mut frames = Frames::from(chunk, self.at);
-        let Some(frame) = frames.next()? else {
-            return Ok(None);
-        };
-        self.at = frames.at();
-        decode(frame.bytes).map(Some)
-    }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::ListState;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, RowsCursor};
 use crate::StateError;
 use crate::access::{Waiting, ready};
 use crate::ordered::OrderedKey;
@@ -28,20 +28,20 @@ where
 
     /// The elements of the current key, oldest first; of a list that is not there, none.
     pub fn get(&self) -> SyncListIter<'a, V, S> {
-        let (cursor, failed) = match self.list.cursor(Waiting::Blocking) {
-            Ok(cursor) => (Some(cursor), None),
-            Err(error) => (None, Some(error)),
+        let at = match self.list.cursor(Waiting::Blocking) {
+            Ok(Cursor::Heap(elements)) => At::Heap(elements.into_iter()),
+            Ok(Cursor::Rows(rows)) => At::Rows(rows),
+            Err(error) => At::Failed(error),
         };
         SyncListIter {
-            cursor,
-            failed,
+            at,
             list: PhantomData,
         }
     }
 
     /// True if the current key has no element.
     pub fn is_empty(&self) -> Result<bool, StateError> {
-        ready(self.list.cursor(Waiting::Blocking)?.has_none())
+        ready(self.list.is_empty_waiting(Waiting::Blocking))
     }
 
     /// Appends an element.
@@ -70,23 +70,35 @@ where
     }
 }
 
-/// The elements of a list.
+/// The elements of a list. Ends after an error.
 pub struct SyncListIter<'a, V, S = Postcard<V>> {
-    cursor: Option<Cursor<V, S>>,
-    failed: Option<StateError>,
+    at: At<V, S>,
     list: PhantomData<&'a V>,
+}
+
+enum At<V, S> {
+    Heap(std::vec::IntoIter<V>),
+    Rows(RowsCursor<V, S>),
+    Failed(StateError),
+    Done,
 }
 
 impl<V: StateValue, S: Serializer<V> + Send> Iterator for SyncListIter<'_, V, S> {
     type Item = Result<V, StateError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(error));
-        }
-        let next = ready(self.cursor.as_mut()?.next()).transpose();
+        let next = match &mut self.at {
+            At::Heap(elements) => return elements.next().map(Ok),
+            At::Rows(rows) => rows.next_blocking().transpose(),
+            At::Failed(_) => match std::mem::replace(&mut self.at, At::Done) {
+                At::Failed(error) => Some(Err(error)),
+                _ => None,
+            },
+            At::Done => None,
+        };
         if !matches!(next, Some(Ok(_))) {
-            self.cursor = None;
+            self.at = At::Done;
         }
         next
     }

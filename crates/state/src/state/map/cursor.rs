@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
+use aquifer_store::ScanRows;
 use bytes::Bytes;
 
 use super::ENTRIES_PER_PIECE;
 use crate::StateError;
 use crate::access::{ScanRange, Waiting};
-use crate::heap::typed::{HeapMaps, Timed};
+use crate::heap::typed::{HeapKey, HeapMaps, Timed};
 use crate::serializer::Serializer;
 use crate::state::StateValue;
 use crate::state::pieces::Pieces;
@@ -16,10 +17,16 @@ use crate::state::ttl::{Life, Ttl};
 
 /// An entry as it was loaded.
 pub(super) struct Entry<UV> {
-    key: Bytes,
-    /// Where the user key starts in `key`.
-    user_key_at: usize,
+    pub(super) key: EntryKey,
     value: EntryValue<UV>,
+}
+
+/// What finds an entry.
+pub(super) enum EntryKey {
+    /// The key of its row, and where the user key starts in it.
+    Row(Bytes, usize),
+    /// Its encoded user key.
+    Heap(HeapKey),
 }
 
 enum EntryValue<UV> {
@@ -27,22 +34,40 @@ enum EntryValue<UV> {
     Typed(UV),
 }
 
+impl EntryKey {
+    /// The encoded user key.
+    pub(super) fn user_key(&self) -> &[u8] {
+        match self {
+            Self::Row(key, at) => key.get(*at..).unwrap_or_default(),
+            Self::Heap(key) => key.as_slice(),
+        }
+    }
+
+    /// The whole key of the row, or on the heap the encoded user key.
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Row(key, _) => key,
+            Self::Heap(key) => key.as_slice(),
+        }
+    }
+}
+
 impl<UV> Entry<UV> {
     /// The encoded user key.
     pub(super) fn user_key(&self) -> &[u8] {
-        self.key.get(self.user_key_at..).unwrap_or_default()
+        self.key.user_key()
     }
 
-    /// What finds the entry: the whole key of its row, or on the heap its encoded user key.
-    pub(super) fn key(&self) -> Bytes {
-        self.key.clone()
-    }
-
-    pub(super) fn into_value<S: Serializer<UV>>(self, serializer: &S) -> Result<UV, StateError> {
-        match self.value {
-            EntryValue::Row(bytes) => serializer.deserialize(&bytes),
-            EntryValue::Typed(value) => Ok(value),
-        }
+    /// Its value, and what finds it again.
+    pub(super) fn decode<S: Serializer<UV>>(
+        self,
+        serializer: &S,
+    ) -> Result<(EntryKey, UV), StateError> {
+        let value = match self.value {
+            EntryValue::Row(bytes) => serializer.deserialize(&bytes)?,
+            EntryValue::Typed(value) => value,
+        };
+        Ok((self.key, value))
     }
 }
 
@@ -74,12 +99,17 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Pieces for Cursor<UV, S> {
     }
 
     fn load_now(&mut self) -> Result<bool, StateError> {
-        let Place::Heap(heap) = &self.place else {
-            return Ok(false);
-        };
-        let heap = heap.clone();
         let rows_max = std::mem::replace(&mut self.rows_max, ENTRIES_PER_PIECE);
-        self.load_heap(&heap, rows_max)?;
+        match self.place.clone() {
+            Place::Heap(heap) => self.load_heap(&heap, rows_max)?,
+            Place::Rows(rows) => match rows.access.scan_now(rows.table, self.range(rows_max))? {
+                Some(piece) => self.take(&rows, piece)?,
+                None => {
+                    self.rows_max = rows_max;
+                    return Ok(false);
+                }
+            },
+        }
         Ok(true)
     }
 
@@ -131,21 +161,32 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
 
     async fn load_rows(&mut self, rows: &RowTable) -> Result<(), StateError> {
         let rows_max = std::mem::replace(&mut self.rows_max, ENTRIES_PER_PIECE);
-        let range = ScanRange {
+        let mut pieces = rows
+            .access
+            .scan_many(rows.table, &[self.range(rows_max)], self.waiting)
+            .await?;
+        match pieces.pop() {
+            Some(piece) => self.take(rows, piece),
+            None => {
+                self.done = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// The rows of the next piece.
+    fn range(&self, rows_max: usize) -> ScanRange<'_> {
+        ScanRange {
             group: self.group,
             prefix: &self.prefix,
             from: &self.from,
             until: None,
             rows_max,
-        };
-        let mut pieces = rows
-            .access
-            .scan_many(rows.table, &[range], self.waiting)
-            .await?;
-        let Some(piece) = pieces.pop() else {
-            self.done = true;
-            return Ok(());
-        };
+        }
+    }
+
+    /// Takes a piece in that was loaded.
+    fn take(&mut self, rows: &RowTable, piece: ScanRows) -> Result<(), StateError> {
         self.done = piece.done;
         if let Some((key, _)) = piece.rows.last() {
             self.from.clear();
@@ -176,8 +217,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
                 }
             }
             self.loaded.push_back(Entry {
-                key,
-                user_key_at: self.prefix.len(),
+                key: EntryKey::Row(key, self.prefix.len()),
                 value: EntryValue::Row(value),
             });
         }
@@ -211,8 +251,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
                     from.push(0);
                     if shown {
                         loaded.push_back(Entry {
-                            key: Bytes::copy_from_slice(key),
-                            user_key_at: 0,
+                            key: EntryKey::Heap(HeapKey::new(key)),
                             value: EntryValue::Typed(found.value.clone()),
                         });
                     }

@@ -1,9 +1,7 @@
 //! The blocking methods of map state (state API V1).
 
-use bytes::Bytes;
-
 use super::MapState;
-use super::cursor::{Cursor, Entry};
+use super::cursor::{Cursor, Entry, EntryKey};
 use crate::StateError;
 use crate::access::{Waiting, ready};
 use crate::ordered::{OrderedKey, decode_ordered};
@@ -62,24 +60,28 @@ where
     /// All entries, in the order of the user keys.
     pub fn entries(&self) -> SyncMapIter<'a, UK, UV, S, N, (UK, UV)> {
         self.iterate(|entry, serializer| {
-            let user_key = decode_ordered(entry.user_key())?;
-            Ok((user_key, entry.into_value(serializer)?))
+            let (key, value) = entry.decode(serializer)?;
+            let user_key = decode_ordered(key.user_key())?;
+            Ok((key, (user_key, value)))
         })
     }
 
     /// All user keys, in order.
     pub fn keys(&self) -> SyncMapIter<'a, UK, UV, S, N, UK> {
-        self.iterate(|entry, _| decode_ordered(entry.user_key()))
+        self.iterate(|entry, _| {
+            let user_key = decode_ordered(entry.user_key())?;
+            Ok((entry.key, user_key))
+        })
     }
 
     /// All values, in the order of the user keys.
     pub fn values(&self) -> SyncMapIter<'a, UK, UV, S, N, UV> {
-        self.iterate(|entry, serializer| entry.into_value(serializer))
+        self.iterate(|entry, serializer| entry.decode(serializer))
     }
 
     /// True if the current key has no entry.
     pub fn is_empty(&self) -> Result<bool, StateError> {
-        ready(self.map.cursor(Waiting::Blocking)?.has_none())
+        ready(self.map.is_empty_waiting(Waiting::Blocking))
     }
 
     /// Removes every entry of the current key.
@@ -103,7 +105,7 @@ where
 }
 
 /// Makes an item of an entry.
-type Decode<UV, S, T> = fn(Entry<UV>, &S) -> Result<T, StateError>;
+type Decode<UV, S, T> = fn(Entry<UV>, &S) -> Result<(EntryKey, T), StateError>;
 
 /// Entries, user keys or values of a map. The entry that was returned last can be removed or changed, whichever key is current.
 pub struct SyncMapIter<'a, UK, UV, S, N, T> {
@@ -111,7 +113,7 @@ pub struct SyncMapIter<'a, UK, UV, S, N, T> {
     cursor: Option<Cursor<UV, S>>,
     failed: Option<StateError>,
     decode: Decode<UV, S, T>,
-    last: Option<Bytes>,
+    last: Option<EntryKey>,
 }
 
 impl<UK, UV, S, N, T> SyncMapIter<'_, UK, UV, S, N, T>
@@ -146,7 +148,7 @@ where
             )));
         };
         let (group, prefix) = cursor.at();
-        act(self.map, group, prefix, key)
+        act(self.map, group, prefix, key.as_slice())
     }
 }
 
@@ -161,18 +163,18 @@ where
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
         }
-        let cursor = self.cursor.as_mut()?;
-        match ready(cursor.next()) {
-            Ok(Some(entry)) => {
-                self.last = Some(entry.key());
-                Some((self.decode)(entry, &self.map.serializer))
-            }
+        let next = match self.cursor.as_mut()?.next_blocking() {
             // The cursor is done for good; the last entry can still be removed.
-            Ok(None) => None,
+            Ok(None) => return None,
+            Ok(Some(entry)) => (self.decode)(entry, &self.map.serializer),
             Err(error) => {
                 self.cursor = None;
-                Some(Err(error))
+                Err(error)
             }
-        }
+        };
+        Some(next.map(|(key, item)| {
+            self.last = Some(key);
+            item
+        }))
     }
 }
