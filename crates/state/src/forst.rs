@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 
 use crate::backend::Moments;
 use crate::registry::{Registered, TableRegistry};
-use crate::rows::row_source;
+use crate::rows::{LocalCopies, row_source_with};
 use crate::serializer::Compatibility;
 use crate::{
     BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes, Row,
@@ -39,6 +39,7 @@ pub(crate) struct ForstBackend {
     clock: Clock,
     /// Restored parts that the store cannot open, and the tables whose rows have been read from them.
     foreign: Vec<(KeyedSnapshot, KeyGroupRange)>,
+    copies: LocalCopies,
     loaded: BTreeSet<TableId>,
     environment: Environment,
     /// The checkpoint that is being made durable, and the moment of its tables.
@@ -68,6 +69,7 @@ impl ForstBackend {
             moments,
             clock,
             foreign,
+            copies: LocalCopies::default(),
             loaded: BTreeSet::new(),
             environment,
             pending: None,
@@ -110,7 +112,7 @@ impl ForstBackend {
                 continue;
             };
             let store = &mut self.store;
-            let mut source = row_source(part, clip, &known, &self.environment)?;
+            let mut source = row_source_with(part, clip, &known, &self.environment, &self.copies)?;
             while source.next(ROWS_PER_PIECE, &mut |row| {
                 match row.time_ms {
                     None => store.put(table, row.group, row.key, row.value)?,
@@ -136,6 +138,7 @@ impl ForstBackend {
                 }
             }
             self.foreign.clear();
+            self.copies = LocalCopies::default();
         }
         Ok(())
     }

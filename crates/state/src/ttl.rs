@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use aquifer_store::ExpiryCleanup;
+
 use crate::StateError;
 
 /// How long entries of a state live, and when they are removed.
@@ -67,11 +69,12 @@ pub enum TtlTime {
 /// Who removes what has expired, besides reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cleanup {
-    /// Full snapshots and canonical savepoints leave it out.
+    /// Full snapshots leave it out: those of `hashmap`, and of `rocksdb` where checkpoints are not incremental. (Canonical savepoints
+    /// always do; what is incremental names files as they are.)
     pub full_snapshot: bool,
     /// On the heap, every access looks at a few entries.
     pub incremental: Option<Incremental>,
-    /// On LSM backends, compactions drop it.
+    /// On LSM backends, compactions drop it. `None`: they keep it.
     pub compaction: Option<InCompaction>,
 }
 
@@ -84,13 +87,13 @@ pub struct Incremental {
     pub every_record: bool,
 }
 
-/// Clean-up in compactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Clean-up in compactions. What is not said here is as the backend is configured (`state.backend.*.compaction.filter.*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InCompaction {
     /// Entries after which a compaction asks the clock again; `forst` asks once per compaction.
-    pub query_time_after_entries: u64,
-    /// Files older than this are rewritten even if nothing else asks for it.
-    pub periodic: Duration,
+    pub query_time_after_entries: Option<u64>,
+    /// Files older than this are rewritten even if nothing else asks for it; zero: never.
+    pub periodic: Option<Duration>,
 }
 
 impl Default for Cleanup {
@@ -102,10 +105,21 @@ impl Default for Cleanup {
                 entries: 5,
                 every_record: false,
             }),
-            compaction: Some(InCompaction {
-                query_time_after_entries: 1000,
-                periodic: Duration::from_secs(30 * 24 * 3600),
-            }),
+            compaction: Some(InCompaction::default()),
+        }
+    }
+}
+
+impl Cleanup {
+    /// What a table must know of it.
+    pub(crate) fn of_table(self) -> ExpiryCleanup {
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let compaction = self.compaction.unwrap_or_default();
+        ExpiryCleanup {
+            in_compactions: self.compaction.is_some(),
+            query_time_after_rows: compaction.query_time_after_entries,
+            periodic_ms: compaction.periodic.map(millis),
+            in_full_snapshots: self.full_snapshot,
         }
     }
 }
@@ -143,7 +157,7 @@ impl TtlConfig {
         self
     }
 
-    /// Full snapshots and canonical savepoints leave out what has expired.
+    /// Full snapshots leave out what has expired; see [`Cleanup::full_snapshot`].
     #[must_use]
     pub fn cleanup_full_snapshot(mut self) -> Self {
         self.cleanup.full_snapshot = true;
@@ -157,6 +171,23 @@ impl TtlConfig {
             entries,
             every_record,
         });
+        self
+    }
+
+    /// On LSM backends, compactions drop what has expired, and ask what time it is after every `query_time_after_entries` entries. (Flink's
+    /// `cleanupInRocksdbCompactFilter`.)
+    #[must_use]
+    pub fn cleanup_in_compactions(mut self, query_time_after_entries: u64) -> Self {
+        let compaction = self.cleanup.compaction.get_or_insert_default();
+        compaction.query_time_after_entries = Some(query_time_after_entries);
+        self
+    }
+
+    /// The same, and files whose entries are older than `age` are rewritten for it; never if it is zero.
+    #[must_use]
+    pub fn cleanup_in_periodic_compactions(mut self, age: Duration) -> Self {
+        let compaction = self.cleanup.compaction.get_or_insert_default();
+        compaction.periodic = Some(age);
         self
     }
 
@@ -251,6 +282,28 @@ mod tests {
         }
         assert!(!rule.expired(Some(550), 649));
         assert!(rule.expired(Some(550), 650));
+    }
+
+    #[test]
+    fn tables_know_what_compactions_and_full_snapshots_do() {
+        let of = |ttl: TtlConfig| ttl.cleanup.of_table();
+        let hour = TtlConfig::new(Duration::from_secs(3600));
+        assert_eq!(of(hour.clone()), ExpiryCleanup::default());
+        let off = hour.clone().disable_cleanup_in_background();
+        assert!(!of(off.clone()).in_compactions);
+        let own = off.cleanup_in_compactions(7).cleanup_full_snapshot();
+        let own = own.cleanup_in_periodic_compactions(Duration::from_millis(1500));
+        assert_eq!(
+            of(own.clone()),
+            ExpiryCleanup {
+                in_compactions: true,
+                query_time_after_rows: Some(7),
+                periodic_ms: Some(1500),
+                in_full_snapshots: true,
+            }
+        );
+        let longest = own.cleanup_in_periodic_compactions(Duration::MAX);
+        assert_eq!(of(longest).periodic_ms, Some(u64::MAX));
     }
 
     #[test]

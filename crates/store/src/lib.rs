@@ -163,8 +163,8 @@ pub use file_cache::{DiskSpace, FileCache, FileCacheOptions, FileCacheStats, Loc
 pub use fold::{Fold, Folds};
 pub use io::{Hedge, IoOptions, IoStats, Prices};
 pub use options::{
-    Clock, Compression, Environment, KeyGroupRange, KeyPart, LocalPaths, Locate, Merge, Random,
-    StoreOptions, StoreStats, TableId, TableOptions,
+    Clock, Compression, Environment, ExpiryCleanup, KeyGroupRange, KeyPart, LocalPaths, Locate,
+    Merge, Random, StoreOptions, StoreStats, TableId, TableOptions,
 };
 pub use pool::{BackgroundPool, BackgroundThreads};
 pub use rate_limit::RateLimiter;

@@ -74,9 +74,37 @@ pub struct TableOptions {
     pub event_time: bool,
     /// Reads return rows that have expired as long as no compaction has dropped them.
     pub show_expired: bool,
+    /// Who removes rows that have expired.
+    pub cleanup: ExpiryCleanup,
     /// The shape of the part of each key that scans are asked by. Files then have a filter over that part too. Empty: no
     /// such filter.
     pub prefix: Vec<KeyPart>,
+}
+
+/// Who removes rows of a table that have expired, besides those who read or delete them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiryCleanup {
+    /// Compactions drop them. Otherwise compactions keep them like any other row.
+    pub in_compactions: bool,
+    /// Rows after which a compaction asks the clock again. `None`: as the backend is configured. The store asks once per compaction.
+    pub query_time_after_rows: Option<u64>,
+    /// Files whose rows are older, in milliseconds, are rewritten even if nothing else asks for it; 0: never. `None`: as the backend is
+    /// configured.
+    pub periodic_ms: Option<u64>,
+    /// Snapshots that hold all rows leave them out. The store's own checkpoints name files and do not.
+    pub in_full_snapshots: bool,
+}
+
+impl Default for ExpiryCleanup {
+    /// Compactions do it, as the backend is configured.
+    fn default() -> Self {
+        Self {
+            in_compactions: true,
+            query_time_after_rows: None,
+            periodic_ms: None,
+            in_full_snapshots: false,
+        }
+    }
 }
 
 /// How the operands of `Store::merge` become a value. The order of operands is kept.
@@ -217,6 +245,9 @@ pub struct Environment {
     pub local_paths: Option<LocalPaths>,
     /// Keeps files of `objects` on the local disk; shared by all stores of the process. Not used for files that are local.
     pub file_cache: Option<Arc<FileCache>>,
+    /// Where copies of files that are needed for a while may lie on the local disk: the first that works. None: the system's directory for
+    /// temporary files. The store itself makes no such copies.
+    pub temporary_directories: Vec<PathBuf>,
     /// Where new SST files are written, e.g. `<job>/shared`. `FileRef.path` is relative to `objects`' root (a full
     /// object path), so files of other directories can be restored too.
     pub directory: object_store::path::Path,
@@ -293,6 +324,7 @@ impl Environment {
             local_root: None,
             local_paths: None,
             file_cache: None,
+            temporary_directories: Vec::new(),
             directory,
             executor: BackgroundPool::new(BackgroundThreads::default(), runtime.clone()),
             runtime,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::TableId;
 use crate::fold::{Fold, Folds};
-use crate::options::{KeyPart, Merge, TableOptions};
+use crate::options::{ExpiryCleanup, KeyPart, Merge, TableOptions};
 
 /// How operands of a table become a value.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ pub(crate) struct Rules {
     pub(crate) untimed_as_ms: Option<i64>,
     /// Rows expire by the table's event time, not by the clock.
     pub(crate) event_time: bool,
+    pub(crate) cleanup: ExpiryCleanup,
     pub(crate) prefix: Vec<KeyPart>,
     /// Identity of the prefix's shape: files say which shape their filters were made with.
     pub(crate) prefix_shape: u64,
@@ -43,6 +44,12 @@ impl Rules {
         show_expired: true,
         untimed_as_ms: None,
         event_time: false,
+        cleanup: ExpiryCleanup {
+            in_compactions: true,
+            query_time_after_rows: None,
+            periodic_ms: None,
+            in_full_snapshots: false,
+        },
         prefix: Vec::new(),
         prefix_shape: 0,
     };
@@ -60,6 +67,7 @@ impl Rules {
             show_expired: options.show_expired,
             untimed_as_ms: options.untimed_as_ms,
             event_time: options.event_time,
+            cleanup: options.cleanup,
             prefix: options.prefix.clone(),
             prefix_shape: options.prefix_shape(),
         }
@@ -75,6 +83,12 @@ impl Rules {
         self.counted(time_ms)
             .and_then(|time| time.checked_add_unsigned(ttl_ms))
             .is_some_and(|end| end <= now_ms)
+    }
+
+    /// Whether compactions drop rows of the table once they have expired.
+    #[inline]
+    pub(crate) fn drops_expired(&self) -> bool {
+        self.ttl_ms.is_some() && self.cleanup.in_compactions
     }
 
     /// When a row of this time counts as written. Of two rows, that of the newest known time is the newest of both, so rows that are
@@ -105,11 +119,11 @@ impl TableRules {
         all[at] = Some(rules);
     }
 
-    /// The tables whose rows expire.
-    pub(crate) fn with_ttl(&self) -> impl Iterator<Item = (TableId, &Rules)> {
+    /// The tables whose rows compactions drop once they have expired.
+    pub(crate) fn dropping_expired(&self) -> impl Iterator<Item = (TableId, &Rules)> {
         let all = self.0.iter().enumerate();
         all.filter_map(|(id, rules)| Some((TableId(id as u16), rules.as_deref()?)))
-            .filter(|(_, rules)| rules.ttl_ms.is_some())
+            .filter(|(_, rules)| rules.drops_expired())
     }
 
     pub(crate) fn of(&self, table: TableId) -> &Rules {

@@ -10,12 +10,21 @@ use aquifer::state::access::StateAccess;
 use aquifer::state::checkpoint::{CheckpointKind, CheckpointMetadata, OperatorSnapshot, Origin};
 use aquifer::state::key_group::range_of;
 use aquifer::state::{
-    BackendKind, KeyedStateStore, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
-    SharedBackend, TtlConfig, ValueStateDescriptor, open_backend,
+    BackendKind, BackendSetup, KeyedStateStore, ListStateDescriptor, MapStateDescriptor,
+    ReducingStateDescriptor, RocksdbOptions, SharedBackend, SnapshotStorage, TtlConfig,
+    ValueStateDescriptor, open,
 };
 use aquifer::store::{BlockCache, Environment, StoreOptions, objects};
 
 const MAX_PARALLELISM: u16 = 16;
+
+/// The backends of this build.
+pub const BACKENDS: &[&str] = &[
+    "forst",
+    "hashmap",
+    #[cfg(feature = "rocksdb")]
+    "rocksdb",
+];
 
 /// A checkpoint.
 pub struct Written {
@@ -38,11 +47,7 @@ struct Writer {
 
 impl Writer {
     fn new(directory: &Path, backend: &str) -> Self {
-        let kind = match backend {
-            "forst" => BackendKind::Forst,
-            "hashmap" => BackendKind::Hashmap,
-            other => panic!("no backend {other}"),
-        };
+        let kind = backend.parse().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -66,7 +71,19 @@ impl Writer {
         environment.clock = Arc::new(move || clock.load(Ordering::Relaxed));
         let range = range_of(0, MAX_PARALLELISM, 1);
         let options = StoreOptions::default();
-        let backend = open_backend(kind, environment, options, range, vec![], vec![]).unwrap();
+        let backend = open(BackendSetup {
+            storage: SnapshotStorage::FileSystem {
+                inline_bytes_max: 0,
+                asynchronous: true,
+            },
+            // Its own files, not rows.
+            rocksdb: RocksdbOptions {
+                incremental: true,
+                ..RocksdbOptions::default()
+            },
+            ..BackendSetup::new(kind, environment, options, range, MAX_PARALLELISM)
+        });
+        let backend = backend.unwrap();
         let handle = runtime.handle().clone();
         let access = StateAccess::new(backend.clone(), handle, range, MAX_PARALLELISM, true);
         Self {

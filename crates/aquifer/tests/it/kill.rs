@@ -191,3 +191,12 @@ fn ten_kills_in_memory_lose_nothing_and_double_nothing() {
 fn ten_kills_lose_nothing_and_double_nothing() {
     survives(seed(2026), &[], &[]);
 }
+
+/// Its databases on the local disk are as dead as the process; the files of the next life come from the checkpoint.
+#[cfg(feature = "rocksdb")]
+#[test]
+fn ten_kills_on_rocksdb_lose_nothing_and_double_nothing() {
+    let backend = ["-D", "state.backend.type=rocksdb"];
+    let incremental = ["-D", "execution.checkpointing.incremental=true"];
+    survives(seed(6), &[backend, incremental].concat(), &[]);
+}

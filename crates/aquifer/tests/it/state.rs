@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde_json::Value;
 
-use crate::checkpoint::{Written, written};
+use crate::checkpoint::{BACKENDS, Written, written};
 use crate::support::{Ended, Place, ended, files};
 
 fn state(place: &Place, arguments: &[&str]) -> Ended {
@@ -16,9 +16,6 @@ fn rows(ended: &Ended) -> Vec<Value> {
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
     ended.stdout.lines().map(parse).collect()
 }
-
-/// Both backends that every build has.
-const BACKENDS: [&str; 2] = ["forst", "hashmap"];
 
 fn each(test: impl Fn(&Place, &Written)) {
     for backend in BACKENDS {

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::checkpoint::{large, written};
+use crate::checkpoint::{BACKENDS, large, written};
 use crate::support::{Ended, Place, files, wait_ms};
 
 fn query(place: &Place, uri: &str, text: &str, more: &[&str]) -> Ended {
@@ -11,7 +11,7 @@ fn query(place: &Place, uri: &str, text: &str, more: &[&str]) -> Ended {
 
 #[test]
 fn rows_are_json_csv_or_a_table() {
-    for backend in ["forst", "hashmap"] {
+    for backend in BACKENDS {
         let place = Place::new();
         let uri = written(place.path(), backend).uri;
         let text =

@@ -87,6 +87,16 @@ impl Configuration {
             .get(&options::LOCAL_DIR)
             .or(surroundings.default_local_dir);
         let primary_dir = self.primary_dir(backend, &checkpoint_dir, local_dir.as_deref())?;
+        options::check_shares(
+            (
+                options::WRITE_BUFFER_RATIO.key,
+                self.get(&options::WRITE_BUFFER_RATIO),
+            ),
+            (
+                options::HIGH_PRIORITY.key,
+                self.get(&options::HIGH_PRIORITY),
+            ),
+        )?;
         let memory = self.memory(parallelism);
         Ok(JobOptions {
             name: surroundings.name,

@@ -8,10 +8,10 @@ use aquifer_state::checkpoint::ClaimMode;
 use aquifer_state::{BackendKind, SnapshotStorage, StorageKind};
 use aquifer_store::{Compression, Hedge};
 
-use super::ConfigOption;
 use super::keys::nearest_of;
 use super::option::AnyOption;
 use super::value::{self, MemorySize};
+use super::{ConfigError, ConfigOption};
 
 /// `state.backend.forst.primary-dir`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +223,18 @@ pub(super) fn all() -> impl Iterator<Item = &'static dyn AnyOption> {
 /// Key and meaning of every option, for help texts.
 pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
     all().map(|option| (option.key(), option.doc()))
+}
+
+/// Flink's rule for a budget: what memtables may take of the cache, and what is for indexes and filters, must leave some of it to data.
+pub(super) fn check_shares(writes: (&str, f64), high: (&str, f64)) -> Result<(), ConfigError> {
+    let of_cache = 2.0 * writes.1 / (3.0 - writes.1);
+    if of_cache + high.1 < 1.0 {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!(
+        "{}: '{}' is {of_cache:.2} of the cache, expected less than 1 together with {} = {}",
+        writes.0, writes.1, high.0, high.1
+    )))
 }
 
 pub(super) fn some_text(text: &str) -> Result<Option<String>, String> {

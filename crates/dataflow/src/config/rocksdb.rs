@@ -16,7 +16,7 @@ use aquifer_store::Compression;
 use super::option::AnyOption;
 use super::options::{
     self, bounded, compression, enumerated, level_base, memory_budget, options, ratio, share,
-    sized, some_text, target_file_size, threads,
+    sized, target_file_size, threads,
 };
 use super::value::{self, MemorySize};
 use super::{ConfigError, ConfigOption, Configuration};
@@ -43,7 +43,7 @@ options! {
     INCREMENTAL: bool = "execution.checkpointing.incremental" | "state.backend.incremental", false, value::boolean,
         "A checkpoint of rocksdb uploads only files that the last one does not have, and only rocksdb restores it fast. Checkpoints of forst always are, those of hashmap never.";
     LOCAL_DIRS: Vec<PathBuf> = "state.backend.rocksdb.localdir", Vec::new(), local_directories,
-        "Local directories for databases, separated by commas or colons, which workers take in turn; by default the system's directory for temporary files.";
+        "Local directories for databases, a list or separated by commas, colons or semicolons, which workers take in turn; by default the system's directory for temporary files.";
     MANAGED_MEMORY: bool = "state.backend.rocksdb.memory.managed", true, value::boolean,
         "All databases of the process share taskmanager.memory.managed.size, or 512 mb where that is not given; false: each has caches and memtables of its own.";
     FIXED_PER_SLOT: Option<MemorySize> = "state.backend.rocksdb.memory.fixed-per-slot", None, memory_budget,
@@ -59,7 +59,7 @@ options! {
     PREDEFINED: Predefined = "state.backend.rocksdb.predefined-options", Predefined::Default, predefined,
         "DEFAULT, SPINNING_DISK_OPTIMIZED, SPINNING_DISK_OPTIMIZED_HIGH_MEM or FLASH_SSD_OPTIMIZED; keys that are given outweigh it.";
     BACKGROUND_JOBS: usize = "state.backend.rocksdb.thread.num", 2, threads,
-        "Flushes and compactions of a database at the same time.";
+        "Flushes and compactions at the same time, of all databases of the process together.";
     OPEN_FILES: Option<u32> = "state.backend.rocksdb.files.open", None, open_files,
         "Files of a database that are open at most; -1 is no limit.";
     WRITE_BUFFER: MemorySize = "state.backend.rocksdb.writebuffer.size", MemorySize(64 << 20), write_buffer,
@@ -110,8 +110,8 @@ options! {
         "ROCKSDB or HEAP; timers are rows with their bounds in memory, so this is only checked.";
     TIMER_CACHE: usize = "state.backend.rocksdb.timer-service.cache-size", 128, threads_or_more,
         "Timers are found through their bounds, not through a cache; so this is only checked.";
-    LOG_DIR: Option<String> = "state.backend.rocksdb.log.dir", None, some_text,
-        "Where RocksDB writes its log; by default beside the files of each database, with which it goes.";
+    LOG_DIR: Option<PathBuf> = "state.backend.rocksdb.log.dir", None, log_directory,
+        "An absolute local directory where RocksDB writes its log; by default beside the files of each database, with which it goes.";
     LOG_LEVEL: RocksdbLogLevel = "state.backend.rocksdb.log.level", RocksdbLogLevel::Info, log_level,
         "DEBUG_LEVEL, INFO_LEVEL, WARN_LEVEL, ERROR_LEVEL, FATAL_LEVEL or HEADER_LEVEL.";
     LOG_FILES: usize = "state.backend.rocksdb.log.file-num", 4, threads,
@@ -139,7 +139,7 @@ impl Configuration {
             query_time_after_entries: self.get(&QUERY_TIME_AFTER),
             periodic_compaction_seconds: self.get(&PERIODIC_COMPACTION).as_secs(),
             log: RocksdbLog {
-                directory: self.get(&LOG_DIR).map(PathBuf::from),
+                directory: self.get(&LOG_DIR),
                 level: self.get(&LOG_LEVEL),
                 files: self.get(&LOG_FILES),
                 file_bytes_max: bytes(self.get(&LOG_FILE_SIZE)),
@@ -180,12 +180,7 @@ impl Configuration {
     /// How much memory all databases of the process share, and how it is divided.
     fn rocksdb_budget(&self, workers: u16) -> Result<Option<MemoryBudget>, ConfigError> {
         let (writes, high) = (self.get(&WRITE_BUFFER_RATIO), self.get(&HIGH_PRIORITY));
-        if writes + high >= 1.0 {
-            return Err(ConfigError::new(format!(
-                "{}: expected less than 1 together with {} = {high}, found '{writes}'",
-                WRITE_BUFFER_RATIO.key, HIGH_PRIORITY.key
-            )));
-        }
+        options::check_shares((WRITE_BUFFER_RATIO.key, writes), (HIGH_PRIORITY.key, high))?;
         let each = self.get(&FIXED_PER_SLOT).map(|each| each.0);
         let total = match (each, self.get(&MANAGED_MEMORY)) {
             (Some(each), _) => Some(each.saturating_mul(u64::from(workers.max(1)))),
@@ -223,18 +218,27 @@ fn predefined_options(set: Predefined) -> RocksdbOptions {
 }
 
 fn local_directories(text: &str) -> Result<Vec<PathBuf>, String> {
-    const EXPECTED: &str = "absolute local directories, separated by commas or colons";
-    // A colon in `file:///x` separates nothing.
-    let text = text.replace("file://", "");
+    const EXPECTED: &str = "absolute local directories, separated by commas, colons or semicolons";
+    // A colon in `file:///x` or `file:/x` separates nothing.
+    let text = text.replace("file://", "").replace("file:", "");
     let one = |item: &str| {
         let path = PathBuf::from(item);
         let remote = item.starts_with("//");
         (path.is_absolute() && !remote).then_some(path)
     };
-    let items = text.split([',', ':']).map(str::trim);
+    // A list in a file comes joined by semicolons.
+    let items = text.split([',', ':', ';']).map(str::trim);
     items
         .map(|item| one(item).ok_or_else(|| EXPECTED.to_owned()))
         .collect()
+}
+
+fn log_directory(text: &str) -> Result<Option<PathBuf>, String> {
+    let path = PathBuf::from(text.trim());
+    match path.is_absolute() {
+        true => Ok(Some(path)),
+        false => Err("an absolute local directory".to_owned()),
+    }
 }
 
 fn predefined(text: &str) -> Result<Predefined, String> {

@@ -1,6 +1,7 @@
 //! The coordinator's part of savepoints: which requests there are, and rewriting a complete checkpoint for them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aquifer_state::StateError;
@@ -26,6 +27,8 @@ pub(crate) struct Savepoints {
     pub root: String,
     /// Keys of object stores. Holds credentials.
     pub settings: BTreeMap<String, String>,
+    /// Where databases of `rocksdb` are laid to be read.
+    pub temporary_directories: Vec<PathBuf>,
     /// The clock.
     pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Accepted requests without an answer, by ticket.
@@ -117,6 +120,7 @@ impl Savepoints {
             "savepoint".to_owned(),
         );
         environment.clock = Arc::clone(&self.now_ms);
+        environment.temporary_directories = self.temporary_directories.clone();
         let source = SavepointSource {
             metadata,
             storage,

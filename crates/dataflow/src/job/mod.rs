@@ -179,6 +179,7 @@ fn savepoints(options: &JobOptions) -> Result<Option<Savepoints>, JobError> {
         directory: options.savepoint_dir.clone(),
         root,
         settings: options.object_store.clone(),
+        temporary_directories: options.rocksdb.local_directories.clone(),
         now_ms: Arc::clone(&options.now_ms),
         accepted: Default::default(),
         stopped_at: Default::default(),

@@ -12,7 +12,7 @@ use aquifer_state::operator::{OperatorList, OperatorStateStore};
 use aquifer_state::{BackendKind, KeyedStateStore, ListStateDescriptor};
 use parking_lot::Mutex;
 
-use crate::fixtures::{Database, DatabaseSink, Numbers, batch, options, rows, run};
+use crate::fixtures::{BACKENDS, Database, DatabaseSink, Numbers, batch, options, rows, run};
 
 /// What the operators of all workers had when they were opened: the sum of the split list, and the union list.
 type Opened = Arc<Mutex<Vec<(i64, Vec<i64>)>>>;
@@ -73,7 +73,7 @@ impl StatelessOperator<ChangeBatch, ChangeBatch> for Counting {
 /// The count of an operator without keys is that of the rows in the checkpoint, whatever fails and however many workers there are.
 #[test]
 fn an_operator_without_keys_keeps_its_state() {
-    for backend in [BackendKind::Hashmap, BackendKind::Forst] {
+    for backend in BACKENDS {
         let source = Numbers {
             pause_ms: 1,
             ..Numbers::default()

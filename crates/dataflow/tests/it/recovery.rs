@@ -43,6 +43,8 @@ fn a_failed_job_goes_on_from_its_checkpoint_at_another_parallelism() {
         ("rocksdb", BackendKind::Rocksdb, BackendKind::Rocksdb),
         #[cfg(feature = "rocksdb")]
         ("to-rocksdb", BackendKind::Forst, BackendKind::Rocksdb),
+        #[cfg(feature = "rocksdb")]
+        ("from-rocksdb", BackendKind::Rocksdb, BackendKind::Hashmap),
     ] {
         let source = Numbers {
             rows_per_split: 4000,

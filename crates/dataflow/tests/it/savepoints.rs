@@ -138,8 +138,9 @@ fn a_stopped_job_goes_on_elsewhere_as_if_nothing_had_happened() {
                 SavepointFormat::Native => CheckpointKind::NativeSavepoint,
             };
             assert_eq!((found.kind, found.finished), (kind, false));
-            // Another job, in another place, with other workers and the other backend.
-            let other = BACKENDS[usize::from(backend == BACKENDS[0])];
+            // Another job, in another place, with other workers and another backend.
+            let at = BACKENDS.iter().position(|known| *known == backend).unwrap();
+            let other = BACKENDS[(at + 1) % BACKENDS.len()];
             let options = options(&format!("{name}-next"), 3, other);
             let options = from(options, &uri, ClaimMode::NoClaim);
             run(options, counting(source(), &database)).unwrap();
@@ -152,16 +153,15 @@ fn a_stopped_job_goes_on_elsewhere_as_if_nothing_had_happened() {
 
 #[test]
 fn a_stopped_job_can_be_resumed_as_well() {
-    let (database, _, _) = stopped(
-        "stop-resume",
-        BackendKind::Forst,
-        SavepointFormat::Canonical,
-    );
-    let mut options = options("stop-resume", 1, BackendKind::Forst);
-    options.resume = true;
-    let report = run(options, counting(source(), &database)).unwrap();
-    assert!(!report.already_finished);
-    assert_eq!(database.committed(), expected_counts(&source()));
+    for backend in BACKENDS {
+        let name = format!("stop-resume-{backend:?}").to_lowercase();
+        let (database, _, _) = stopped(&name, backend, SavepointFormat::Canonical);
+        let mut options = options(&name, 1, backend);
+        options.resume = true;
+        let report = run(options, counting(source(), &database)).unwrap();
+        assert!(!report.already_finished);
+        assert_eq!(database.committed(), expected_counts(&source()), "{name}");
+    }
 }
 
 #[test]
@@ -199,10 +199,13 @@ fn a_job_goes_on_while_its_savepoint_is_written() {
 
 #[test]
 fn a_claimed_savepoint_is_used_and_then_removed() {
-    for format in FORMATS {
-        let name = format!("claimed-{format:?}").to_lowercase();
-        let (database, uri, _) = stopped(&name, BackendKind::Forst, format);
-        let options = options(&format!("{name}-next"), 2, BackendKind::Forst);
+    let all = BACKENDS
+        .into_iter()
+        .flat_map(|backend| FORMATS.map(|format| (backend, format)));
+    for (backend, format) in all {
+        let name = format!("claimed-{backend:?}-{format:?}").to_lowercase();
+        let (database, uri, _) = stopped(&name, backend, format);
+        let options = options(&format!("{name}-next"), 2, backend);
         let options = from(options, &uri, ClaimMode::Claim);
         run(options, counting(source(), &database)).unwrap();
         assert_eq!(database.committed(), expected_counts(&source()));

@@ -93,6 +93,8 @@ impl World {
                 inline_bytes_max: 0,
                 asynchronous: true,
             };
+            // Its own files, not rows.
+            setup.rocksdb.incremental = true;
             setup.rocksdb.local_directories = vec![local.path().to_owned()];
             let backend = aquifer_state::open(setup).unwrap();
             let handle = runtime.handle().clone();

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use aquifer_store::{ColdRead, ColdScan, Lookup, ScanLookup, ScanRows, TableId, TableOptions};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 
 pub use self::kind::{BackendKind, SnapshotStorage, StorageKind, choose};
 pub(crate) use self::moments::Moments;
@@ -216,11 +216,17 @@ pub trait KeyedStateBackend {
         until: Option<&[u8]>,
         rows_max: usize,
     ) -> Result<ScanLookup, StateError>;
-    /// Finishes cold reads, all in one grouped request; answers come in the order of `reads`.
+    /// Finishes cold reads, all in one grouped request; answers come in the order of `reads`. A backend whose reads are always hot has none.
     fn fetch(
         &self,
         reads: Vec<ColdRead>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StateError>>;
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StateError>> {
+        let fetched = match reads.is_empty() {
+            true => Ok(Vec::new()),
+            false => Err(never_cold()),
+        };
+        future::ready(fetched).boxed()
+    }
     /// Like `fetch`, with the times of rows.
     fn fetch_rows(
         &self,
@@ -238,9 +244,14 @@ pub trait KeyedStateBackend {
             .boxed()
     }
     /// Finishes a cold scan.
-    fn fetch_scan(&self, scan: ColdScan) -> BoxFuture<'static, Result<ScanRows, StateError>>;
-    /// See `aquifer_store::Store::installs`.
-    fn installs(&self) -> u64;
+    fn fetch_scan(&self, scan: ColdScan) -> BoxFuture<'static, Result<ScanRows, StateError>> {
+        let _ = scan;
+        future::ready(Err(never_cold())).boxed()
+    }
+    /// See `aquifer_store::Store::installs`. 0 where reads are always hot.
+    fn installs(&self) -> u64 {
+        0
+    }
     /// Whether reads never hand out [`Lookup::Cold`].
     fn always_hot(&self) -> bool {
         false
@@ -305,6 +316,19 @@ pub type SharedBackend = Rc<RefCell<dyn KeyedStateBackend>>;
 fn unsupported(what: &str) -> StateError {
     StateError::Usage(format!(
         "{what}, but this state backend keeps plain rows only"
+    ))
+}
+
+/// Whoever made this cold read, it was not the backend that is to finish it.
+fn never_cold() -> StateError {
+    StateError::Usage("a cold read was handed to a state backend whose reads are always hot".into())
+}
+
+/// The program has not registered the table.
+pub(crate) fn unknown_table(table: TableId) -> StateError {
+    StateError::Usage(format!(
+        "table {} is not registered with this backend",
+        table.0
     ))
 }
 

@@ -63,7 +63,12 @@ impl BackendSetup {
 ///
 /// `forst` reads nothing here. The others read all rows of their range, which blocks until they are loaded. Either way
 /// `environment.runtime` must have worker threads of its own, because this thread waits for it.
-pub fn open(setup: BackendSetup) -> Result<SharedBackend, StateError> {
+pub fn open(mut setup: BackendSetup) -> Result<SharedBackend, StateError> {
+    if setup.environment.temporary_directories.is_empty() {
+        // Whatever the backend: the databases of a checkpoint are laid there to be read.
+        let directories = setup.rocksdb.local_directories.clone();
+        setup.environment.temporary_directories = directories;
+    }
     let registry = TableRegistry::new(setup.tables.clone(), Arc::clone(&setup.environment.clock))?;
     Ok(match setup.kind {
         BackendKind::Forst => Rc::new(RefCell::new(ForstBackend::open(setup, registry)?)),

@@ -62,12 +62,8 @@ impl HeapBackend {
             .typed
             .get(table)
             .map(|typed| typed.borrow_mut().freeze());
-        let drops_expired = typed.as_ref().is_some_and(|typed| typed.drops_expired());
-        let by_event_time = self
-            .registry
-            .options_of(table)
-            .is_some_and(|options| options.event_time);
-        let now_ms = match (drops_expired, by_event_time) {
+        let options = self.registry.options_of(table).unwrap_or_default();
+        let now_ms = match (options.cleanup.in_full_snapshots, options.event_time) {
             (false, _) => None,
             (true, false) => Some((self.environment.clock)()),
             (true, true) => self.moments.event_time(table),
@@ -81,6 +77,7 @@ impl HeapBackend {
             table,
             groups,
             typed,
+            raw_ttl: heap.ttl(),
             now_ms,
         };
         if self.frozen.len() <= index {

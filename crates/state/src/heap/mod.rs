@@ -23,20 +23,14 @@ mod snapshot;
 mod storage;
 pub(crate) mod typed;
 
-use aquifer_store::{
-    ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows, StoreOptions,
-    TableId, Value,
-};
-use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::{self, BoxFuture};
+use aquifer_store::{Environment, KeyGroupRange, Lookup, ScanLookup, StoreOptions, TableId, Value};
 
 use self::barrier::Folding;
 use self::group::Group;
 use self::raw::{RawTable, RawTtl};
 use self::snapshot::{FrozenTable, SnapshotJob};
 use self::typed::HeapStates;
-use crate::backend::Moments;
+use crate::backend::{Moments, unknown_table};
 use crate::registry::{Registered, TableRegistry};
 use crate::rows::row_source;
 use crate::serializer::{Compatibility, StateKind};
@@ -186,13 +180,6 @@ impl HeapBackend {
     }
 }
 
-fn unknown_table(table: TableId) -> StateError {
-    StateError::Usage(format!(
-        "table {} is not registered with this backend",
-        table.0
-    ))
-}
-
 impl KeyedStateBackend for HeapBackend {
     fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
         let found = self.registry.register(description, &self.moments)?;
@@ -339,22 +326,6 @@ impl KeyedStateBackend for HeapBackend {
         Ok(ScanLookup::Rows(rows))
     }
 
-    fn fetch(
-        &self,
-        reads: Vec<ColdRead>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, StateError>> {
-        future::ready(if reads.is_empty() {
-            Ok(Vec::new())
-        } else {
-            Err(never_cold())
-        })
-        .boxed()
-    }
-
-    fn fetch_scan(&self, _scan: ColdScan) -> BoxFuture<'static, Result<ScanRows, StateError>> {
-        future::ready(Err(never_cold())).boxed()
-    }
-
     fn always_hot(&self) -> bool {
         true
     }
@@ -400,10 +371,6 @@ impl KeyedStateBackend for HeapBackend {
         Ok(())
     }
 
-    fn installs(&self) -> u64 {
-        0
-    }
-
     fn freeze(&mut self, table: TableId) -> Result<(), StateError> {
         self.freeze_table(table)
     }
@@ -443,10 +410,4 @@ impl KeyedStateBackend for HeapBackend {
             ..BackendStats::default()
         }
     }
-}
-
-fn never_cold() -> StateError {
-    StateError::Usage(
-        "a cold read was handed to the hashmap backend, which never gives one out".into(),
-    )
 }

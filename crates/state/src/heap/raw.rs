@@ -54,7 +54,8 @@ impl RawTtl {
         !self.shows_expired && self.expired(time_ms, now_ms)
     }
 
-    fn expired(self, time_ms: Option<i64>, now_ms: Option<i64>) -> bool {
+    /// Whether a row of this time has expired at `now_ms`.
+    pub(super) fn expired(self, time_ms: Option<i64>, now_ms: Option<i64>) -> bool {
         now_ms.is_some_and(|now_ms| self.rule.expired(time_ms, now_ms))
     }
 }

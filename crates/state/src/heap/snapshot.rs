@@ -11,6 +11,7 @@ use aquifer_store::{Environment, KeyGroupRange, StoreOptions, TableId};
 
 use super::frozen_groups::FrozenGroups;
 use super::live::LiveRows;
+use super::raw::RawTtl;
 use super::rows::Rows;
 use super::storage::{SinkSetup, StorageSink, Stored};
 use super::typed;
@@ -23,6 +24,8 @@ pub(super) struct FrozenTable {
     pub(super) groups: FrozenGroups<Rows>,
     /// Its entries, if typed handles keep them.
     pub(super) typed: Option<Box<dyn typed::FrozenTable>>,
+    /// When its rows expire, if no typed handle will take them over.
+    pub(super) raw_ttl: Option<RawTtl>,
     /// Entries that have expired by then are left out.
     pub(super) now_ms: Option<i64>,
 }
@@ -190,7 +193,13 @@ fn write(
             let Some(layers) = table.groups.get(index) else {
                 continue;
             };
-            for (key, value, time_ms) in LiveRows::all(layers.iter().rev().map(Arc::as_ref)) {
+            let rows = LiveRows::all(layers.iter().rev().map(Arc::as_ref));
+            let expired = |time_ms| {
+                table
+                    .raw_ttl
+                    .is_some_and(|ttl| ttl.expired(time_ms, table.now_ms))
+            };
+            for (key, value, time_ms) in rows.filter(|(_, _, time_ms)| !expired(*time_ms)) {
                 sink.put(RowRefs {
                     group,
                     table: table.table,

@@ -29,6 +29,7 @@ pub use self::tables::{ReadableTable, TableKind};
 use crate::StateError;
 use crate::checkpoint::{CheckpointMetadata, ForeignCheckpoint};
 use crate::dynamic::DynamicValue;
+use crate::rows::LocalCopies;
 
 /// How a checkpoint is read.
 #[derive(Clone)]
@@ -67,6 +68,8 @@ struct Shared {
     environment: Environment,
     show_expired: bool,
     tables: Vec<ReadableTable>,
+    /// What was downloaded whole to be read.
+    copies: LocalCopies,
 }
 
 impl StateReader {
@@ -100,6 +103,7 @@ impl StateReader {
                 environment,
                 show_expired,
                 tables,
+                copies: LocalCopies::default(),
             }),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aquifer_store::{KeyGroupRange, TableId, TableOptions};
 
 use super::Shared;
-use crate::rows::{RowRefs, RowSource, row_source};
+use crate::rows::{RowRefs, RowSource, row_source_with};
 use crate::{StateDescription, StateError};
 
 /// Rows asked for together, at first.
@@ -207,7 +207,12 @@ impl RawRows {
             StateError::Usage(format!("the checkpoint has no part {part} of keyed state"))
         })?;
         let tables = std::slice::from_ref(&self.table);
-        let mut rows = row_source(snapshot, groups, tables, &self.shared.environment)?;
+        let Shared {
+            environment,
+            copies,
+            ..
+        } = &*self.shared;
+        let mut rows = row_source_with(snapshot, groups, tables, environment, copies)?;
         if !self.wanted.prefix.is_empty() {
             rows.seek(groups.start, self.table.1, &self.wanted.prefix)?;
         }

@@ -32,13 +32,13 @@ pub(super) struct Making {
     pub(super) clock: Clock,
 }
 
-/// A column family, as it is when a database is opened.
+/// A column family that is opened or made.
 pub(super) struct Family {
     pub(super) name: String,
     pub(super) table: TableId,
     pub(super) expiry: Arc<Expiry>,
-    /// By the options of the checkpoint.
-    pub(super) expires: bool,
+    /// After how long its files are rewritten; 0: never.
+    pub(super) periodic_seconds: u64,
 }
 
 /// A database as it was at a barrier.
@@ -67,7 +67,8 @@ pub(super) struct Database {
     write_options: WriteOptions,
     read_options: ReadOptions,
     writes: u64,
-    restored: bool,
+    /// There may be rows that were not written here.
+    pub(super) restored: bool,
     pub(super) frozen: Option<Frozen>,
     pub(super) uploaded: Uploaded,
     /// Bytes of the files when it was last frozen, and bytes written since.
@@ -86,17 +87,19 @@ impl Database {
         let cache = tuning::cache(&making.options);
         let unused = Expiry::unknown();
         let (options, clock) = (&making.options, &making.clock);
-        let default = tuning::family_options(options, &cache, &unused, clock, false);
+        let default = tuning::family_options(options, &cache, &unused, clock, 0);
         let mut descriptors = vec![ColumnFamilyDescriptor::new(
             DEFAULT_COLUMN_FAMILY_NAME,
             default,
         )];
         for family in &families {
             check_family(&family.name)?;
-            let of = tuning::family_options(options, &cache, &family.expiry, clock, family.expires);
+            let seconds = family.periodic_seconds;
+            let of = tuning::family_options(options, &cache, &family.expiry, clock, seconds);
             descriptors.push(ColumnFamilyDescriptor::new(&family.name, of));
         }
-        let opened = DB::open_cf_descriptors(&tuning::database_options(options), path, descriptors);
+        let of_database = tuning::database_options(options, path);
+        let opened = DB::open_cf_descriptors(&of_database, path, descriptors);
         let opening = || format!("opening the database of operator `{operator}`");
         let db = opened.map_err(|error| failed(opening(), error))?;
         let mut write_options = WriteOptions::default();
@@ -106,7 +109,7 @@ impl Database {
         Ok(Self {
             db,
             operator: operator.to_owned(),
-            restored: families.len() > 0,
+            restored: false,
             families: families.map(|family| (family.name, family.table)).collect(),
             making: making.clone(),
             cache,
@@ -125,25 +128,25 @@ impl Database {
         &self.families
     }
 
-    /// Adds a column family for a table and returns its name.
-    pub(super) fn create_family(
-        &mut self,
-        table: TableId,
-        expiry: &Arc<Expiry>,
-        expires: bool,
-    ) -> Result<String, StateError> {
-        let name = format!("table-{}", table.0);
-        let (options, clock) = (&self.making.options, &self.making.clock);
-        let of = tuning::family_options(options, &self.cache, expiry, clock, expires);
-        let created = self.db.create_cf(&name, &of);
-        created.map_err(|error| self.failed("adding a column family", error))?;
-        self.families.push((name.clone(), table));
-        Ok(name)
+    /// What the column family of a table is called.
+    pub(super) fn family_name(table: TableId) -> String {
+        format!("table-{}", table.0)
     }
 
-    /// Rows of a table have begun to expire, or have ceased to.
-    pub(super) fn set_expires(&self, family: &str, expires: bool) -> Result<(), StateError> {
-        let seconds = tuning::periodic_seconds(&self.making.options, expires).to_string();
+    /// Adds a column family for a table.
+    pub(super) fn create_family(&mut self, family: &Family) -> Result<(), StateError> {
+        let (options, clock) = (&self.making.options, &self.making.clock);
+        let seconds = family.periodic_seconds;
+        let of = tuning::family_options(options, &self.cache, &family.expiry, clock, seconds);
+        let created = self.db.create_cf(&family.name, &of);
+        created.map_err(|error| self.failed("adding a column family", error))?;
+        self.families.push((family.name.clone(), family.table));
+        Ok(())
+    }
+
+    /// Files of a table are rewritten when they are so old; 0: never.
+    pub(super) fn rewrite_after(&self, family: &str, seconds: u64) -> Result<(), StateError> {
+        let seconds = seconds.to_string();
         let changes = [("periodic_compaction_seconds", seconds.as_str())];
         let set = self.db.set_options_cf(self.family(family)?, &changes);
         set.map_err(|error| self.failed("changing when files are rewritten", error))

@@ -1,7 +1,7 @@
 //! Compactions drop what has expired.
 //!
 //! Whether a row has expired is decided by the options of its table at the moment of the compaction: the worker writes them where
-//! compactions see them. Operands that are not yet part of a value stay until a compaction has joined them.
+//! compactions see them. A table may have compactions keep what has expired. Operands that are not yet part of a value stay until a compaction has joined them.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -39,10 +39,38 @@ impl Rule {
     }
 }
 
+/// What compactions of a table drop, and how eagerly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dropping {
+    rule: Rule,
+    /// Rows after which the clock is asked again, if the table says so.
+    ask_after: Option<u64>,
+    /// After how long files are rewritten, if the table says so.
+    periodic_ms: Option<u64>,
+}
+
+impl Dropping {
+    /// None if compactions keep every row.
+    pub(super) fn of(options: &TableOptions) -> Option<Self> {
+        let rule = Rule::of(options).filter(|_| options.cleanup.in_compactions)?;
+        Some(Self {
+            rule,
+            ask_after: options.cleanup.query_time_after_rows,
+            periodic_ms: options.cleanup.periodic_ms,
+        })
+    }
+
+    /// After how long files are rewritten, in seconds; `configured` if the table does not say. 0: never.
+    pub(super) fn periodic_seconds(&self, configured: u64) -> u64 {
+        self.periodic_ms
+            .map_or(configured, |own_ms| own_ms.div_ceil(1000))
+    }
+}
+
 /// What compactions of one table know.
 #[derive(Debug)]
 pub(super) struct Expiry {
-    rule: Mutex<Option<Rule>>,
+    dropping: Mutex<Option<Dropping>>,
     event_time_ms: AtomicI64,
 }
 
@@ -50,13 +78,13 @@ impl Expiry {
     /// Nothing expires until somebody says so: the program has not registered the table yet.
     pub(super) fn unknown() -> Arc<Self> {
         Arc::new(Self {
-            rule: Mutex::new(None),
+            dropping: Mutex::new(None),
             event_time_ms: AtomicI64::new(NO_TIME),
         })
     }
 
-    pub(super) fn set(&self, rule: Option<Rule>) {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = rule;
+    pub(super) fn set(&self, dropping: Option<Dropping>) {
+        *(self.dropping.lock()).unwrap_or_else(PoisonError::into_inner) = dropping;
     }
 
     pub(super) fn advance(&self, event_time_ms: i64) {
@@ -64,8 +92,8 @@ impl Expiry {
             .fetch_max(event_time_ms, Ordering::Relaxed);
     }
 
-    fn rule(&self) -> Option<Rule> {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dropping(&self) -> Option<Dropping> {
+        *(self.dropping.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What counts as the present for a rule; None if that is not known.
@@ -81,7 +109,7 @@ impl Expiry {
 pub(super) struct ExpiryFilters {
     pub(super) expiry: Arc<Expiry>,
     pub(super) clock: Clock,
-    /// Rows after which the clock is asked again.
+    /// Rows after which the clock is asked again, where the table does not say.
     pub(super) ask_after: u64,
 }
 
@@ -89,11 +117,13 @@ impl CompactionFilterFactory for ExpiryFilters {
     type Filter = ExpiryFilter;
 
     fn create(&mut self, _context: CompactionFilterContext) -> ExpiryFilter {
+        let dropping = self.expiry.dropping();
+        let own = dropping.and_then(|dropping| dropping.ask_after);
         ExpiryFilter {
-            rule: self.expiry.rule(),
+            rule: dropping.map(|dropping| dropping.rule),
             expiry: Arc::clone(&self.expiry),
             clock: Arc::clone(&self.clock),
-            ask_after: self.ask_after.max(1),
+            ask_after: own.unwrap_or(self.ask_after).max(1),
             now_ms: None,
             left: 0,
         }
@@ -148,18 +178,21 @@ impl CompactionFilter for ExpiryFilter {
 
 #[cfg(test)]
 mod tests {
+    use aquifer_store::ExpiryCleanup;
+
     use super::*;
 
     fn filter(expiry: &Arc<Expiry>, clock: &Arc<AtomicI64>, ask_after: u64) -> ExpiryFilter {
-        let clock = Arc::clone(clock);
-        ExpiryFilter {
-            rule: expiry.rule(),
-            expiry: Arc::clone(expiry),
+        let (expiry, clock) = (Arc::clone(expiry), Arc::clone(clock));
+        let mut filters = ExpiryFilters {
+            expiry,
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
             ask_after,
-            now_ms: None,
-            left: 0,
-        }
+        };
+        filters.create(CompactionFilterContext {
+            is_full_compaction: false,
+            is_manual_compaction: false,
+        })
     }
 
     fn stored(time_ms: Option<i64>) -> Vec<u8> {
@@ -168,20 +201,20 @@ mod tests {
         out
     }
 
-    fn rule(event_time: bool) -> Option<Rule> {
-        Rule::of(&TableOptions {
+    fn options(event_time: bool) -> TableOptions {
+        TableOptions {
             ttl_ms: Some(100),
             untimed_as_ms: Some(50),
             event_time,
             ..TableOptions::default()
-        })
+        }
     }
 
     #[test]
     fn the_clock_is_asked_once_for_so_many_rows() {
         let (expiry, clock) = (Expiry::unknown(), Arc::new(AtomicI64::new(1_000)));
         assert!(!filter(&expiry, &clock, 1).drops(&stored(Some(0))));
-        expiry.set(rule(false));
+        expiry.set(Dropping::of(&options(false)));
         let mut filter = filter(&expiry, &clock, 2);
         assert!(filter.drops(&stored(Some(900))));
         clock.store(2_000, Ordering::Relaxed);
@@ -194,7 +227,7 @@ mod tests {
     #[test]
     fn event_time_decides_where_it_is_asked_for() {
         let (expiry, clock) = (Expiry::unknown(), Arc::new(AtomicI64::new(i64::MAX)));
-        expiry.set(rule(true));
+        expiry.set(Dropping::of(&options(true)));
         assert!(!filter(&expiry, &clock, 1).drops(&stored(Some(0))));
         expiry.advance(160);
         expiry.advance(20);
@@ -203,5 +236,36 @@ mod tests {
         assert!(filter(&expiry, &clock, 1).drops(&stored(None)));
         expiry.set(None);
         assert!(!filter(&expiry, &clock, 1).drops(&stored(Some(60))));
+    }
+
+    #[test]
+    fn a_table_says_how_its_rows_are_dropped() {
+        let cleaned = |cleanup: ExpiryCleanup| TableOptions {
+            cleanup,
+            ..options(false)
+        };
+        let kept = cleaned(ExpiryCleanup {
+            in_compactions: false,
+            periodic_ms: Some(1),
+            ..ExpiryCleanup::default()
+        });
+        assert!(Rule::of(&kept).is_some());
+        assert_eq!(Dropping::of(&kept), None);
+        let plain = Dropping::of(&options(false)).unwrap();
+        assert_eq!(plain.periodic_seconds(77), 77);
+        let own = cleaned(ExpiryCleanup {
+            query_time_after_rows: Some(3),
+            periodic_ms: Some(1001),
+            ..ExpiryCleanup::default()
+        });
+        let own = Dropping::of(&own).unwrap();
+        assert_eq!(own.periodic_seconds(77), 2);
+        let (expiry, clock) = (Expiry::unknown(), Arc::new(AtomicI64::new(0)));
+        expiry.set(Some(own));
+        let mut filter = filter(&expiry, &clock, 1);
+        assert!(!filter.drops(&stored(Some(900))));
+        clock.store(1_000, Ordering::Relaxed);
+        let dropped: Vec<bool> = (0..3).map(|_| filter.drops(&stored(Some(900)))).collect();
+        assert_eq!(dropped, [false, false, true]);
     }
 }

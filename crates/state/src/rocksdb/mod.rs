@@ -29,6 +29,8 @@ mod expiry;
 #[cfg(feature = "rocksdb")]
 mod memory;
 #[cfg(feature = "rocksdb")]
+mod open_databases;
+#[cfg(feature = "rocksdb")]
 mod restore;
 #[cfg(feature = "rocksdb")]
 mod row;
@@ -52,6 +54,8 @@ pub use self::options::{
 
 #[cfg(feature = "rocksdb")]
 pub(crate) use self::backend::RocksdbBackend;
+#[cfg(feature = "rocksdb")]
+pub(crate) use self::open_databases::OpenDatabases;
 #[cfg(feature = "rocksdb")]
 pub(crate) use self::rows::DatabaseRows;
 

@@ -46,7 +46,8 @@ pub struct RocksdbOptions {
     pub dynamic_levels: bool,
     /// `compression.per.level`, the last for all deeper levels. Flink's default is Snappy, which is not built in.
     pub compression: Vec<Compression>,
-    /// `thread.num`: flushes and compactions of a database at the same time.
+    /// `thread.num`: flushes and compactions at the same time. RocksDB's threads are the process's: the most that any of its databases asks
+    /// for counts, for all of them together.
     pub background_jobs: u32,
     /// `files.open`: files of a database that are open at most.
     pub open_files_max: Option<u32>,

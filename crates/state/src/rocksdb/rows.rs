@@ -1,24 +1,19 @@
 //! The rows of databases, for whoever reads a snapshot without being its backend: other backends at a restore, full snapshots, savepoints.
 //!
-//! The files are downloaded into a local directory that goes away with the source, and opened for reading only.
+//! The databases are opened for reading only, and may be shared with other sources ([`OpenDatabases`]).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Options, ReadOptions};
+use ::rocksdb::ReadOptions;
 use aquifer_store::{Environment, KeyGroupRange, TableId};
 
-use super::directory::LocalDirectory;
-use super::expiry::{Expiry, Rule};
-use super::options::RocksdbOptions;
-use super::transfer::Transfers;
-use super::{failed, restore, row, tuning};
+use super::expiry::Rule;
+use super::open_databases::{OpenDatabase, OpenDatabases};
+use super::{failed, row};
 use crate::backend::TableMoment;
 use crate::rows::{RowRefs, RowSource};
-use crate::{DbSnapshot, KeyedSnapshot, StateDescription, StateError};
-
-/// Bytes of blocks that are kept while rows are read one after the other.
-const CACHE_BYTES: usize = 8 << 20;
+use crate::{KeyedSnapshot, StateDescription, StateError};
 
 /// A directory with the files of a database.
 pub(super) struct Laid {
@@ -29,7 +24,7 @@ pub(super) struct Laid {
 
 /// See the module.
 pub(crate) struct DatabaseRows {
-    databases: Vec<DB>,
+    databases: Vec<Arc<OpenDatabase>>,
     /// By number.
     tables: Vec<ReadTable>,
     groups: KeyGroupRange,
@@ -38,8 +33,6 @@ pub(crate) struct DatabaseRows {
     at: usize,
     from: Vec<u8>,
     done: bool,
-    /// The files. Dropped after the databases.
-    _directory: Option<Arc<LocalDirectory>>,
 }
 
 struct ReadTable {
@@ -58,53 +51,49 @@ impl ReadTable {
 }
 
 impl DatabaseRows {
-    /// Downloads the databases of a snapshot and opens them. Rows that have expired by the options of `tables` are left out.
+    /// Finds the databases of a snapshot that have one of `tables` among those that are `open`, or downloads and opens them. Rows that have expired by the options of `tables`
+    /// are left out.
     pub(crate) fn open(
         snapshot: &KeyedSnapshot,
         clip: KeyGroupRange,
         tables: &[(StateDescription, TableId)],
         environment: &Environment,
+        open: &OpenDatabases,
     ) -> Result<Self, StateError> {
         if !snapshot.files.files.is_empty() {
             return Err(StateError::Corrupt(
                 "a part of a checkpoint has rows in files and in databases, expected one or the other".into(),
             ));
         }
-        let options = RocksdbOptions::default();
-        let directory = LocalDirectory::create(&[], 0, &environment.file_prefix)?;
-        let objects = Arc::clone(&environment.objects);
-        let transfers = Transfers::new(objects, environment.runtime.clone());
-        let wanted: Vec<&DbSnapshot> = snapshot
-            .databases
-            .iter()
-            .filter(|database| database.range.intersection(clip).is_some())
-            .collect();
-        let laid = restore::download(&wanted, &directory, &transfers, options.transfers)?;
-        Self::read(laid, clip, Some(directory)).map(|mut rows| {
-            rows.keep(tables, &snapshot.tables, environment);
-            rows
-        })
+        let asked_for = |table: TableId| tables.iter().any(|(_, id)| *id == table);
+        let mut opened = Vec::new();
+        for database in &snapshot.databases {
+            let has_some = database.families.iter().any(|(_, table)| asked_for(*table));
+            if has_some && database.range.intersection(clip).is_some() {
+                opened.push(open.of(database, environment)?);
+            }
+        }
+        let mut rows = Self::of(opened, clip)?;
+        rows.keep(tables, &snapshot.tables, environment);
+        Ok(rows)
     }
 
     /// Opens databases that lie in directories. Nothing is left out.
-    pub(super) fn read(
-        laid: Vec<Laid>,
-        groups: KeyGroupRange,
-        directory: Option<Arc<LocalDirectory>>,
-    ) -> Result<Self, StateError> {
-        let (mut databases, mut tables) = (Vec::new(), Vec::new());
-        for Laid {
-            path,
-            operator,
-            families,
-        } in laid
-        {
-            let names = families.iter().map(|(name, _)| name.as_str());
-            databases.push(open_to_read(&path, &operator, names)?);
-            tables.extend(families.into_iter().map(|(family, table)| ReadTable {
-                table,
-                database: databases.len() - 1,
-                family,
+    pub(super) fn read(laid: &[Laid], groups: KeyGroupRange) -> Result<Self, StateError> {
+        let mut opened = Vec::with_capacity(laid.len());
+        for laid in laid {
+            opened.push(Arc::new(OpenDatabase::of(laid)?));
+        }
+        Self::of(opened, groups)
+    }
+
+    fn of(databases: Vec<Arc<OpenDatabase>>, groups: KeyGroupRange) -> Result<Self, StateError> {
+        let mut tables = Vec::new();
+        for (index, database) in databases.iter().enumerate() {
+            tables.extend(database.families.iter().map(|(family, table)| ReadTable {
+                table: *table,
+                database: index,
+                family: family.clone(),
                 expired: None,
             }));
         }
@@ -126,8 +115,14 @@ impl DatabaseRows {
             group: groups.start,
             at: 0,
             from: Vec::new(),
-            _directory: directory,
         })
+    }
+
+    /// Leaves out of each table what has expired by this rule at this time.
+    pub(super) fn leave_out(&mut self, expired: impl Fn(TableId) -> Option<(Rule, i64)>) {
+        for read in &mut self.tables {
+            read.expired = expired(read.table);
+        }
     }
 
     /// Reads these tables only, and of them what has not expired.
@@ -179,7 +174,8 @@ impl DatabaseRows {
         let Some(read) = self.tables.get(self.at) else {
             return Ok((0, true));
         };
-        let Some(db) = self.databases.get(read.database) else {
+        let Some(OpenDatabase { db, .. }) = self.databases.get(read.database).map(Arc::as_ref)
+        else {
             return Ok((0, true));
         };
         let gone = |what: &str| format!("{what} in column family `{}`", read.family);
@@ -263,33 +259,4 @@ impl RowSource for DatabaseRows {
         }
         Ok(())
     }
-}
-
-fn open_to_read<'a>(
-    path: &Path,
-    operator: &str,
-    families: impl Iterator<Item = &'a str>,
-) -> Result<DB, StateError> {
-    let options = RocksdbOptions {
-        block_cache_bytes: CACHE_BYTES,
-        ..RocksdbOptions::default()
-    };
-    let cache = tuning::cache(&options);
-    let (expiry, clock): (_, aquifer_store::Clock) = (Expiry::unknown(), Arc::new(|| 0));
-    let mut descriptors = vec![ColumnFamilyDescriptor::new(
-        DEFAULT_COLUMN_FAMILY_NAME,
-        Options::default(),
-    )];
-    for family in families {
-        super::database::check_family(family)?;
-        let of = tuning::family_options(&options, &cache, &expiry, &clock, false);
-        descriptors.push(ColumnFamilyDescriptor::new(family, of));
-    }
-    let of = tuning::database_options(&options);
-    DB::open_cf_descriptors_read_only(&of, path, descriptors, false).map_err(|error| {
-        failed(
-            format_args!("opening the database of operator `{operator}` to read it"),
-            error,
-        )
-    })
 }

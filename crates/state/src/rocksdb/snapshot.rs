@@ -15,6 +15,7 @@ use aquifer_store::{Environment, KeyGroupRange, StoreOptions, TableId};
 
 use super::database::Form;
 use super::directory::LocalDirectory;
+use super::expiry::Rule;
 use super::restore::{self, FileKind};
 use super::rows::{DatabaseRows, Laid};
 use super::transfer::Transfers;
@@ -42,6 +43,8 @@ pub(super) struct Surroundings {
     /// Numbers of files.
     pub(super) named: Arc<AtomicU64>,
     pub(super) uploads_at_once: usize,
+    /// What a full snapshot leaves out of tables: what has expired by this rule at this time.
+    pub(super) left_out: BTreeMap<TableId, (Rule, i64)>,
 }
 
 /// What was written.
@@ -253,7 +256,9 @@ fn write_rows(
     let number = surroundings.named.fetch_add(1, Ordering::Relaxed);
     let prefix = format!("{}-f{number:06}", environment.file_prefix);
     let mut sink = SstRowSink::new(environment, surroundings.store.clone(), prefix, cancelled)?;
-    let mut rows = DatabaseRows::read(laid.collect(), surroundings.range, None)?;
+    let laid: Vec<Laid> = laid.collect();
+    let mut rows = DatabaseRows::read(&laid, surroundings.range)?;
+    rows.leave_out(|table| surroundings.left_out.get(&table).copied());
     while rows.next(ROWS_PER_PIECE, &mut |row| sink.put(row))? {}
     drop(rows);
     let written = sink.finish()?;

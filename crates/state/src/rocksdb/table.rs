@@ -5,7 +5,8 @@ use std::sync::Arc;
 use aquifer_store::TableOptions;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::expiry::{Expiry, Rule};
+use super::database::Family;
+use super::expiry::{Dropping, Expiry, Rule};
 
 /// Counters of appended bytes. Rows share them by hash.
 const COUNTERS: usize = 1024;
@@ -18,6 +19,8 @@ pub(super) struct Table {
     pub(super) family: String,
     /// What compactions know.
     pub(super) expiry: Arc<Expiry>,
+    /// After how long its files are rewritten, in seconds, as its database knows it; 0: never.
+    pub(super) periodic_seconds: u64,
     rule: Option<Rule>,
     show_expired: bool,
     appended: Appended,
@@ -25,24 +28,23 @@ pub(super) struct Table {
 
 impl Table {
     /// A table whose options nobody has told yet.
-    pub(super) fn new(database: usize, family: String, expiry: Arc<Expiry>) -> Self {
+    pub(super) fn new(database: usize, family: &Family) -> Self {
         Self {
             database,
-            family,
-            expiry,
+            family: family.name.clone(),
+            expiry: Arc::clone(&family.expiry),
+            periodic_seconds: family.periodic_seconds,
             rule: None,
             show_expired: false,
             appended: Appended::default(),
         }
     }
 
-    /// The program has registered the table. Returns whether rows expire now that did not, or the other way round.
-    pub(super) fn set_options(&mut self, options: &TableOptions) -> bool {
-        let expired = self.rule.is_some();
+    /// The program has registered the table.
+    pub(super) fn set_options(&mut self, options: &TableOptions) {
         self.rule = Rule::of(options);
         self.show_expired = options.show_expired;
-        self.expiry.set(self.rule);
-        expired != self.rule.is_some()
+        self.expiry.set(Dropping::of(options));
     }
 
     /// Whether reads hide a row of this time.
@@ -102,10 +104,18 @@ impl Appended {
 
 #[cfg(test)]
 mod tests {
+    use aquifer_store::TableId;
+
     use super::*;
 
     fn table() -> Table {
-        Table::new(0, "t".into(), Expiry::unknown())
+        let family = Family {
+            name: "t".into(),
+            table: TableId(0),
+            expiry: Expiry::unknown(),
+            periodic_seconds: 0,
+        };
+        Table::new(0, &family)
     }
 
     #[test]
@@ -116,7 +126,7 @@ mod tests {
             ..TableOptions::default()
         };
         assert!(!table.hides(Some(0), || 100, || None));
-        assert!(table.set_options(&options));
+        table.set_options(&options);
         assert!(table.hides(Some(0), || 10, || None));
         assert!(!table.hides(Some(0), || 9, || Some(100)));
         assert!(!table.hides(None, || 100, || None));
@@ -124,7 +134,7 @@ mod tests {
             show_expired: true,
             ..options.clone()
         };
-        assert!(!table.set_options(&shown));
+        table.set_options(&shown);
         assert!(!table.hides(Some(0), || 10, || None));
         let event = TableOptions {
             event_time: true,
@@ -133,7 +143,8 @@ mod tests {
         table.set_options(&event);
         assert!(!table.hides(Some(0), || 100, || None));
         assert!(table.hides(Some(0), || 0, || Some(10)));
-        assert!(table.set_options(&TableOptions::default()));
+        table.set_options(&TableOptions::default());
+        assert!(!table.hides(Some(0), || 10, || Some(10)));
     }
 
     #[test]

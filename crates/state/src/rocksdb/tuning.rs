@@ -1,5 +1,7 @@
 //! From our options to RocksDB's.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::rocksdb::{
@@ -16,6 +18,10 @@ use super::row;
 const LEVELS: usize = 7;
 /// Bits per key where partitioned filters are asked for without saying how large.
 const FILTER_BITS_DEFAULT: f64 = 10.0;
+/// Files of a database that one thread opens, if there are so many.
+const FILES_PER_OPENING_THREAD: usize = 32;
+/// RocksDB's own number.
+const OPENING_THREADS_MAX: usize = 16;
 /// The name of the operator that appends; a database remembers it.
 const APPEND: &str = "aquifer-append";
 
@@ -27,9 +33,10 @@ pub(super) fn cache(options: &RocksdbOptions) -> Cache {
     }
 }
 
-/// Options of a database.
-pub(super) fn database_options(options: &RocksdbOptions) -> Options {
+/// Options of the database of a directory.
+pub(super) fn database_options(options: &RocksdbOptions, path: &Path) -> Options {
     let mut to = Options::default();
+    to.set_max_file_opening_threads(opening_threads(path));
     to.create_if_missing(true);
     to.create_missing_column_families(true);
     to.set_max_background_jobs(options.background_jobs.clamp(1, 1024) as i32);
@@ -58,13 +65,19 @@ pub(super) fn database_options(options: &RocksdbOptions) -> Options {
     to
 }
 
-/// Options of one table's column family. `expires` is whether rows of it do at present.
+/// Threads that open the files of a database: RocksDB starts them all for each column family, however few files there are.
+fn opening_threads(path: &Path) -> i32 {
+    let files = fs::read_dir(path).map_or(0, Iterator::count);
+    (files / FILES_PER_OPENING_THREAD).clamp(1, OPENING_THREADS_MAX) as i32
+}
+
+/// Options of one table's column family. Files that are older than `periodic_seconds` are rewritten; 0: none.
 pub(super) fn family_options(
     options: &RocksdbOptions,
     cache: &Cache,
     expiry: &Arc<Expiry>,
     clock: &Clock,
-    expires: bool,
+    periodic_seconds: u64,
 ) -> Options {
     let mut to = Options::default();
     to.set_merge_operator_associative(APPEND, row::append);
@@ -73,7 +86,7 @@ pub(super) fn family_options(
         clock: Arc::clone(clock),
         ask_after: options.query_time_after_entries,
     });
-    to.set_periodic_compaction_seconds(periodic_seconds(options, expires));
+    to.set_periodic_compaction_seconds(periodic_seconds);
     to.set_write_buffer_size(options.write_buffer_bytes);
     let count = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     to.set_max_write_buffer_number(count(options.write_buffers.max(2)));
@@ -93,14 +106,6 @@ pub(super) fn family_options(
     to.set_compression_per_level(&compressions(&options.compression));
     to.set_block_based_table_factory(&table_options(options, cache));
     to
-}
-
-/// After how long files are rewritten; 0: never.
-pub(super) fn periodic_seconds(options: &RocksdbOptions, expires: bool) -> u64 {
-    match expires {
-        true => options.periodic_compaction_seconds,
-        false => 0,
-    }
 }
 
 fn table_options(options: &RocksdbOptions, cache: &Cache) -> BlockBasedOptions {

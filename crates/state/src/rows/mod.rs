@@ -50,6 +50,14 @@ pub trait RowSource {
     fn seek(&mut self, group: u16, table: TableId, key: &[u8]) -> Result<(), StateError>;
 }
 
+/// What sources keep on the local disk for those that come after them: databases of `rocksdb`, each of which is downloaded once. Clones share
+/// them; a copy goes when neither they nor a source has it any more.
+#[derive(Clone, Default)]
+pub(crate) struct LocalCopies {
+    #[cfg(feature = "rocksdb")]
+    databases: crate::rocksdb::OpenDatabases,
+}
+
 /// The rows of a snapshot that lie within `clip`, of these tables. Rows that have expired by the tables' options are left out: pass
 /// options without a TTL to see them all.
 ///
@@ -60,11 +68,26 @@ pub fn row_source(
     tables: &[(StateDescription, TableId)],
     environment: &Environment,
 ) -> Result<Box<dyn RowSource>, StateError> {
+    row_source_with(snapshot, clip, tables, environment, &LocalCopies::default())
+}
+
+/// The same, for whoever asks for rows of a snapshot several times.
+pub(crate) fn row_source_with(
+    snapshot: &KeyedSnapshot,
+    clip: KeyGroupRange,
+    tables: &[(StateDescription, TableId)],
+    environment: &Environment,
+    copies: &LocalCopies,
+) -> Result<Box<dyn RowSource>, StateError> {
     #[cfg(feature = "rocksdb")]
     if !snapshot.databases.is_empty() {
-        let rows = crate::rocksdb::DatabaseRows::open(snapshot, clip, tables, environment)?;
+        use crate::rocksdb::DatabaseRows;
+        let databases = &copies.databases;
+        let rows = DatabaseRows::open(snapshot, clip, tables, environment, databases)?;
         return Ok(Box::new(rows));
     }
+    #[cfg(not(feature = "rocksdb"))]
+    let LocalCopies {} = copies;
     #[cfg(not(feature = "rocksdb"))]
     if let Some(database) = snapshot.databases.first() {
         return Err(StateError::Usage(format!(

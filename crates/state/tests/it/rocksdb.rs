@@ -745,6 +745,43 @@ fn a_lost_local_directory_loses_nothing() {
     expect(&worker, table, 0..1000, Some(b"kept"));
 }
 
+/// Whoever reads databases of a checkpoint asks table by table and key by key; with a download for each, a job of three operators with four
+/// tables fetched every database four times.
+#[test]
+fn a_database_is_downloaded_once_by_whoever_reads_it() {
+    let (world, home) = incremental();
+    let worker = world.worker();
+    let states = [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x")];
+    for (operator, state) in states {
+        let table = register(&worker, operator, state);
+        write(&worker, table, 0..40, b"v");
+    }
+    let saved = completed(&worker, 1);
+    drop(worker);
+    let files = paths(&saved).len();
+    world.kind.set(BackendKind::Forst);
+    world.objects.take_counts();
+    let worker = world.restore(&saved);
+    for (operator, state) in states {
+        let table = register(&worker, operator, state);
+        expect(&worker, table, 0..40, Some(b"v"));
+        let operators: usize = if operator == "a" { 1 } else { 2 };
+        assert_eq!(
+            entries(home.path()),
+            operators,
+            "a directory for each database"
+        );
+    }
+    let counts = world.objects.take_counts();
+    assert_eq!(
+        counts.requests(RequestKind::Get) as usize,
+        files,
+        "{counts:?}"
+    );
+    worker.checkpoint(2);
+    assert_eq!(entries(home.path()), 0, "nobody reads them any more");
+}
+
 /// Compactions drop what has expired, lists as well, and keep what has not.
 #[test]
 fn compactions_drop_what_has_expired() {

@@ -41,7 +41,7 @@ pub(crate) struct Terms {
 
 impl Terms {
     fn dropped_if_expired_by(&self, table: TableId, rules: &Rules) -> i64 {
-        if rules.ttl_ms.is_none() {
+        if !rules.drops_expired() {
             return i64::MIN;
         }
         let now_ms = self.clock.of(table, rules);

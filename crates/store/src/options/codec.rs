@@ -1,22 +1,29 @@
 //! How the options of a table are written down in a checkpoint's metadata.
 //!
-//! A format version (u8), then flags (u8: bit 0 ordered, bit 1 expired rows are shown, bit 2 a TTL follows, bit 3 the time of rows
-//! without one follows, bit 4 times are event times), the TTL in milliseconds (varint, if flagged), that time in milliseconds since the
-//! Unix epoch (i64, if flagged), the merge (u8: 0 none, 1 append, 2 fold with its name as varint length and bytes), and
+//! A format version (u8), then flags (u16: bit 0 ordered, bit 1 expired rows are shown, bit 2 a TTL follows, bit 3 the time of rows
+//! without one follows, bit 4 times are event times, bit 5 compactions keep what has expired, bit 6 full snapshots leave it out, bit 7 it
+//! follows after how many rows a compaction asks the clock again, bit 8 it follows after how long files are rewritten), the TTL in
+//! milliseconds (varint, if flagged), that time in milliseconds since the Unix epoch (i64, if flagged), those rows (varint, if flagged),
+//! that age in milliseconds (varint, if flagged), the merge (u8: 0 none, 1 append, 2 fold with its name as varint length and bytes), and
 //! the number of key parts (varint) with each part: 0 and a length (u16), 1, or 2 and the optional parts in the same form.
 //! The decoder takes hostile bytes: every length, the nesting and the number of parts are bounded.
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{KeyPart, Merge, TableOptions};
+use super::{ExpiryCleanup, KeyPart, Merge, TableOptions};
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Result};
 
 const FORMAT_VERSION: u8 = 1;
-const ORDERED: u8 = 1;
-const SHOW_EXPIRED: u8 = 2;
-const TTL: u8 = 4;
-const UNTIMED_AS: u8 = 8;
-const EVENT_TIME: u8 = 16;
+const ORDERED: u16 = 1;
+const SHOW_EXPIRED: u16 = 2;
+const TTL: u16 = 4;
+const UNTIMED_AS: u16 = 8;
+const EVENT_TIME: u16 = 16;
+const COMPACTIONS_KEEP: u16 = 32;
+const FULL_SNAPSHOTS_DROP: u16 = 64;
+const QUERY_TIME_AFTER: u16 = 128;
+const PERIODIC: u16 = 256;
+const KNOWN_FLAGS: u16 = 511;
 const MERGE_NONE: u8 = 0;
 const MERGE_APPEND: u8 = 1;
 const MERGE_FOLD: u8 = 2;
@@ -30,22 +37,30 @@ impl TableOptions {
     /// Appends the options to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(FORMAT_VERSION);
-        let mut flags = 0;
+        let cleanup = &self.cleanup;
+        let mut flags = 0u16;
         for (is_set, flag) in [
             (self.ordered, ORDERED),
             (self.show_expired, SHOW_EXPIRED),
             (self.ttl_ms.is_some(), TTL),
             (self.untimed_as_ms.is_some(), UNTIMED_AS),
             (self.event_time, EVENT_TIME),
+            (!cleanup.in_compactions, COMPACTIONS_KEEP),
+            (cleanup.in_full_snapshots, FULL_SNAPSHOTS_DROP),
+            (cleanup.query_time_after_rows.is_some(), QUERY_TIME_AFTER),
+            (cleanup.periodic_ms.is_some(), PERIODIC),
         ] {
             flags |= if is_set { flag } else { 0 };
         }
-        out.push(flags);
+        out.extend_from_slice(&flags.to_le_bytes());
         if let Some(ttl_ms) = self.ttl_ms {
             put_varint(out, ttl_ms);
         }
         if let Some(untimed_as_ms) = self.untimed_as_ms {
             out.extend_from_slice(&untimed_as_ms.to_le_bytes());
+        }
+        for number in [cleanup.query_time_after_rows, cleanup.periodic_ms] {
+            number.inspect(|number| put_varint(out, *number));
         }
         match &self.merge {
             Merge::None => out.push(MERGE_NONE),
@@ -74,10 +89,10 @@ impl TableOptions {
                 "the options of a table have format version {version}, but this program reads version {FORMAT_VERSION}"
             )));
         }
-        let flags = reader.u8("flags")?;
-        if flags & !(ORDERED | SHOW_EXPIRED | TTL | UNTIMED_AS | EVENT_TIME) != 0 {
+        let flags = reader.u16("flags")?;
+        if flags & !KNOWN_FLAGS != 0 {
             return Err(Error::corrupt(format!(
-                "the options of a table have flags {flags:#04x}, of which some are unknown"
+                "the options of a table have flags {flags:#06x}, of which some are unknown"
             )));
         }
         let ttl_ms = match flags & TTL {
@@ -87,6 +102,14 @@ impl TableOptions {
         let untimed_as_ms = match flags & UNTIMED_AS {
             0 => None,
             _ => Some(reader.u64("time of rows without one")?.cast_signed()),
+        };
+        let query_time_after_rows = match flags & QUERY_TIME_AFTER {
+            0 => None,
+            _ => Some(reader.varint("rows between two looks at the clock")?),
+        };
+        let periodic_ms = match flags & PERIODIC {
+            0 => None,
+            _ => Some(reader.varint("age at which files are rewritten")?),
         };
         let merge = match reader.u8("merge")? {
             MERGE_NONE => Merge::None,
@@ -113,6 +136,12 @@ impl TableOptions {
             show_expired: flags & SHOW_EXPIRED != 0,
             untimed_as_ms,
             event_time: flags & EVENT_TIME != 0,
+            cleanup: ExpiryCleanup {
+                in_compactions: flags & COMPACTIONS_KEEP == 0,
+                query_time_after_rows,
+                periodic_ms,
+                in_full_snapshots: flags & FULL_SNAPSHOTS_DROP != 0,
+            },
             prefix,
         })
     }
@@ -172,6 +201,12 @@ mod tests {
                 show_expired: true,
                 untimed_as_ms: Some(i64::MIN),
                 event_time: true,
+                cleanup: ExpiryCleanup {
+                    in_compactions: false,
+                    query_time_after_rows: Some(u64::MAX),
+                    periodic_ms: Some(0),
+                    in_full_snapshots: true,
+                },
                 prefix: vec![KeyPart::Fixed(8)],
             },
             TableOptions {
@@ -215,11 +250,11 @@ mod tests {
             good.push(0);
             assert!(TableOptions::decode(&good).is_err(), "bytes after the end");
         }
-        let mut deep = vec![FORMAT_VERSION, 0, MERGE_NONE];
+        let mut deep = vec![FORMAT_VERSION, 0, 0, MERGE_NONE];
         deep.extend([1, PART_OPTIONAL].repeat(10_000));
         deep.push(0);
         assert!(TableOptions::decode(&deep).is_err(), "nested too deep");
-        let mut many = vec![FORMAT_VERSION, 0, MERGE_NONE];
+        let mut many = vec![FORMAT_VERSION, 0, 0, MERGE_NONE];
         put_varint(&mut many, u64::MAX);
         assert!(TableOptions::decode(&many).is_err());
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use aquifer_store::{
-    Checkpoint, ErrorKind, Lookup, Merge, ScanLookup, StoreOptions, TableId, TableOptions,
+    Checkpoint, ErrorKind, ExpiryCleanup, Lookup, Merge, ScanLookup, StoreOptions, TableId,
+    TableOptions,
 };
 use aquifer_testkit::{RequestKind, Rng};
 
@@ -232,6 +233,34 @@ fn at_the_end_of_time_rows_that_never_expire_stay() {
             (left as u64..left as u64 + 40).contains(&entries),
             "{entries}"
         );
+    }
+}
+
+/// Where compactions are told to keep what has expired, they do, file by file and row by row; reads hide it all the same.
+#[test]
+fn compactions_keep_what_has_expired_where_they_are_told_to() {
+    let world = World::new(1 << 20);
+    let kept = |kept: bool| TableOptions {
+        cleanup: ExpiryCleanup {
+            in_compactions: !kept,
+            ..ExpiryCleanup::default()
+        },
+        ..clocked()
+    };
+    for (is_kept, left) in [(true, 500), (false, 0)] {
+        let now = Arc::new(AtomicI64::new(0));
+        let mut worker = open(&world, None, small(), [events(), kept(is_kept)], &now);
+        for i in 0..500u32 {
+            let key = i.to_be_bytes();
+            worker.store.put_at(CLOCKED, 0, &key, b"v", 0).unwrap();
+        }
+        checkpoint(&mut worker);
+        now.store(TTL_MS as i64, Ordering::SeqCst);
+        assert_eq!(worker.rows(CLOCKED, 0).len(), 0);
+        churn(&mut worker);
+        assert_eq!(worker.rows(CLOCKED, 0).len(), 1);
+        now.store(0, Ordering::SeqCst);
+        assert_eq!(worker.rows(CLOCKED, 0).len(), left + 1);
     }
 }
 

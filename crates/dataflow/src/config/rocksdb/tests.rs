@@ -149,6 +149,30 @@ fn ratios_that_do_not_fit_are_refused() {
         text.contains("write-buffer-ratio") && text.contains("high-prio-pool-ratio"),
         "{text}"
     );
+    // A ratio is of the budget, of which the cache is a part: by Flink's formula these fit.
+    let fits = configured(&[
+        ("r.memory.write-buffer-ratio", "0.92"),
+        ("r.memory.high-prio-pool-ratio", "0.09"),
+    ]);
+    assert!(fits.rocksdb_options(1).is_ok());
+}
+
+/// A list in a file was one absurd directory with semicolons in its name.
+#[test]
+fn a_list_of_local_directories_may_come_from_a_file() {
+    let options = options_of(&[("r.localdir", "/x/l1;/x/l2;file:/y")]);
+    let directories = ["/x/l1", "/x/l2", "/y"].map(PathBuf::from);
+    assert_eq!(options.local_directories, directories);
+}
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for option in ALL {
+        let row = format!("| `{}` |", option.key());
+        assert!(page.contains(&row), "{} is not in it", option.key());
+    }
 }
 
 #[test]
@@ -159,6 +183,7 @@ fn local_directories_are_local_and_absolute() {
         "hdfs:///x",
         "/a,,/b",
         "/a,b",
+        "/a;b",
         "file://host/x,",
     ] {
         let text = refusal("localdir", wrong);
@@ -181,6 +206,7 @@ fn other_values_are_checked() {
         ("writebuffer.size", "1 kb"),
         ("restore-overlap-fraction-threshold", "2"),
         ("compaction.filter.query-time-after-num-entries", "-1"),
+        ("log.dir", "relative/dir"),
     ] {
         let text = refusal(key, value);
         assert!(text.contains(key) && text.contains(value), "{text}");

@@ -81,10 +81,6 @@ impl<E: HeapEntry<S>, S: Clone + Send + 'static> FrozenTable for Frozen<E, S> {
         }
         Ok(chunks)
     }
-
-    fn drops_expired(&self) -> bool {
-        self.shape.full_snapshot_drops
-    }
 }
 
 /// Writes the entries of one key group as rows.

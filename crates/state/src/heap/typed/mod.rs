@@ -74,8 +74,6 @@ pub(crate) trait FrozenTable: Send {
         now_ms: Option<i64>,
         sink: &mut dyn RowSink,
     ) -> Result<u64, StateError>;
-    /// Whether full snapshots of this table leave out what has expired.
-    fn drops_expired(&self) -> bool;
 }
 
 /// The rows of a typed table that lie in a range, as bytes.

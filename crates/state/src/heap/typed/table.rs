@@ -27,8 +27,6 @@ pub(crate) struct RowShape {
     pub(crate) range: KeyGroupRange,
     /// When entries expire.
     pub(crate) ttl: Option<TtlRule>,
-    /// Full snapshots leave out what has expired.
-    pub(crate) full_snapshot_drops: bool,
     /// How many bytes of a row's key are key and namespace.
     pub(crate) prefix_len: fn(&[u8]) -> Result<usize, StateError>,
 }

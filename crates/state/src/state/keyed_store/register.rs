@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use aquifer_store::{Merge, TableId, TableOptions};
+use aquifer_store::{ExpiryCleanup, Merge, TableId, TableOptions};
 
 use super::KeyedStateStore;
 use super::migrate::Migration;
@@ -35,7 +35,6 @@ pub(super) struct Opened<S> {
     pub(super) serializer: S,
     pub(super) ttl: Option<Rc<Ttl>>,
     pub(super) rule: Option<TtlRule>,
-    full_snapshot_drops: bool,
     prefix_len: fn(&[u8]) -> Result<usize, StateError>,
 }
 
@@ -81,6 +80,8 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
                     config.visibility == StateVisibility::ReturnExpiredIfNotCleanedUp
                 }),
                 event_time: by_event_time,
+                cleanup: config
+                    .map_or_else(ExpiryCleanup::default, |config| config.cleanup.of_table()),
                 // Only rows of one key and namespace are scanned for, and only where there may be many.
                 prefix: match wanted.kind {
                     StateKind::Map | StateKind::List => prefix_parts::<K, N>(),
@@ -132,7 +133,6 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
             serializer,
             ttl,
             rule,
-            full_snapshot_drops: config.is_some_and(|config| config.cleanup.full_snapshot),
             prefix_len: prefix_len::<K, N>,
         })
     }
@@ -205,7 +205,6 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
                 table: id,
                 range: heap.range(),
                 ttl: opened.rule,
-                full_snapshot_drops: opened.full_snapshot_drops,
                 prefix_len: opened.prefix_len,
             };
             let mut table = HeapTableOf::new(shape, opened.serializer.clone());

@@ -75,6 +75,7 @@ fn reader_with(
         BlockCache::new(1 << 20),
         "reader",
     );
+    environment.temporary_directories = world.rocksdb.local_directories.clone();
     let time_ms = Arc::clone(&world.time_ms);
     environment.clock = Arc::new(move || time_ms.load(Ordering::Relaxed));
     StateReader::new(metadata, environment, show_expired)

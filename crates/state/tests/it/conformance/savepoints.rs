@@ -85,6 +85,7 @@ fn environment(world: &World) -> Environment {
         "reader",
     );
     environment.executor = Arc::new(Impatient(Arc::clone(&environment.executor)));
+    environment.temporary_directories = world.rocksdb.local_directories.clone();
     let time_ms = Arc::clone(&world.time_ms);
     environment.clock = Arc::new(move || time_ms.load(std::sync::atomic::Ordering::Relaxed));
     environment

@@ -40,6 +40,7 @@ conformance!(
     time_that_goes_back_expires_nothing_early,
     enumeration_passes_over_what_has_expired,
     what_has_expired_leaves_the_state,
+    what_has_expired_stays_where_nobody_cleans_up,
 );
 
 fn ttl() -> TtlConfig {
@@ -846,6 +847,31 @@ fn what_has_expired_leaves_the_state(world: &World) {
     }
 }
 
+/// Neither compactions nor accesses remove what has expired if the state says so: when the clock goes back, it is all there.
+fn what_has_expired_stays_where_nobody_cleans_up(world: &World) {
+    for kind in [Kind::Value, Kind::List, Kind::Map] {
+        let state = Kept::new(world, kind, &ttl().disable_cleanup_in_background());
+        let keys = |round: u32| round * 1000..round * 1000 + 30;
+        for round in 0..10 {
+            state.at(i64::from(round) * 1000);
+            for key in keys(round) {
+                state.store.set_current_key(&key);
+                state.write(key);
+            }
+            // As many files as compactions wait for.
+            state.worker.checkpoint(u64::from(round) + 1);
+        }
+        state.worker.settled(100);
+        for round in 0..10 {
+            state.at(i64::from(round) * 1000 + 99);
+            for key in keys(round) {
+                state.store.set_current_key(&key);
+                assert_eq!(state.read(), Some(key), "{}", state.says());
+            }
+        }
+    }
+}
+
 #[test]
 fn configurations_that_mean_nothing_are_refused() {
     let world = World::hashmap(true);
@@ -934,31 +960,61 @@ fn the_heap_is_cleaned_while_it_is_used() {
     }
 }
 
-/// A snapshot that is told to leaves out what has expired, and the live state stays as it is.
+/// A full snapshot that is told to leaves out what has expired, and the live state stays as it is.
 #[test]
 fn a_full_snapshot_leaves_out_what_has_expired() {
-    let world = World::hashmap(true);
-    for kind in KINDS {
-        for full in [false, true] {
-            let ttl = ttl().disable_cleanup_in_background();
-            let ttl = if full {
-                ttl.cleanup_full_snapshot()
-            } else {
-                ttl
-            };
-            let state = Kept::new(&world, kind, &ttl);
-            state.at(0).write(1);
-            state.store.set_current_key(&2);
-            state.at(50).write(2);
-            state.at(120);
-            let saved = state.worker.checkpoint(1);
-            // The clock goes back, so that only what was left out is missing.
-            state.at(60);
-            assert_eq!(state.stored(), 2);
-            let state = open(&world, kind, &saved, Some(&ttl));
-            assert_eq!(state.read(), (!full).then_some(1), "{}", state.says());
-            state.store.set_current_key(&2);
-            assert_eq!(state.read(), Some(2));
+    for world in [
+        World::hashmap(true),
+        #[cfg(feature = "rocksdb")]
+        World::of(Case::ROCKSDB_FULL, true),
+    ] {
+        for kind in KINDS {
+            for full in [false, true] {
+                let ttl = ttl().disable_cleanup_in_background();
+                let ttl = if full {
+                    ttl.cleanup_full_snapshot()
+                } else {
+                    ttl
+                };
+                let state = Kept::new(&world, kind, &ttl);
+                state.at(0).write(1);
+                state.store.set_current_key(&2);
+                state.at(50).write(2);
+                state.at(120);
+                let saved = state.worker.checkpoint(1);
+                // The clock goes back, so that only what was left out is missing.
+                state.at(60);
+                assert_eq!(state.stored(), 2);
+                let state = open(&world, kind, &saved, Some(&ttl));
+                assert_eq!(state.read(), (!full).then_some(1), "{}", state.says());
+                state.store.set_current_key(&2);
+                assert_eq!(state.read(), Some(2));
+            }
         }
+    }
+}
+
+/// The same by event time, which is a table's own.
+#[test]
+fn a_full_snapshot_leaves_out_what_has_expired_by_event_time() {
+    for world in [
+        World::hashmap(true),
+        #[cfg(feature = "rocksdb")]
+        World::of(Case::ROCKSDB_FULL, true),
+    ] {
+        let ttl = ttl().event_time().disable_cleanup_in_background();
+        let ttl = ttl.cleanup_full_snapshot();
+        let state = Kept::new(&world, Kind::Value, &ttl);
+        let rows = |id| -> u64 {
+            let saved = state.worker.checkpoint(id);
+            let files = saved.keyed.iter().flat_map(|(_, part)| &part.files.files);
+            files.map(|file| file.entries).sum()
+        };
+        state.store.advance_event_time(0).unwrap();
+        state.write(1);
+        state.store.advance_event_time(99).unwrap();
+        assert_eq!(rows(1), 1);
+        state.store.advance_event_time(100).unwrap();
+        assert_eq!(rows(2), 0);
     }
 }

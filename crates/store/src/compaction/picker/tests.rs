@@ -383,6 +383,40 @@ fn files_are_rewritten_when_most_of_them_has_expired() {
     assert!(super::pick(&untimed, &options, &at(6_000, 100)).is_some());
 }
 
+/// How old rows may become, and whether they go at all, is for their table to say.
+#[test]
+fn tables_say_whether_and_when_files_are_rewritten() {
+    let untimed = one_file(6, |about| {
+        about.times_ms = Some((1_000, 2_000));
+        about.untimed = 900;
+    });
+    let picked = |configured: Option<u64>, own: Option<u64>, in_compactions| {
+        let table = crate::TableOptions {
+            ttl_ms: Some(100),
+            cleanup: crate::ExpiryCleanup {
+                periodic_ms: own,
+                in_compactions,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut around = at(6_000, 100);
+        let rules = crate::rules::Rules::new(&table, &crate::Folds::default());
+        around.rules.set(crate::TableId(0), rules.into());
+        let options = CompactionOptions {
+            periodic_ms: configured,
+            ..OPTIONS
+        };
+        super::pick(&untimed, &options, &around).is_some()
+    };
+    assert!(!picked(None, None, true));
+    assert!(picked(Some(5_000), None, true));
+    assert!(picked(None, Some(5_000), true), "its own age");
+    assert!(!picked(Some(5_000), Some(5_001), true));
+    assert!(!picked(Some(5_000), Some(0), true), "never");
+    assert!(!picked(Some(5_000), None, false), "kept");
+}
+
 #[test]
 fn files_age_by_the_time_of_their_tables() {
     let tree = one_file(6, |about| about.times_ms = Some((1_000, 2_000)));

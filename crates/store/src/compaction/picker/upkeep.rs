@@ -35,7 +35,7 @@ impl<'a> Tree<'a> {
             .placed()
             .filter(|(_, file)| file.file.range_tombstones > 0)
             .collect();
-        let may_expire = self.around.rules.with_ttl().next().is_some();
+        let may_expire = self.around.rules.dropping_expired().next().is_some();
         if hiding.is_empty() && !may_expire {
             return None;
         }
@@ -103,6 +103,7 @@ impl<'a> Tree<'a> {
                 let rules = self.around.rules.of(table);
                 let now_ms = self.around.clock.of(table, rules);
                 !rules.merges
+                    && rules.drops_expired()
                     && newest.is_none_or(|newest| rules.expired(Some(newest), now_ms))
                     && (!has_untimed || rules.expired(None, now_ms))
             })
@@ -150,7 +151,7 @@ impl<'a> Tree<'a> {
         if let (Some(cut), Some((oldest, newest))) = (limits.cut_ms, file.file.times_ms)
             && oldest <= cut
         {
-            very_old = (self.options.periodic_ms)
+            very_old = (limits.periodic_ms)
                 .and_then(|period| oldest.checked_add_unsigned(period))
                 .is_some_and(|end| end <= limits.now_ms);
             let all = newest.abs_diff(oldest).saturating_add(1);
@@ -173,7 +174,7 @@ impl<'a> Tree<'a> {
             held.get(at).map(|(_, rows)| rows)
         };
         let mut limits: Option<Limits> = None;
-        for (table, rules) in self.around.rules.with_ttl() {
+        for (table, rules) in self.around.rules.dropping_expired() {
             let rows = rows_of(table);
             let Some(ttl_ms) = rules.ttl_ms.filter(|_| held.is_none() || rows.is_some()) else {
                 continue;
@@ -185,10 +186,18 @@ impl<'a> Tree<'a> {
             let limits = limits.get_or_insert(Limits {
                 cut_ms,
                 now_ms,
+                periodic_ms: None,
                 untimed_gone: 0,
             });
             limits.cut_ms = limits.cut_ms.min(cut_ms);
             limits.now_ms = limits.now_ms.min(now_ms);
+            // The table that asks for it most often decides.
+            let own = rules
+                .cleanup
+                .periodic_ms
+                .map(|own| (own > 0).then_some(own));
+            let periods = [own.unwrap_or(self.options.periodic_ms), limits.periodic_ms];
+            limits.periodic_ms = periods.into_iter().flatten().min();
             if rules.expired(None, now_ms) {
                 let rows = rows.map_or(0, |rows| rows.rows.saturating_sub(rows.tombstones));
                 limits.untimed_gone = limits.untimed_gone.saturating_add(rows);
@@ -221,6 +230,8 @@ struct Limits {
     /// Rows of this time and older; `None` if there are none so old.
     cut_ms: Option<i64>,
     now_ms: i64,
+    /// How old rows may become before their file is rewritten.
+    periodic_ms: Option<u64>,
     /// Rows without a time that count as written so long ago, at most.
     untimed_gone: u64,
 }

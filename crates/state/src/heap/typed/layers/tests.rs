@@ -34,7 +34,6 @@ fn shape(ttl_ms: Option<u64>) -> RowShape {
             ttl_ms,
             untimed_as_ms: None,
         }),
-        full_snapshot_drops: false,
         prefix_len: |_| Ok(1),
     }
 }
