@@ -150,7 +150,7 @@ impl ForstBackend {
 
 impl KeyedStateBackend for ForstBackend {
     fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
-        let found = self.registry.register(description, &self.moments)?;
+        let found = self.registry.register(description, &mut self.moments)?;
         self.registered(found)
     }
 
@@ -161,7 +161,7 @@ impl KeyedStateBackend for ForstBackend {
     ) -> Result<TableId, StateError> {
         let found = self
             .registry
-            .register_typed(description, value, &self.moments)?;
+            .register_typed(description, value, &mut self.moments)?;
         self.registered(found)
     }
 
@@ -290,6 +290,13 @@ impl KeyedStateBackend for ForstBackend {
 
     fn installs(&self) -> u64 {
         self.store.installs()
+    }
+
+    fn show_expired(&mut self, table: TableId, all: bool) -> Result<(), StateError> {
+        let options = self.registry.options_of(table).unwrap_or_default();
+        self.store
+            .show_expired(table, all || options.show_expired)?;
+        Ok(())
     }
 
     fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {

@@ -56,7 +56,7 @@ impl TableRegistry {
     pub(crate) fn register(
         &mut self,
         wanted: &StateDescription,
-        moments: &Moments,
+        moments: &mut Moments,
     ) -> Result<Registered, StateError> {
         let known = self.find(&wanted.operator, &wanted.state);
         let value = known.map_or(Compatibility::AsIs, |known| {
@@ -70,7 +70,7 @@ impl TableRegistry {
         &mut self,
         wanted: &StateDescription,
         value: &Compatibility,
-        moments: &Moments,
+        moments: &mut Moments,
     ) -> Result<Registered, StateError> {
         let known = self
             .tables
@@ -83,14 +83,18 @@ impl TableRegistry {
                 StateError::Incompatible(text) if mistaken => StateError::Usage(text),
                 error => error,
             })?;
+            let begins = counts_anew(known, wanted);
             known.options = wanted.options.clone();
             known.layout.clone_from(&wanted.layout);
+            if begins {
+                moments.forget_times(*id);
+            }
             let now_ms = if wanted.options.event_time {
                 moments.event_time(*id)
             } else {
                 Some((self.clock)())
             };
-            known.schema = known.schema.succeeded_by(&wanted.schema, now_ms);
+            known.schema = known.schema.succeeded_by(&wanted.schema, now_ms, begins);
             known.options.untimed_as_ms = known.schema.untimed_as_ms;
             self.registered.insert(*id);
             return Ok(Registered::Known(*id));
@@ -159,6 +163,18 @@ impl TableRegistry {
     }
 }
 
+/// Whether the TTL of a typed state counts from now on what is there: because it is switched on, or because its time is another one than
+/// before, in which the times of rows mean nothing.
+fn counts_anew(known: &StateDescription, wanted: &StateDescription) -> bool {
+    wanted.schema.ttl && (!known.schema.ttl || changes_time(known, wanted))
+}
+
+/// Whether a TTL that goes on counts in another time than before, event time or processing time.
+pub(crate) fn changes_time(known: &StateDescription, wanted: &StateDescription) -> bool {
+    let both = known.schema.ttl && wanted.schema.ttl;
+    both && known.options.event_time != wanted.options.event_time
+}
+
 /// An error that names operator, state, and what does not fit.
 fn check(
     known: &StateDescription,
@@ -215,7 +231,9 @@ mod tests {
         let old = registry(vec![(typed(StateKind::Value, "a", false), TableId(0))]);
         let new = typed(StateKind::Value, "b", false);
         let mut registry = old.unwrap();
-        let refused = registry.register(&new, &Moments::default()).unwrap_err();
+        let refused = registry
+            .register(&new, &mut Moments::default())
+            .unwrap_err();
         assert!(matches!(refused, StateError::Incompatible(_)), "{refused}");
         let text = refused.to_string();
         for part in ["`s`", "`op`", "`a`", "`b`"] {
@@ -223,7 +241,7 @@ mod tests {
         }
         for verdict in [Compatibility::Reconfigured, Compatibility::AfterMigration] {
             let table = registry
-                .register_typed(&new, &verdict, &Moments::default())
+                .register_typed(&new, &verdict, &mut Moments::default())
                 .unwrap();
             assert_eq!(table, Registered::Known(TableId(0)));
         }
@@ -236,11 +254,13 @@ mod tests {
         let value = typed(StateKind::Value, "a", false);
         let list = typed(StateKind::List, "a", false);
         let mut restored = registry(vec![(value.clone(), TableId(0))]).unwrap();
-        let error = restored.register(&list, &Moments::default()).unwrap_err();
+        let error = restored
+            .register(&list, &mut Moments::default())
+            .unwrap_err();
         assert!(matches!(&error, StateError::Incompatible(text) if text.contains("list state")));
         let mut fresh = registry(vec![]).unwrap();
-        fresh.register(&value, &Moments::default()).unwrap();
-        let error = fresh.register(&list, &Moments::default()).unwrap_err();
+        fresh.register(&value, &mut Moments::default()).unwrap();
+        let error = fresh.register(&list, &mut Moments::default()).unwrap_err();
         assert!(matches!(&error, StateError::Usage(text) if text.contains("list state")));
     }
 
@@ -252,7 +272,7 @@ mod tests {
         let mut first = later(vec![], 5);
         let expect = |registry: &mut TableRegistry, ttl, expected: Option<i64>| {
             registry
-                .register(&typed(StateKind::Value, "a", ttl), &Moments::default())
+                .register(&typed(StateKind::Value, "a", ttl), &mut Moments::default())
                 .unwrap();
             assert_eq!(untimed(registry), expected);
             assert_eq!(registry.tables()[0].0.options.untimed_as_ms, expected);
@@ -272,19 +292,19 @@ mod tests {
         let mut first = registry(vec![]).unwrap();
         assert_eq!(
             first
-                .register(&state("a", "s", "1"), &Moments::default())
+                .register(&state("a", "s", "1"), &mut Moments::default())
                 .unwrap(),
             Registered::New(TableId(0))
         );
         assert_eq!(
             first
-                .register(&state("b", "s", "1"), &Moments::default())
+                .register(&state("b", "s", "1"), &mut Moments::default())
                 .unwrap(),
             Registered::New(TableId(1))
         );
         assert_eq!(
             first
-                .register(&state("a", "s", "1"), &Moments::default())
+                .register(&state("a", "s", "1"), &mut Moments::default())
                 .unwrap(),
             Registered::Known(TableId(0))
         );
@@ -293,13 +313,13 @@ mod tests {
         let mut second = registry(first.tables()).unwrap();
         assert_eq!(
             second
-                .register(&state("c", "s", "1"), &Moments::default())
+                .register(&state("c", "s", "1"), &mut Moments::default())
                 .unwrap(),
             Registered::New(TableId(2))
         );
         assert_eq!(
             second
-                .register(&state("b", "s", "1"), &Moments::default())
+                .register(&state("b", "s", "1"), &mut Moments::default())
                 .unwrap(),
             Registered::Known(TableId(1))
         );
@@ -310,7 +330,7 @@ mod tests {
     fn another_layout_is_refused_with_both_named() {
         let mut registry = registry(vec![(state("op", "count", "old"), TableId(7))]).unwrap();
         let error = registry
-            .register(&state("op", "count", "new"), &Moments::default())
+            .register(&state("op", "count", "new"), &mut Moments::default())
             .unwrap_err();
         assert!(matches!(error, StateError::Incompatible(_)));
         let text = error.to_string();
@@ -332,7 +352,7 @@ mod tests {
     fn the_last_number_is_the_last() {
         let mut registry = registry(vec![(state("a", "s", ""), TableId(u16::MAX))]).unwrap();
         assert!(matches!(
-            registry.register(&state("b", "s", ""), &Moments::default()),
+            registry.register(&state("b", "s", ""), &mut Moments::default()),
             Err(StateError::Usage(_))
         ));
     }

@@ -2,7 +2,8 @@
 //!
 //! A time belongs to a *row*, never to the value in it, and what it means is decided by the options of the table at the moment of a read. So a
 //! TTL can be switched on, switched off or changed between two runs of a job, and nothing is rewritten. Rows that are older than the moment
-//! at which a TTL was switched on over them count from that moment (`untimed_as_ms`).
+//! at which a TTL was switched on over them count from that moment (`untimed_as_ms`). Only if a TTL begins to count in event time instead of
+//! processing time, or the other way round, are all rows rewritten, without the times that mean nothing any more, and count from that moment.
 //!
 //! A row has expired when `time + ttl <= now`: the end is inclusive, and an end that no clock can reach never comes.
 
@@ -53,7 +54,7 @@ pub enum UpdateType {
 pub enum StateVisibility {
     /// Expired entries are not there.
     NeverReturnExpired,
-    /// An expired entry that has not been removed yet may be returned, once: reading it removes it.
+    /// An expired entry that has not been removed yet may be returned, once: reading it removes it. Asking whether a state is empty does not.
     ReturnExpiredIfNotCleanedUp,
 }
 

@@ -84,7 +84,8 @@
 //! * [`Store::put_at`] and [`Store::merge_at`] say when a row was written. In a table with a TTL, rows that are older are
 //!   hidden from reads and fall out in compactions. Of operands and the value they meet the newest time counts; what had
 //!   expired when an operand came does not come back to life. [`TableOptions::untimed_as_ms`] says what becomes of rows without a
-//!   time. In a table with [`TableOptions::event_time`], [`Store::advance_event_time`] takes the place of the clock.
+//!   time. In a table with [`TableOptions::event_time`], [`Store::advance_event_time`] takes the place of the clock, and only compactions
+//!   keep what has expired from coming back to life with an operand.
 //!
 //! A key has at most 65,531 bytes and a value at most 1 GiB.
 //!
@@ -168,6 +169,6 @@ pub use options::{
 };
 pub use pool::{BackgroundPool, BackgroundThreads};
 pub use rate_limit::RateLimiter;
-pub use read::scan::{ColdScan, ScanLookup, ScanRows};
+pub use read::scan::{ColdScan, SCAN_BYTES_MAX, ScanLookup, ScanRows};
 pub use read::{ColdRead, Lookup, Moment, Value};
 pub use store::Store;

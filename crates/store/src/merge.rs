@@ -2,7 +2,8 @@
 //!
 //! [`Merging`] is given the rows from old to new. It starts *open* if there may be older rows elsewhere, or *gone* if there
 //! are none. Whatever the grouping, the outcome is the same: operands fold in order, and a gap between two writes of a key
-//! that is as long as the table's TTL ends what was before, as it would have for a reader who looked in between.
+//! that is as long as the table's TTL ends what was before, as it would have for a reader who looked in between. Not so in tables that go
+//! by event time ([`Rules::ended`]): there an operand joins what has expired as long as no compaction has dropped it.
 use std::mem::swap;
 
 use bytes::Bytes;
@@ -82,10 +83,7 @@ impl Merging {
             (true, None) => self.set(State::Gone, &[], operands.first_ms),
             // What had expired when the operands came does not count. Rows that are not seen have no time, and may count.
             (false, _)
-                if self.state != State::Open
-                    && rules
-                        .counted(operands.first_ms)
-                        .is_some_and(|first| rules.expired(self.time_ms, first)) =>
+                if self.state != State::Open && rules.ended(self.time_ms, operands.first_ms) =>
             {
                 self.set(State::Gone, &[], None);
             }

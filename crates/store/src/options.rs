@@ -68,7 +68,8 @@ pub struct TableOptions {
     /// was switched on over rows that were there. `None`: what has no time never expires.
     pub untimed_as_ms: Option<i64>,
     /// Times of rows are event times: what has expired is decided by the largest time that [`Store::advance_event_time`] was
-    /// given, instead of the environment's clock. Before the first one, nothing has.
+    /// given, instead of the environment's clock. Before the first one, nothing has. Times of operands may lie ahead of it, so they end
+    /// nothing: an operand on a row that has expired joins it, unless a compaction has dropped the row. Operands should have their own times.
     ///
     /// [`Store::advance_event_time`]: crate::Store::advance_event_time
     pub event_time: bool,

@@ -103,6 +103,14 @@ impl Rules {
     pub(crate) fn hides(&self, time_ms: Option<i64>, now_ms: i64) -> bool {
         !self.show_expired && self.expired(time_ms, now_ms)
     }
+
+    /// Whether a row of this time had expired when an operand of that time came to it. The time of an operand is the present only where
+    /// the clock counts: an event may lie any time ahead of its table's event time, so it ends nothing.
+    #[inline]
+    pub(crate) fn ended(&self, time_ms: Option<i64>, operand_ms: Option<i64>) -> bool {
+        !self.event_time
+            && (self.counted(operand_ms)).is_some_and(|then| self.expired(time_ms, then))
+    }
 }
 
 /// The rules of many tables, by id. Cheap to clone.

@@ -221,6 +221,11 @@ impl StateAccess {
         self.inner.backend.borrow_mut().list_times(table, times)
     }
 
+    /// While this is `all`, reads of a table show every row there is: see `KeyedStateBackend::show_expired`.
+    pub(crate) fn show_expired(&self, table: TableId, all: bool) -> Result<(), StateError> {
+        self.inner.backend.borrow_mut().show_expired(table, all)
+    }
+
     /// Event time of a table whose TTL counts in it. Time that goes back is ignored.
     pub fn advance_event_time(&self, table: TableId, now_ms: i64) -> Result<(), StateError> {
         let mut backend = self.inner.backend.borrow_mut();

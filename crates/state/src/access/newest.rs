@@ -45,6 +45,11 @@ impl StateAccess {
         written.copied().unwrap_or_default()
     }
 
+    /// How often a table was written to: if that is the same as before, it holds the same.
+    pub(crate) fn writes(&self, table: TableId) -> u64 {
+        self.written(table).count
+    }
+
     pub(super) fn count_write(&self, table: TableId) {
         self.count(table).count += 1;
     }

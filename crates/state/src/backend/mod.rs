@@ -260,6 +260,12 @@ pub trait KeyedStateBackend {
     fn heap(&self) -> Option<HeapStates> {
         None
     }
+    /// While this is `all`, reads of a table show every row there is, expired or not, whatever its options say; after that they decide again.
+    /// A backend that hides nothing of a state before its handle is made need not care.
+    fn show_expired(&mut self, table: TableId, all: bool) -> Result<(), StateError> {
+        let _ = (table, all);
+        Ok(())
+    }
     /// Event time of a table whose TTL counts in it. Time that goes back is ignored.
     fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {
         let _ = (table, now_ms);

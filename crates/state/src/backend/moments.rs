@@ -152,6 +152,21 @@ impl Moments {
         self.tables.get(usize::from(table.0))?.now.event_time_ms
     }
 
+    /// A TTL begins that knows nothing of the times before: it is switched on, or counts in another time. Whatever is in the table's lists
+    /// counts as written without a time, and event time has not begun.
+    pub(crate) fn forget_times(&mut self, table: TableId) {
+        let moment = self.at(table);
+        (moment.now.event_time_ms, moment.now.latest_ms) = (None, None);
+        moment.untimed = true;
+        let last = moment.closed.back().map(|closed| closed.last);
+        moment.closed.clear();
+        moment.closed.extend(last.map(|last| Closed {
+            last,
+            latest_ms: None,
+            untimed: true,
+        }));
+    }
+
     /// The barrier passes a table.
     pub(crate) fn freeze(&mut self, table: TableId) {
         let moment = self.at(table);

@@ -182,7 +182,7 @@ impl HeapBackend {
 
 impl KeyedStateBackend for HeapBackend {
     fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
-        let found = self.registry.register(description, &self.moments)?;
+        let found = self.registry.register(description, &mut self.moments)?;
         Ok(self.registered(found, description.schema.kind))
     }
 
@@ -193,7 +193,7 @@ impl KeyedStateBackend for HeapBackend {
     ) -> Result<TableId, StateError> {
         let found = self
             .registry
-            .register_typed(description, value, &self.moments)?;
+            .register_typed(description, value, &mut self.moments)?;
         Ok(self.registered(found, description.schema.kind))
     }
 

@@ -11,7 +11,7 @@ use ::rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, DEFAULT_COLUMN_FAMILY_NAME,
     ReadOptions, WriteBatch, WriteOptions, properties,
 };
-use aquifer_store::{Clock, KeyGroupRange, ScanRows, TableId};
+use aquifer_store::{Clock, KeyGroupRange, SCAN_BYTES_MAX, ScanRows, TableId};
 use bytes::{Bytes, BytesMut};
 
 use super::expiry::Expiry;
@@ -287,7 +287,7 @@ impl Database {
         rows
     }
 
-    /// The rows of a key group from `from` on and before `end`, `rows_max` at most. Keys come without their group, and rows that `hides`
+    /// The rows of a key group from `from` on and before `end`, `rows_max` at most, fewer if they are large. Keys come without their group, and rows that `hides`
     /// says yes to are passed over.
     pub(super) fn scan(
         &self,
@@ -303,7 +303,7 @@ impl Database {
         }
         let mut rows = self.rows_between(self.family(family)?, from, end);
         while let Some((key, stored)) = rows.item() {
-            if found.count() >= rows_max {
+            if found.is_full(rows_max) {
                 return Ok(found.rows(false));
             }
             let (value, time_ms) = row::value_of(stored)?;
@@ -490,8 +490,9 @@ struct Found {
 }
 
 impl Found {
-    fn count(&self) -> usize {
-        self.ends.len()
+    /// Whether an answer of so many rows at most ends here.
+    fn is_full(&self, rows_max: usize) -> bool {
+        self.ends.len() >= rows_max || self.bytes.len() >= SCAN_BYTES_MAX
     }
 
     fn push(&mut self, key: &[u8], value: &[u8], time_ms: Option<i64>) {

@@ -22,7 +22,8 @@ pub(super) struct Table {
     /// After how long its files are rewritten, in seconds, as its database knows it; 0: never.
     pub(super) periodic_seconds: u64,
     rule: Option<Rule>,
-    show_expired: bool,
+    /// Reads show rows that have expired and were not removed yet.
+    pub(super) show_expired: bool,
     appended: Appended,
 }
 

@@ -227,14 +227,14 @@ impl StateSchema {
     }
 
     /// The schema under which a state goes on that was written as `self` says and is now wanted as `new`: types are the new ones. A
-    /// TTL that goes on keeps the time that untimed rows count from, so that a second restore does not give them a new life; a TTL that is
-    /// switched on counts them from `now_ms`, which is now, in the time that the TTL counts in.
-    pub fn succeeded_by(&self, new: &Self, now_ms: Option<i64>) -> Self {
+    /// TTL that goes on keeps the time that untimed rows count from, so that a second restore does not give them a new life; a TTL that
+    /// `begins`, because it is switched on or counts in another time than before, counts them from `now_ms`, which is now in that time.
+    pub fn succeeded_by(&self, new: &Self, now_ms: Option<i64>, begins: bool) -> Self {
         Self {
-            untimed_as_ms: match (self.ttl, new.ttl) {
-                (_, false) => None,
-                (true, true) => self.untimed_as_ms,
-                (false, true) => now_ms,
+            untimed_as_ms: match (new.ttl, begins) {
+                (false, _) => None,
+                (true, false) => self.untimed_as_ms,
+                (true, true) => now_ms,
             },
             ..new.clone()
         }

@@ -174,12 +174,8 @@ where
         }
     }
 
-    /// Removes every entry of the current key. It has happened when this returns; there is nothing to wait for.
-    pub fn clear(&self) -> StateFuture<()> {
-        StateFuture::ready(self.clear_now())
-    }
-
-    fn clear_now(&self) -> Result<(), StateError> {
+    /// Removes every entry of the current key. Reads nothing.
+    pub fn clear(&self) -> Result<(), StateError> {
         self.scope.with(|group, prefix| match &self.place {
             Place::Rows(rows) => rows.access.delete_prefix(rows.table, group, prefix),
             Place::Heap(heap) => heap.with(|table, _| table.remove(group, prefix).map(drop)),

@@ -229,6 +229,17 @@ impl RowTable {
         self.access.delete(self.table, group, key)
     }
 
+    /// Whether memory knows that the newest row of a key has expired and is shown.
+    pub(crate) fn shows_as_expired(&self, group: u16, key: &[u8]) -> Result<bool, StateError> {
+        let expired = &mut |row: Option<&[u8]>, time_ms| row.is_some() && self.has_expired(time_ms);
+        Ok(
+            match self.access.look_up(self.table, group, key, expired)? {
+                Hot::Answer(expired) => expired,
+                Hot::Cold(_) => false,
+            },
+        )
+    }
+
     /// Whether a row of this time has expired by now.
     pub(crate) fn has_expired(&self, time_ms: Option<i64>) -> bool {
         let ttl = self.ttl.as_deref();

@@ -97,6 +97,17 @@ impl Ttl {
         }
     }
 
+    /// The present, once it is known when what has no time counts as written.
+    pub(crate) fn begun_ms(&self) -> Option<i64> {
+        let has_begun = match self.time {
+            TtlTime::Processing => true,
+            TtlTime::Event => (self.rule.untimed_as_ms)
+                .or(self.clocks.first_watermark_ms.get())
+                .is_some(),
+        };
+        self.now_ms().filter(|_| has_begun)
+    }
+
     /// The time of what is written now.
     pub(crate) fn stamp_ms(&self) -> Option<i64> {
         match self.time {

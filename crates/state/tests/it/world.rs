@@ -488,7 +488,7 @@ impl Worker {
         UV: StateValue + Serialize + DeserializeOwned,
     {
         if self.asynchronous {
-            self.run(state.clear())
+            state.clear()
         } else {
             state.sync().clear()
         }

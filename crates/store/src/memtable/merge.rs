@@ -45,7 +45,7 @@ impl Memtable {
         let head = Head::read(row);
         let before = head.times(row);
         let last = before.map(|(_, last)| last);
-        let ended = (rules.counted(time_ms)).is_some_and(|now| rules.expired(last, now));
+        let ended = rules.ended(last, time_ms);
         let kind = if ended { Kind::Tombstone } else { head.kind() };
         let times = match (before, time_ms) {
             (Some((first, last)), Some(now)) if !ended => Some((first.min(now), last.max(now))),

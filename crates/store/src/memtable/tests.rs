@@ -322,3 +322,29 @@ fn an_operand_that_comes_too_late_meets_nothing() {
         assert_eq!(row(&table), Known::Value(expected.to_vec(), Some(110)));
     }
 }
+
+/// A replay brought one list an event far ahead of its watermark after one near it; the first element was gone, although it lived.
+#[test]
+fn an_event_far_ahead_ends_nothing() {
+    let rules = Rules {
+        ttl_ms: Some(10),
+        event_time: true,
+        ..rules(MergeRule::Append)
+    };
+    let at = hash(0, b"k");
+    for older in [false, true] {
+        let mut table = Memtable::new(false);
+        for (operand, time_ms) in [(b"a", 0), (b"b", 1000), (b"c", 5)] {
+            let merged = table.merge(at, 0, b"k", operand, Some(time_ms), &rules, older);
+            merged.unwrap();
+        }
+        let row = known(table.get(at, 0, b"k").unwrap());
+        let all = b"abc".to_vec();
+        let expected = match older {
+            false => Known::Value(all, Some(1000)),
+            true => Known::Operands(vec![all], Some(1000)),
+        };
+        assert_eq!(row, expected);
+        assert_eq!(table.oldest_ms(), 0);
+    }
+}

@@ -219,3 +219,27 @@ fn what_is_not_seen_has_not_expired() {
     let value = merged(&untimed, true, &rules).unwrap();
     assert_eq!(value, (RowKind::Value, Some(500), b"+".to_vec()));
 }
+
+/// The times of events may lie far ahead of the event time that decides what has expired.
+#[test]
+fn events_far_ahead_end_nothing() {
+    let clock = rules(MergeRule::Append, Some(10));
+    let events = Rules {
+        event_time: true,
+        ..clock.clone()
+    };
+    let rows = [
+        single(&Write::Put(b"v".to_vec()), Some(0)),
+        single(&Write::Merge(b"+a".to_vec()), Some(1000)),
+        single(&Write::Merge(b"+b".to_vec()), Some(5)),
+    ];
+    let value = merged(&rows, false, &events).unwrap();
+    assert_eq!(value, (RowKind::Value, Some(1000), b"v+a+b".to_vec()));
+    let open = merged(&rows[1..], true, &events).unwrap();
+    assert_eq!(
+        merged(&[rows[0].clone(), open], false, &events),
+        Some(value)
+    );
+    let value = merged(&rows[..2], false, &clock).unwrap();
+    assert_eq!(value, (RowKind::Value, Some(1000), b"+a".to_vec()));
+}

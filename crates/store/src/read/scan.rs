@@ -22,6 +22,9 @@ use merge::Merge;
 
 pub(crate) use memory::MemoryRows;
 
+/// Bytes of keys and values at which the answer of a scan ends, however many rows were asked for: the row that comes to them is its last.
+pub const SCAN_BYTES_MAX: usize = 8 << 20;
+
 /// Rows of a scan in key order. `Bytes` are cheap slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanRows {
@@ -30,7 +33,7 @@ pub struct ScanRows {
     /// When each of the rows was written, in milliseconds since the Unix epoch, if its writer said so; of several operands, the
     /// newest. Empty if none of the rows has a time.
     pub times: Vec<Option<i64>>,
-    /// False when `rows` stopped at the asked number and more may follow.
+    /// False when `rows` stopped at the asked number, or at [`SCAN_BYTES_MAX`], and more may follow.
     pub done: bool,
 }
 

@@ -222,6 +222,18 @@ impl Store {
         Ok(())
     }
 
+    /// Whether reads of a table return rows that have expired, from now on and whatever [`TableOptions::show_expired`] says: for whoever has to
+    /// see every row there is, for a while. Compactions still drop them.
+    pub fn show_expired(&mut self, table: TableId, shows: bool) -> Result<()> {
+        let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
+            return Err(unknown(table));
+        };
+        let mut rules = Rules::clone(&found.rules);
+        rules.show_expired = shows;
+        found.rules = Arc::new(rules);
+        Ok(())
+    }
+
     #[inline]
     fn table(&self, table: TableId) -> Result<&Table> {
         match self.tables.get(usize::from(table.0)) {

@@ -179,7 +179,9 @@ impl Store {
     }
 
     /// Up to `rows_max` rows of `table` and `group` whose key starts with `prefix` and is >= `from` (and < `until`), in
-    /// key order. Keys come back without group and table.
+    /// key order; fewer if they come to [`SCAN_BYTES_MAX`] before. Keys come back without group and table.
+    ///
+    /// [`SCAN_BYTES_MAX`]: crate::SCAN_BYTES_MAX
     pub fn scan(
         &self,
         table: TableId,

@@ -210,7 +210,14 @@ impl Job<'_> {
             SUMS => (self.random.next_u64() as i64).to_le_bytes().to_vec(),
             _ => vec![self.random.below(256) as u8; self.random.below(60) as usize],
         };
-        let merges = table_options(table).merge != Merge::None;
+        // By event time, an operand may or may not join what has expired.
+        let met_nothing = || {
+            self.model
+                .get(&at)
+                .is_some_and(|(_, t)| expired(table, *t, now))
+        };
+        let merges = table_options(table).merge != Merge::None
+            && !(table_options(table).event_time && met_nothing());
         let store = &mut self.workers.iter_mut();
         let store = store.find(|(range, _)| range.contains(group)).unwrap();
         let store = &mut store.1.store;

@@ -2,7 +2,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use aquifer_store::{Checkpoint, ErrorKind, KeyPart, Lookup, Merge, Store, TableId, TableOptions};
+use aquifer_store::{
+    Checkpoint, ErrorKind, KeyPart, Lookup, Merge, SCAN_BYTES_MAX, Store, StoreOptions, TableId,
+    TableOptions,
+};
 use aquifer_testkit::RequestKind;
 
 use crate::harness::{ALL, SORTED, Worker, World, small};
@@ -277,4 +280,76 @@ fn scans_ask_filters_for_the_prefix() {
         requests[0] < 3 && requests[1] > 6,
         "{requests:?} requests with and without a filter of this shape"
     );
+}
+
+/// Whoever asked for 65,536 rows of 1 MiB was given them all at once.
+#[test]
+fn the_answer_of_a_scan_is_bounded_in_bytes() {
+    const VALUE_BYTES: usize = SCAN_BYTES_MAX / 4;
+    const KEYS: u8 = 11;
+    let world = World::new();
+    let open = |restored: Vec<Checkpoint>| {
+        let options = StoreOptions {
+            memtable_bytes_max: 256 << 20,
+            ..small()
+        };
+        let restored = restored.into_iter().map(|files| (files, ALL)).collect();
+        let mut worker = world.open_with(options, restored, |_| {});
+        worker.store.create_table(LISTS, lists()).unwrap();
+        worker
+    };
+    let checkpoint = |worker: &mut Worker| {
+        worker.store.freeze(LISTS).unwrap();
+        worker.checkpoint()
+    };
+    let mut worker = open(Vec::new());
+    let name = |key: u8| [key + 1, 0];
+    let value = |key: u8, part: u8| vec![key ^ part; VALUE_BYTES / 2];
+    let pieces = |worker: &Worker, table: TableId| {
+        let (mut rows, mut from, mut pieces) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let piece = worker.scan(table, 0, b"", &from, None, 1000);
+            assert!(piece.rows.len() <= 4, "{} rows at once", piece.rows.len());
+            pieces += 1;
+            rows.extend(
+                piece
+                    .rows
+                    .iter()
+                    .map(|(key, value)| (key[0] - 1, value.clone())),
+            );
+            match piece.rows.last() {
+                Some((last, _)) if !piece.done => from = [&last[..], &[0]].concat(),
+                _ => break,
+            }
+        }
+        for (at, (key, found)) in (0..).zip(&rows) {
+            assert_eq!((*key, found.len()), (at, VALUE_BYTES));
+            assert!(*found == [value(at, 0), value(at, 99)].concat());
+        }
+        assert_eq!(rows.len(), usize::from(KEYS));
+        assert!((3..=4).contains(&pieces), "{pieces} pieces");
+    };
+    // First parts in a file, the others in memory; then all in files, first of them cold.
+    for key in 0..KEYS {
+        let whole = [value(key, 0), value(key, 99)].concat();
+        worker.store.put(SORTED, 0, &name(key), &whole).unwrap();
+        worker
+            .store
+            .merge(LISTS, 0, &name(key), &value(key, 0))
+            .unwrap();
+    }
+    pieces(&worker, SORTED);
+    checkpoint(&mut worker);
+    for key in 0..KEYS {
+        worker
+            .store
+            .merge(LISTS, 0, &name(key), &value(key, 99))
+            .unwrap();
+    }
+    pieces(&worker, LISTS);
+    let files = checkpoint(&mut worker);
+    drop(worker);
+    let worker = open(vec![files]);
+    pieces(&worker, SORTED);
+    pieces(&worker, LISTS);
 }

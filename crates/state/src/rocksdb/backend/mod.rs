@@ -110,7 +110,7 @@ impl RocksdbBackend {
 
 impl KeyedStateBackend for RocksdbBackend {
     fn register(&mut self, description: &StateDescription) -> Result<TableId, StateError> {
-        let found = self.registry.register(description, &self.moments)?;
+        let found = self.registry.register(description, &mut self.moments)?;
         self.registered(found, description)
     }
 
@@ -121,7 +121,7 @@ impl KeyedStateBackend for RocksdbBackend {
     ) -> Result<TableId, StateError> {
         let found = self
             .registry
-            .register_typed(description, value, &self.moments)?;
+            .register_typed(description, value, &mut self.moments)?;
         self.registered(found, description)
     }
 
@@ -281,6 +281,12 @@ impl KeyedStateBackend for RocksdbBackend {
 
     fn always_hot(&self) -> bool {
         true
+    }
+
+    fn show_expired(&mut self, table: TableId, all: bool) -> Result<(), StateError> {
+        let options = self.registry.options_of(table).unwrap_or_default();
+        known_mut(&mut self.tables, table)?.show_expired = all || options.show_expired;
+        Ok(())
     }
 
     fn advance_event_time(&mut self, table: TableId, now_ms: i64) -> Result<(), StateError> {

@@ -135,14 +135,21 @@ fn a_ttl_counts_untimed_rows_from_when_it_was_switched_on() {
         untimed_as_ms,
         ..full()
     };
-    let after =
-        |old: &StateSchema, ttl, now| old.succeeded_by(&with(ttl, None), Some(now)).untimed_as_ms;
+    let after = |old: &StateSchema, ttl, now| {
+        let begins = ttl && !old.ttl;
+        let new = old.succeeded_by(&with(ttl, None), Some(now), begins);
+        new.untimed_as_ms
+    };
     // Off to on: from now. On to on: as before, or not at all if all rows have times. Off: not at all.
     assert_eq!(after(&with(false, None), true, 70), Some(70));
     assert_eq!(after(&with(true, Some(70)), true, 90), Some(70));
     assert_eq!(after(&with(true, None), true, 90), None);
     assert_eq!(after(&with(true, Some(70)), false, 90), None);
     assert_eq!(after(&with(false, None), false, 90), None);
+    // In another time: from now, in that time, if there is a now.
+    let other = |now| with(true, Some(70)).succeeded_by(&with(true, None), now, true);
+    assert_eq!(other(Some(90)).untimed_as_ms, Some(90));
+    assert_eq!(other(None).untimed_as_ms, None);
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! Rewriting a state whose serializer cannot read the bytes as they are, when it is opened.
+//! Rewriting a state when it is opened: one whose serializer cannot read the bytes as they are, or whose rows have times of another kind than its
+//! TTL counts in now.
 //!
-//! Rows are read, migrated and written in pieces of bounded size, so memory does not grow with the state. They keep their keys and times. What the
+//! Every row is rewritten, also those that have expired: another TTL, or none, may show them again. Rows are read, migrated and written in
+//! pieces of bounded size, so memory does not grow with the state. They keep their keys, and their times if those still mean something. What the
 //! checkpoint says of the state changes only with the next checkpoint, which holds all rewritten rows: a job that dies before it starts over
 //! from the old rows. After an error some rows are new and some are old, so the attempt must end, and it does.
 
@@ -59,27 +61,34 @@ pub(super) struct Migration<'a> {
     pub(super) state: &'a str,
     pub(super) table: TableId,
     pub(super) kind: StateKind,
-    /// What the checkpoint says of its values.
-    pub(super) old: &'a SerializerSnapshot,
+    /// What the checkpoint says of its values, if their bytes change.
+    pub(super) old: Option<&'a SerializerSnapshot>,
+    /// Rows lose their times, which are not of the kind that counts now.
+    pub(super) forgets_times: bool,
 }
 
 impl Migration<'_> {
-    /// Rewrites every value; blocks.
+    /// Rewrites every row; blocks.
     pub(super) fn run<V, S: Serializer<V>>(&self, serializer: &S) -> Result<(), StateError> {
         let (state, operator) = (self.state, self.operator);
-        let (old, new) = (self.old.describe(), serializer.snapshot().describe());
+        let old = self.old.map(SerializerSnapshot::describe);
+        let new = old.is_some().then(|| serializer.snapshot().describe());
+        let forgets_times = self.forgets_times;
         info!(
             state,
-            operator, old, new, "rewriting a state for its new type"
+            operator, old, new, forgets_times, "rewriting a state for its new type or TTL"
         );
         let mut rows = 0u64;
         let mut row = Vec::new();
+        self.access.show_expired(self.table, true)?;
         let rewritten = each_row(self.access, self.table, |group, key, bytes, time_ms| {
             row.clear();
             self.rewrite::<V, S>(serializer, bytes, &mut row)?;
             rows += 1;
+            let time_ms = time_ms.filter(|_| !forgets_times);
             self.access.put_at(self.table, group, key, &row, time_ms)
         });
+        self.access.show_expired(self.table, false)?;
         match rewritten {
             Ok(()) => {
                 info!(state, operator, rows, "the state is rewritten");
@@ -97,23 +106,39 @@ impl Migration<'_> {
         row: &mut Vec<u8>,
     ) -> Result<(), StateError> {
         if self.kind != StateKind::List {
-            return serializer.serialize(&serializer.migrate(self.old, bytes)?, row);
+            return self.rewrite_value::<V, S>(serializer, bytes, row);
         }
         let mut frames = Frames::new(bytes);
         let mut element = Vec::new();
         while let Some(frame) = frames.next()? {
             element.clear();
-            serializer.serialize(&serializer.migrate(self.old, frame.bytes)?, &mut element)?;
-            push_frame(row, frame.time_ms, &element);
+            self.rewrite_value::<V, S>(serializer, frame.bytes, &mut element)?;
+            let time_ms = frame.time_ms.filter(|_| !self.forgets_times);
+            push_frame(row, time_ms, &element);
         }
         Ok(())
+    }
+
+    fn rewrite_value<V, S: Serializer<V>>(
+        &self,
+        serializer: &S,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), StateError> {
+        match self.old {
+            Some(old) => serializer.serialize(&serializer.migrate(old, bytes)?, out),
+            None => {
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
     }
 
     fn named(&self, error: StateError, rows: u64) -> StateError {
         let (state, operator) = (self.state, self.operator);
         let named = |why: String| {
             format!(
-                "state `{state}` of operator `{operator}` cannot be rewritten for its new type, after {rows} rows: {why}"
+                "state `{state}` of operator `{operator}` cannot be rewritten for its new type or TTL, after {rows} rows: {why}"
             )
         };
         match error {

@@ -9,6 +9,7 @@ use super::migrate::Migration;
 use crate::heap::typed::{HeapEntry, HeapStates, HeapTableOf, RowShape};
 use crate::key_group::KeyHash;
 use crate::ordered::OrderedKey;
+use crate::registry::changes_time;
 use crate::serializer::{Compatibility, Serializer, SerializerSnapshot, StateKind, StateSchema};
 use crate::state::descriptor::Common;
 use crate::state::namespace::{prefix_len, prefix_parts};
@@ -105,16 +106,20 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
             },
         };
         let table = self.register_described(&description, &verdict)?;
-        if let (Compatibility::AfterMigration, Some(known)) = (&verdict, &known) {
+        if let Some(known) = &known {
+            let migrates = matches!(verdict, Compatibility::AfterMigration);
             let migration = Migration {
                 access: &self.access,
                 operator: &self.operator,
                 state: &common.name,
                 table,
                 kind: wanted.kind,
-                old: &known.schema.value,
+                old: migrates.then_some(&known.schema.value),
+                forgets_times: changes_time(known, &description),
             };
-            migration.run::<V, S>(&serializer)?;
+            if migrates || migration.forgets_times {
+                migration.run::<V, S>(&serializer)?;
+            }
         }
         let rule = ttl_ms.map(|ttl_ms| TtlRule {
             ttl_ms,

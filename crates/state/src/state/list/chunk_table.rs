@@ -34,6 +34,8 @@ pub(crate) struct ChunkTable {
     roll_after_ms: Option<u64>,
     rolled_at_ms: Rc<Cell<Option<i64>>>,
     times: NotedTimes,
+    /// Reading an element that has expired and is shown removes it.
+    uses_up: bool,
     scratch: Rc<RefCell<Scratch>>,
 }
 
@@ -60,8 +62,14 @@ impl ChunkTable {
             roll_after_ms: ttl_ms.map(|ttl_ms| ttl_ms.div_ceil(CHUNKS_PER_TTL).max(1)),
             rolled_at_ms: Rc::default(),
             times,
+            uses_up: true,
             scratch: Rc::default(),
         }
+    }
+
+    /// From now on this only looks whether there is something, which must not use up what is shown once more.
+    pub(super) fn only_look(&mut self) {
+        self.uses_up = false;
     }
 
     /// The table.
@@ -221,7 +229,8 @@ impl ChunkTable {
     /// Settles a chunk that was just loaded: writes back what reading keeps alive, removes what has expired. Returns the frames that are
     /// to be handed out.
     pub(super) fn settle(&self, group: u16, chunk: Loaded) -> Result<Bytes, StateError> {
-        let Some(ttl) = self.rows.ttl.as_deref() else {
+        let ttl = self.rows.ttl.as_deref();
+        let Some(ttl) = ttl.filter(|ttl| self.uses_up || !ttl.shows_expired()) else {
             return Ok(chunk.frames);
         };
         let (mut shown, mut kept) = (Vec::new(), Vec::new());
@@ -284,10 +293,13 @@ impl ChunkTable {
         let mut scratch = self.scratch.take();
         scratch.frames.clear();
         scratch.ends.clear();
+        // Elements keep their times, which may be later than the present one; and a row is never older than what is in it.
+        let mut latest_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
         for chunk in lists.iter().flatten() {
             let mut frames = Frames::new(&chunk.frames);
             while let Some(frame) = frames.next()? {
                 if !self.rows.has_expired(frame.time_ms) {
+                    latest_ms = latest_ms.max(frame.time_ms);
                     push_frame(&mut scratch.frames, frame.time_ms, frame.bytes);
                     scratch.ends.push(scratch.frames.len());
                 }
@@ -298,9 +310,7 @@ impl ChunkTable {
                 self.clear(group, source)?;
             }
         }
-        // Times of a row must not go back, so it takes the present one; those of the elements decide.
-        let stamp_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
-        let merged = self.merge_frames(group, target, &mut scratch, stamp_ms);
+        let merged = self.merge_frames(group, target, &mut scratch, latest_ms);
         self.scratch.replace(scratch);
         merged
     }
@@ -359,7 +369,7 @@ impl ChunkTable {
         outcome
     }
 
-    /// Appends frames to a list, in rows of about the chunk size.
+    /// Appends frames to a list, none of them later than `stamp_ms`, in rows of about the chunk size.
     fn merge_frames(
         &self,
         group: u16,
@@ -428,7 +438,7 @@ impl ChunkTable {
         else {
             return Ok(chunk);
         };
-        self.times.now(&self.rows.access, ttl.now_ms())?;
+        self.times.now(&self.rows.access, ttl.begun_ms())?;
         self.present_chunk(false)
     }
 

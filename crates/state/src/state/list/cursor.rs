@@ -88,11 +88,13 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
 impl<V: StateValue, S: Serializer<V> + Send> RowsCursor<V, S> {
     /// Whether there is no element at all, if memory knows.
     pub(super) fn has_none_now(&mut self) -> Result<Option<bool>, StateError> {
+        self.chunks.only_look();
         Ok(self.load_now()?.then(|| !self.has_loaded()))
     }
 
     /// Whether there is no element at all.
     pub(super) async fn has_none(mut self) -> Result<bool, StateError> {
+        self.chunks.only_look();
         while !self.has_loaded() && !self.is_done() {
             self.load().await?;
         }
@@ -190,14 +192,14 @@ impl<V, S> RowsCursor<V, S> {
     }
 }
 
-/// How many elements a list on the heap shows.
+/// How many elements a list on the heap shows. Those that are shown once more are not used up by it.
 pub(super) fn heap_count<V: StateValue, S: Serializer<V> + Send>(
     heap: &HeapPlace<HeapLists<V, S>>,
     group: u16,
     key: &[u8],
 ) -> Result<usize, StateError> {
     let mut count = 0;
-    if heap.ttl.is_none() {
+    if heap.ttl.as_deref().is_none_or(Ttl::shows_expired) {
         return heap.table.borrow().count(group, key);
     }
     heap.with(|table, ttl| settle(table, ttl, group, key, |_| count += 1))?;

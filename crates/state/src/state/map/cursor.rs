@@ -19,6 +19,8 @@ use crate::state::ttl::{Life, Ttl};
 pub(super) struct Entry<UV> {
     pub(super) key: EntryKey,
     value: EntryValue<UV>,
+    /// It had expired when it was loaded, and is used up by being handed out.
+    expired: bool,
 }
 
 /// What finds an entry.
@@ -82,6 +84,8 @@ pub(super) struct Cursor<UV, S> {
     /// Entries of the next piece.
     rows_max: usize,
     loaded: VecDeque<Entry<UV>>,
+    /// Writes to the table when they were loaded, and since then by this walk.
+    writes: u64,
     done: bool,
 }
 
@@ -91,7 +95,11 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Pieces for Cursor<UV, S> {
 
     #[inline]
     fn pop(&mut self) -> Result<Option<Entry<UV>>, StateError> {
-        Ok(self.loaded.pop_front())
+        let entry = self.loaded.pop_front();
+        if let Some(entry) = entry.as_ref().filter(|entry| entry.expired) {
+            self.use_up(&entry.key)?;
+        }
+        Ok(entry)
     }
 
     fn is_done(&self) -> bool {
@@ -140,6 +148,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
             waiting,
             rows_max: ENTRIES_PER_PIECE,
             loaded: VecDeque::new(),
+            writes: 0,
             done: false,
         }
     }
@@ -201,6 +210,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
                     "a scan of map state returned a row of another key".into(),
                 ));
             }
+            let mut expired = false;
             if let Some(ttl) = rows.ttl.as_deref() {
                 match ttl.judge(time_ms) {
                     Life::Live => {}
@@ -208,20 +218,47 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
                         let access = &rows.access;
                         access.put_at(rows.table, self.group, &key, &value, Some(now_ms))?;
                     }
+                    Life::Expired if ttl.shows_expired() => expired = true,
                     Life::Expired => {
                         rows.delete(self.group, &key)?;
-                        if !ttl.shows_expired() {
-                            continue;
-                        }
+                        continue;
                     }
                 }
             }
             self.loaded.push_back(Entry {
                 key: EntryKey::Row(key, self.prefix.len()),
                 value: EntryValue::Row(value),
+                expired,
             });
         }
+        self.writes = rows.access.writes(rows.table);
         Ok(())
+    }
+
+    /// Removes an entry that had expired when it was loaded, unless it was written since.
+    fn use_up(&mut self, key: &[u8]) -> Result<(), StateError> {
+        match &self.place {
+            Place::Rows(rows) => {
+                let is_as_loaded = self.writes == rows.access.writes(rows.table);
+                if is_as_loaded || rows.shows_as_expired(self.group, key)? {
+                    rows.delete(self.group, key)?;
+                }
+                if is_as_loaded {
+                    self.writes = rows.access.writes(rows.table);
+                }
+                Ok(())
+            }
+            Place::Heap(heap) => heap.with(|table, ttl| {
+                let found = table.entry(self.group, &self.prefix, key)?;
+                let has_expired = |entry: &Timed<UV>| {
+                    ttl.is_some_and(|ttl| ttl.judge(entry.time()) == Life::Expired)
+                };
+                match found.is_some_and(has_expired) {
+                    true => table.remove_entry(self.group, &self.prefix, key),
+                    false => Ok(()),
+                }
+            }),
+        }
     }
 
     fn load_heap(
@@ -240,7 +277,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
                 self.group,
                 &self.prefix,
                 &start,
-                |key, found, shown| {
+                |key, found, seen| {
                     if looked_at == rows_max {
                         *done = false;
                         return false;
@@ -249,10 +286,11 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
                     from.clear();
                     from.extend_from_slice(key);
                     from.push(0);
-                    if shown {
+                    if let Some(life) = seen {
                         loaded.push_back(Entry {
                             key: EntryKey::Heap(HeapKey::new(key)),
                             value: EntryValue::Typed(found.value.clone()),
+                            expired: life == Life::Expired,
                         });
                     }
                     true
@@ -270,34 +308,37 @@ pub(super) fn heap_is_empty<UV: StateValue, S: Serializer<UV> + Send>(
 ) -> Result<bool, StateError> {
     let mut empty = true;
     heap.with(|table, ttl| {
-        settle(table, ttl, group, prefix, &[], |_, _, shown| {
+        settle(table, ttl, group, prefix, &[], |_, _, seen| {
             let go_on = empty;
-            empty &= !shown;
+            empty &= seen.is_none();
             go_on
         })
     })?;
     Ok(empty)
 }
 
-/// Shows entries from a user key on, and whether a read may see them, until `see` says no; gives those that it keeps alive their new time, and
-/// drops those that have expired. The entry at which `see` says no is left as it is.
+/// Shows entries from a user key on, with their life if a read may see them, until `see` says no; gives those that it keeps alive their new
+/// time, and drops those that have expired and are not seen. The entry at which `see` says no is left as it is.
 fn settle<UV: StateValue, S: Serializer<UV> + Send>(
     table: &mut HeapMaps<UV, S>,
     ttl: Option<&Ttl>,
     group: u16,
     prefix: &[u8],
     from: &[u8],
-    mut see: impl FnMut(&[u8], &Timed<UV>, bool) -> bool,
+    mut see: impl FnMut(&[u8], &Timed<UV>, Option<Life>) -> bool,
 ) -> Result<(), StateError> {
     let Some(ttl) = ttl else {
-        return table.walk(group, prefix, from, |key, found| see(key, found, true));
+        return table.walk(group, prefix, from, |key, found| {
+            see(key, found, Some(Life::Live))
+        });
     };
     let mut changed: Vec<(Box<[u8]>, Life)> = Vec::new();
     table.walk(group, prefix, from, |key, found| {
         let life = ttl.judge(found.time());
-        let shown = life != Life::Expired || ttl.shows_expired();
-        let go_on = see(key, found, shown);
-        if go_on && life != Life::Live {
+        let seen = Some(life).filter(|life| *life != Life::Expired || ttl.shows_expired());
+        let go_on = see(key, found, seen);
+        let is_left = seen.is_some_and(|life| !matches!(life, Life::Extended(_)));
+        if go_on && !is_left {
             changed.push((key.into(), life));
         }
         go_on

@@ -86,7 +86,7 @@ where
 
     /// Removes every entry of the current key.
     pub fn clear(&self) -> Result<(), StateError> {
-        self.map.clear_now()
+        self.map.clear()
     }
 
     fn iterate<T>(&self, decode: Decode<UV, S, T>) -> SyncMapIter<'a, UK, UV, S, N, T> {

@@ -1,13 +1,16 @@
 //! Which keys and namespaces hold something.
 use std::collections::BTreeSet;
 
+use aquifer_state::key_group::{KeyHash, assign_to_key_group};
 use aquifer_state::{
-    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+    BackendKind, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState,
+    ValueStateDescriptor,
 };
+use aquifer_store::SCAN_BYTES_MAX;
 use futures_util::StreamExt;
 
 use crate::cases::{all, ask, conformance};
-use crate::world::{Saved, Worker, World, checkpoint_all};
+use crate::world::{MAX_PARALLELISM, Saved, Worker, World, checkpoint_all};
 
 conformance!(
     keys_of_a_namespace_are_those_that_hold_something,
@@ -17,6 +20,7 @@ conformance!(
     applying_to_all_keys_meets_each_once,
     applying_to_all_keys_may_clear_and_write,
     only_own_key_groups_are_listed,
+    large_values_are_walked_in_pieces,
 );
 
 fn keys_of_a_namespace_are_those_that_hold_something(world: &World) {
@@ -340,4 +344,35 @@ fn enumeration_loads_bounded_pieces() {
         all * 4 < entries * 3,
         "{all} bytes for the keys, {entries} for all their entries"
     );
+}
+
+/// An enumeration looks at 65,536 rows together; their values were all in memory at once, however large.
+fn large_values_are_walked_in_pieces(world: &World) {
+    const VALUE_BYTES: usize = SCAN_BYTES_MAX / 4;
+    let mut world = World::like(world);
+    world.options.memtable_bytes_max = 64 << 20;
+    let worker = world.worker();
+    let store = worker.store::<u32>("op");
+    let descriptor = ValueStateDescriptor::<String>::new("v").enumerable();
+    let value = store.value_state(&descriptor).unwrap();
+    let group = |key: &u32| assign_to_key_group(key.hash_code(), MAX_PARALLELISM);
+    let keys: Vec<u32> = (0..).filter(|key| group(key) == 3).take(10).collect();
+    let large = "x".repeat(VALUE_BYTES);
+    for key in &keys {
+        store.set_current_key(key);
+        value.put(large.clone()).unwrap();
+    }
+    let worker = world.restore(&worker.checkpoint(1));
+    let store = worker.store::<u32>("op");
+    let value = store.value_state(&descriptor).unwrap();
+    let mut found = all!(worker, store.keys(&value, &()));
+    found.sort_unstable();
+    assert_eq!(found, keys, "{}", world.name());
+    assert_eq!(ask!(worker, store.entry_count(&value)), 10);
+    if world.kind.get() != BackendKind::Hashmap {
+        let (_, table) = worker.backend.borrow().tables()[0].clone();
+        let scanned = worker.access.scan_blocking(table, 3, &[], &[], None, 1000);
+        let scanned = scanned.unwrap();
+        assert_eq!((scanned.rows.len(), scanned.done), (4, false));
+    }
 }

@@ -40,6 +40,7 @@ conformance!(
     evolution_crosses_backends,
     an_upgrade_rewrites_values_elements_and_entries,
     an_upgrade_keeps_the_times_of_rows,
+    an_upgrade_rewrites_what_has_expired,
     an_upgrade_that_is_cut_off_starts_over,
     an_upgrade_that_fails_names_the_state,
 );
@@ -771,6 +772,71 @@ fn an_upgrade_keeps_the_times_of_rows(world: &World) {
     world.at(140);
     assert_eq!((read(1), read(2)), (None, None));
     assert!(ask!(worker, list.is_empty()));
+}
+
+/// Rows that had expired were not seen, so they stayed as they were under the new type. A later run that shows them again, with a longer TTL
+/// or without one, could not read them.
+fn an_upgrade_rewrites_what_has_expired(world: &World) {
+    let ttl = |ms| TtlConfig::new(Duration::from_millis(ms));
+    let wider = || {
+        Upgrading::new(Plain::<u64>::default())
+            .from(Plain::<u32>::default(), |old: u32| u64::from(old) * 10)
+    };
+    for later in [Some(ttl(100_000)), None] {
+        world.at(0);
+        let worker = world.worker();
+        let store = worker.store::<u32>("op");
+        let value = ValueStateDescriptor::<u32, Plain<u32>>::new("value").ttl(ttl(100));
+        let value = store.value_state(&value).unwrap();
+        let list = ListStateDescriptor::<u32, Plain<u32>>::new("list").ttl(ttl(100));
+        let list = store.list_state(&list).unwrap();
+        let map = MapStateDescriptor::<u8, u32, Plain<u32>>::new("map").ttl(ttl(100));
+        let map = store.map_state(&map).unwrap();
+        for key in 0..20 {
+            store.set_current_key(&key);
+            value.put(5).unwrap();
+            list.add(&5).unwrap();
+            map.put(&1, &5).unwrap();
+        }
+        let mut saved = worker.checkpoint(1);
+        for (round, ttl) in [(2, Some(ttl(100))), (3, later)] {
+            world.at(200);
+            let worker = world.restore(&saved);
+            let store = worker.store::<u32>("op");
+            macro_rules! open {
+                ($state:ident, $descriptor:expr) => {{
+                    let descriptor = $descriptor;
+                    let descriptor = match &ttl {
+                        Some(ttl) => descriptor.ttl(ttl.clone()),
+                        None => descriptor,
+                    };
+                    store.$state(&descriptor).unwrap()
+                }};
+            }
+            let value = ValueStateDescriptor::with_serializer("value", wider());
+            let value = open!(value_state, value);
+            let list = open!(
+                list_state,
+                ListStateDescriptor::with_serializer("list", wider())
+            );
+            let map = MapStateDescriptor::<u8, u64, _>::with_serializer("map", wider());
+            let map = open!(map_state, map);
+            // Not read with the short TTL: that would remove it.
+            if round == 3 {
+                for key in 0..20 {
+                    store.set_current_key(&key);
+                    // Some of it may have been cleaned up.
+                    let one = ask!(worker, value.get());
+                    assert!(matches!(one, None | Some(50)), "{one:?}");
+                    let elements = all!(worker, list.get());
+                    assert!(matches!(elements[..], [] | [50]), "{elements:?}");
+                    let entries = all!(worker, map.entries());
+                    assert!(matches!(entries[..], [] | [(1, 50)]), "{entries:?}");
+                }
+            }
+            saved = worker.checkpoint(round);
+        }
+    }
 }
 
 fn old_values(world: &World, keys: u32) -> Saved {

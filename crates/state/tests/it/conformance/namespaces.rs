@@ -60,7 +60,7 @@ fn namespaces_of_a_key_do_not_mix(world: &World) {
     at("a", 2);
     value.clear().unwrap();
     list.clear().unwrap();
-    ask!(worker, map.clear());
+    map.clear().unwrap();
     sum.clear().unwrap();
     for key in ["a", "b"] {
         for namespace in [1, 2] {

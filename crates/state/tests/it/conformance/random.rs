@@ -308,8 +308,7 @@ pub fn act(
             entry.map.remove(&user_key);
         }
         20 => {
-            let map = &own.map;
-            ask!(worker, map.clear());
+            own.map.clear().unwrap();
             entry.map.clear();
         }
         21..=24 => {

@@ -8,6 +8,7 @@ use aquifer_state::{
     MapStateDescriptor, ReducingState, ReducingStateDescriptor, StateError, StateVisibility,
     TtlConfig, UpdateType, ValueState, ValueStateDescriptor,
 };
+use futures_util::StreamExt;
 
 use crate::cases::{Case, all, ask, conformance};
 use crate::world::{Saved, Worker, World};
@@ -16,6 +17,7 @@ conformance!(
     what_was_never_written_or_was_cleared_is_not_there,
     written_state_expires_exactly,
     expired_state_is_shown_once_where_allowed,
+    looking_for_emptiness_uses_up_nothing,
     reading_keeps_state_alive,
     reading_too_late_shows_state_once_where_allowed,
     disabled_never_stamps,
@@ -37,6 +39,10 @@ conformance!(
     a_default_is_not_used_with_a_ttl,
     event_time_is_the_watermark,
     what_was_written_before_the_first_watermark_counts_from_it,
+    an_event_far_ahead_ends_no_other_element,
+    moved_elements_live_as_long_as_before,
+    a_ttl_may_count_in_another_time,
+    a_ttl_that_is_back_counts_in_every_chunk,
     time_that_goes_back_expires_nothing_early,
     enumeration_passes_over_what_has_expired,
     what_has_expired_leaves_the_state,
@@ -190,11 +196,10 @@ impl<'a> Kept<'a> {
     }
 
     fn clear(&self) {
-        let worker = &self.worker;
         match &self.handle {
             Handle::Value(value) => value.clear().unwrap(),
             Handle::List(list) => list.clear().unwrap(),
-            Handle::Map(map) => ask!(worker, map.clear()),
+            Handle::Map(map) => map.clear().unwrap(),
             Handle::Reducing(sum) => sum.clear().unwrap(),
             Handle::Aggregating(newest) => newest.clear().unwrap(),
         }
@@ -262,6 +267,52 @@ fn expired_state_is_shown_once_where_allowed(world: &World) {
         assert_eq!(state.stored(), 0, "{}", state.says());
         assert_eq!(state.read(), None, "{}", state.says());
     }
+}
+
+/// `is_empty` said that something was there and removed it; an iteration of a map removed entries that were never handed out.
+fn looking_for_emptiness_uses_up_nothing(world: &World) {
+    let worker = world.worker();
+    let store = worker.store::<u32>("op");
+    let map = MapStateDescriptor::<u32, u32>::new("m").ttl(shown());
+    let map = store.map_state(&map).unwrap();
+    let list = ListStateDescriptor::<u32>::new("l")
+        .ttl(shown())
+        .chunk_bytes_max(256);
+    let list = store.list_state(&list).unwrap();
+    let elements: Vec<u32> = (0..200).collect();
+    store.set_current_key(&1);
+    world.at(0);
+    for element in &elements {
+        map.put(element, element).unwrap();
+        list.add(element).unwrap();
+    }
+    world.at(100);
+    for _ in 0..2 {
+        assert!(!ask!(worker, map.is_empty()), "{}", world.name());
+        assert!(!ask!(worker, list.is_empty()), "{}", world.name());
+    }
+    assert_eq!(all!(worker, list.get()), elements, "{}", world.name());
+    assert!(ask!(worker, list.is_empty()), "{}", world.name());
+    let first = if worker.is_v2() {
+        let mut keys = map.keys();
+        worker.run(keys.next()).unwrap().unwrap()
+    } else {
+        map.sync().keys().next().unwrap().unwrap()
+    };
+    assert_eq!(first, 0);
+    // What is written while an iteration comes near is not what it had loaded.
+    if worker.is_v2() {
+        let mut entries = map.entries();
+        assert_eq!(worker.run(entries.next()).unwrap().unwrap(), (1, 1));
+        map.put(&100, &7).unwrap();
+        assert_eq!(worker.collect(entries).len(), 198);
+    } else {
+        let mut entries = map.sync().entries();
+        assert_eq!(entries.next().unwrap().unwrap(), (1, 1));
+        map.put(&100, &7).unwrap();
+        assert_eq!(entries.count(), 198);
+    }
+    assert_eq!(all!(worker, map.entries()), [(100, 7)], "{}", world.name());
 }
 
 fn reading_keeps_state_alive(world: &World) {
@@ -767,6 +818,140 @@ fn what_was_written_before_the_first_watermark_counts_from_it(world: &World) {
         assert_eq!(state.read(), Some(9), "{}", state.says());
         state.store.advance_event_time(1100).unwrap();
         assert_eq!(state.read(), None, "{}", state.says());
+    }
+}
+
+/// In a replay the times of records may lie far ahead of the watermark. One that did ended the elements of its list that were older by a TTL,
+/// although they had not expired; the same for what was already in a file.
+fn an_event_far_ahead_ends_no_other_element(world: &World) {
+    let worker = world.worker();
+    let store = worker.store::<u32>("op");
+    let list = ListStateDescriptor::<u32>::new("l").ttl(ttl().event_time());
+    let list = store.list_state(&list).unwrap();
+    let add = |key: u32, element: u32, time_ms| {
+        store.set_current_key(&key);
+        store.set_record_time(Some(time_ms));
+        list.add(&element).unwrap();
+        store.set_record_time(None);
+    };
+    let elements = |key: u32| {
+        store.set_current_key(&key);
+        all!(worker, list.get())
+    };
+    store.advance_event_time(0).unwrap();
+    // The table begins another chunk here, and with it only this key.
+    add(1, 0, 1000);
+    add(2, 1, 0);
+    add(3, 1, 0);
+    worker.checkpoint(1);
+    add(2, 2, 1000);
+    add(2, 3, 5);
+    add(4, 1, 0);
+    add(4, 2, 1000);
+    assert_eq!(elements(2), [1, 2, 3], "{}", world.name());
+    assert_eq!(elements(4), [1, 2], "{}", world.name());
+    worker.checkpoint(2);
+    assert_eq!(elements(4), [1, 2], "{}", world.name());
+    store.advance_event_time(99).unwrap();
+    assert_eq!(elements(2), [1, 2, 3], "{}", world.name());
+    store.advance_event_time(100).unwrap();
+    assert_eq!(elements(2), [2, 3], "{}", world.name());
+    assert_eq!(elements(4), [2], "{}", world.name());
+    assert!(elements(3).is_empty(), "{}", world.name());
+    store.advance_event_time(1100).unwrap();
+    assert!(elements(2).is_empty() && elements(1).is_empty());
+}
+
+/// The row of moved elements was as old as the record that moved them, and took those that were later with it when it expired.
+fn moved_elements_live_as_long_as_before(world: &World) {
+    let worker = world.worker();
+    let store = worker.store::<u32>("op");
+    let list = ListStateDescriptor::<u32>::new("l").namespace::<u8>();
+    let list = store.list_state(&list.ttl(ttl().event_time())).unwrap();
+    store.advance_event_time(0).unwrap();
+    store.set_current_key(&1);
+    list.set_namespace(&1);
+    store.set_record_time(Some(1000));
+    list.add(&7).unwrap();
+    store.set_record_time(Some(10));
+    list.add(&8).unwrap();
+    ask!(worker, list.merge_namespaces(&2, &[1]));
+    store.set_record_time(None);
+    assert!(all!(worker, list.get()).is_empty());
+    list.set_namespace(&2);
+    assert_eq!(all!(worker, list.get()), [7, 8], "{}", world.name());
+    worker.checkpoint(1);
+    for watermark in [200, 1099] {
+        store.advance_event_time(watermark).unwrap();
+        assert_eq!(all!(worker, list.get()), [7], "{}", world.name());
+    }
+    store.advance_event_time(1100).unwrap();
+    assert!(all!(worker, list.get()).is_empty());
+}
+
+/// Times of one kind mean nothing in the other: what is there counts from the restore, as if the TTL had been switched on.
+fn a_ttl_may_count_in_another_time(world: &World) {
+    const CLOCK_MS: i64 = 1_700_000_000_000;
+    let (by_clock, by_event) = (ttl(), ttl().event_time());
+    for kind in KINDS {
+        world.at(CLOCK_MS);
+        let state = Kept::new(world, kind, &by_event);
+        state.store.advance_event_time(5000).unwrap();
+        state.write(1);
+        let state = state.restored(&by_clock).restored(&by_clock);
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        world.at(CLOCK_MS + 99);
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        // And back, to a watermark that has gone on meanwhile.
+        let state = state.restored(&by_event).restored(&by_event);
+        world.at(CLOCK_MS + 1000);
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        state.store.advance_event_time(9000).unwrap();
+        let state = state.restored(&by_event);
+        state.store.advance_event_time(9099).unwrap();
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        state.store.advance_event_time(9100).unwrap();
+        assert_eq!(state.read(), None, "{}", state.says());
+        state.write(2);
+        let state = state.restored(&by_clock);
+        world.at(CLOCK_MS + 1099);
+        assert_eq!(state.read(), Some(2), "{}", state.says());
+        world.at(CLOCK_MS + 1100);
+        assert_eq!(state.read(), None, "{}", state.says());
+    }
+}
+
+/// What a chunk was known to be as old as before the TTL was off does not count when it is on again.
+fn a_ttl_that_is_back_counts_in_every_chunk(world: &World) {
+    let all_elements: Vec<u32> = (0..300).collect();
+    let mut saved = Saved::default();
+    let plain = ListStateDescriptor::<u32>::new("l").chunk_bytes_max(256);
+    let with_ttl = plain.clone().ttl(ttl());
+    for (id, (now_ms, descriptor, elements)) in [
+        (0, &with_ttl, 0..200),
+        (60, &plain, 200..300),
+        (300, &with_ttl, 0..0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.at(now_ms);
+        let worker = world.restore(&saved);
+        let store = worker.store::<u32>("op");
+        let list = store.list_state(descriptor).unwrap();
+        store.set_current_key(&1);
+        for element in elements {
+            list.add(&element).unwrap();
+        }
+        if id == 2 {
+            for now_ms in [300, 399] {
+                world.at(now_ms);
+                assert_eq!(all!(worker, list.get()), all_elements, "{}", world.name());
+            }
+            world.at(400);
+            assert!(all!(worker, list.get()).is_empty(), "{}", world.name());
+        }
+        saved = worker.checkpoint(id as u64 + 1);
     }
 }
 

@@ -1,13 +1,29 @@
 //! What the memtables hold of a scan's window, copied when the scan starts, but no more of it than the answer can need.
 use std::ops::Range;
 
-use super::Window;
+use super::{SCAN_BYTES_MAX, Window};
 use crate::error::Result;
 use crate::key::KEY_HEADER_BYTES;
 use crate::memtable::Memtable;
 use crate::memtable::ranges::RangeSet;
 use crate::merge::Merging;
 use crate::row::{Content, RowKind, RowRef, SourceRow};
+use crate::rules::MergeRule;
+
+/// Bytes that a row of operands has at most besides its operands and what they add to.
+const OPERANDS_HEADER_BYTES_MAX: usize = 32;
+
+/// Bytes that a row's value has in the answer, at the least.
+fn value_bytes_min(row: RowRef<'_>, rule: &MergeRule) -> usize {
+    match (row.kind, rule) {
+        (RowKind::Value, _) => row.value.len(),
+        (RowKind::Operands, MergeRule::Append) => {
+            row.value.len().saturating_sub(OPERANDS_HEADER_BYTES_MAX)
+        }
+        // A fold may make anything of them.
+        (RowKind::Operands | RowKind::Tombstone, _) => 0,
+    }
+}
 
 /// Rows copied from the memtables in key order, tombstones included.
 #[derive(Default)]
@@ -26,7 +42,7 @@ struct MemoryRow {
 }
 
 impl MemoryRows {
-    /// Merges memtables (newest first) over the window; stops when the values alone fill the answer.
+    /// Merges memtables (newest first) over the window; stops when the values alone fill the answer, by their number or their bytes.
     pub(crate) fn capture<'a>(
         memtables: impl Iterator<Item = &'a Memtable>,
         group: u16,
@@ -47,11 +63,11 @@ impl MemoryRows {
             let rows = memtable.rows_from(group, from, until).peekable();
             sources.push((rows, ranges));
         }
-        let mut values = 0;
+        let (mut values, mut value_bytes) = (0, 0);
         let mut merging = Merging::default();
         let mut whole = header.to_vec();
         let mut at_key: Vec<SourceRow<'_>> = Vec::new();
-        while values < window.rows_max {
+        while values < window.rows_max && value_bytes < SCAN_BYTES_MAX {
             let heads = sources.iter_mut().map(|(rows, _)| rows.peek());
             let Some(key) = heads.flatten().map(|row| row.key).min() else {
                 break;
@@ -89,7 +105,10 @@ impl MemoryRows {
             };
             let is_shown =
                 row.kind != RowKind::Tombstone && !window.rules.hides(row.time_ms, window.now_ms);
-            values += usize::from(is_shown);
+            if is_shown {
+                values += 1;
+                value_bytes += key.len() + value_bytes_min(row, &window.rules.merge);
+            }
             this.push(&whole, row);
         }
         Ok(this)

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::memory::MemoryRows;
 use super::run::FileRun;
-use super::{ScanRows, Window};
+use super::{SCAN_BYTES_MAX, ScanRows, Window};
 use crate::error::Result;
 use crate::key::KEY_HEADER_BYTES;
 use crate::merge::Merging;
@@ -28,6 +28,11 @@ struct Output {
 }
 
 impl Output {
+    /// Whether an answer of so many rows at most ends here.
+    fn is_full(&self, rows_max: usize) -> bool {
+        self.rows.len() >= rows_max || self.bytes.len() >= SCAN_BYTES_MAX
+    }
+
     fn push(&mut self, key: &[u8], value: &[u8], time_ms: Option<i64>) {
         if time_ms.is_some() || !self.times.is_empty() {
             self.times.resize(self.rows.len(), None);
@@ -105,7 +110,7 @@ impl<'a> Merge<'a> {
     /// Goes on as far as `blocks` reach. `None`: what is missing is in `needs`.
     pub(super) fn run(&mut self, blocks: &impl Blocks, needs: &mut Needs) -> Result<Option<bool>> {
         loop {
-            if self.output.rows.len() >= self.window.rows_max {
+            if self.output.is_full(self.window.rows_max) {
                 return Ok(Some(false));
             }
             // All runs first: what they miss is loaded together.
