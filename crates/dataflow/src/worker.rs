@@ -131,7 +131,7 @@ pub(crate) struct Control {
     pub committed: Cell<u64>,
     /// The last checkpoint is complete: sources let go.
     pub finish: Cell<bool>,
-    /// The job stops with this checkpoint: sources read nothing after it.
+    /// The job stops with this checkpoint: sources read nothing after it, and no timer in processing time fires.
     pub stop_after: Cell<Option<u64>>,
     /// Woken when any of the above changes.
     listeners: RefCell<Vec<Activator>>,

@@ -2,9 +2,11 @@
 //!
 //! A timer is (timestamp, key, namespace); registering it twice is registering it once. It is one row of an ordered table,
 //! `timestamp ‖ key ‖ namespace`, in the key group of its key, so timers are part of every snapshot and move with their key groups.
-//! Memory holds only a *lower bound* of the first timestamp of each key group: a watermark below all bounds costs one comparison, and a
-//! scan starts at the bound, past the tombstones of timers that have fired. After a restore the bounds are unknown and the first watermark
-//! looks at every key group.
+//! Memory holds only a *lower bound* of the first timestamp of each key group (`bounds`): a watermark below all bounds costs one comparison,
+//! and a scan starts at the bound, past the tombstones of timers that have fired. Whoever runs an operator has a checkpoint keep the bounds
+//! ([`TimerService::encode_bounds`]), so that a restored operator reads nothing before a timer is due, and then only of the key groups that
+//! may hold one. Where bounds are unknown, because nobody kept them, the first look reads the first rows of every key group: one block per
+//! key group and sorted run at most, [`GROUPS_PER_PIECE`] key groups at a time.
 //!
 //! ```text
 //! while let Some(timers) = service.next_due(watermark).await? {
@@ -15,20 +17,26 @@
 //! Timers that a callback registers at or below the watermark come in the same loop: `next_due` looks at the bounds anew each time, and
 //! says `None` only when nothing is due. (Flink's asynchronous timers forward the watermark first, and lose the last window of a bounded input.)
 
-use std::cell::{Cell, RefCell};
+mod bounds;
+
+use std::cell::Cell;
 use std::rc::Rc;
 
-use aquifer_store::{KeyGroupRange, ScanRows, TableId};
+use aquifer_store::{ScanRows, TableId};
 use bytes::Bytes;
 
+use self::bounds::{Bounds, Candidates};
 use crate::StateError;
 use crate::access::{ScanRange, StateAccess};
 use crate::ordered::{OrderedKey, decode_bytes, encode_bytes};
 
 /// Timers that one call of `next_due` loads over all key groups.
 const TIMERS_PER_PIECE: usize = 4096;
-/// Timers that one call loads of each key group, at least.
-const TIMERS_PER_GROUP_MIN: usize = 4;
+/// Key groups that are looked at together.
+const GROUPS_PER_PIECE: usize = 1024;
+
+/// How names of operator states begin that keep bounds.
+const BOUNDS: &str = "_timer_bounds/";
 
 /// What the timestamps of a timer service are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +54,19 @@ impl TimeDomain {
             Self::Event => format!("_timer_state/event_{service}"),
             Self::Processing => format!("_timer_state/processing_{service}"),
         }
+    }
+
+    /// The name of the operator state that keeps the bounds of a service's timers.
+    pub fn bounds_name(self, service: &str) -> String {
+        match self {
+            Self::Event => format!("{BOUNDS}event_{service}"),
+            Self::Processing => format!("{BOUNDS}processing_{service}"),
+        }
+    }
+
+    /// Whether [`Self::bounds_name`] makes names like this.
+    pub(crate) fn keeps_bounds(name: &str) -> bool {
+        name.starts_with(BOUNDS)
     }
 }
 
@@ -68,52 +89,7 @@ pub struct TimerService {
     access: StateAccess,
     table: TableId,
     bounds: Rc<Bounds>,
-}
-
-/// Lower bounds of the first timestamp per key group; `None` where nothing is registered.
-struct Bounds {
-    range: KeyGroupRange,
-    groups: RefCell<Vec<Option<i64>>>,
-    /// At most the smallest of `groups`.
-    lowest: Cell<Option<i64>>,
-    watermark: Cell<i64>,
-}
-
-impl Bounds {
-    fn lower(&self, group: u16, timestamp: i64) {
-        let index = usize::from(group.wrapping_sub(self.range.start));
-        if let Some(bound) = self.groups.borrow_mut().get_mut(index) {
-            *bound = Some(bound.map_or(timestamp, |bound| bound.min(timestamp)));
-            self.lowest.set(Some(
-                self.lowest
-                    .get()
-                    .map_or(timestamp, |low| low.min(timestamp)),
-            ));
-        }
-    }
-
-    /// Whether no bound has moved.
-    fn are_still(&self, bounds: &[(u16, i64)]) -> bool {
-        let groups = self.groups.borrow();
-        bounds.iter().all(|(group, bound)| {
-            let index = usize::from(group.wrapping_sub(self.range.start));
-            groups.get(index) == Some(&Some(*bound))
-        })
-    }
-
-    /// Key groups that may hold a due timer, with their bounds.
-    fn candidates(&self, watermark: i64) -> Vec<(u16, i64)> {
-        if self.lowest.get().is_none_or(|lowest| lowest > watermark) {
-            return Vec::new();
-        }
-        let groups = self.groups.borrow();
-        self.lowest.set(groups.iter().flatten().min().copied());
-        (self.range.start..=self.range.end)
-            .zip(groups.iter())
-            .filter_map(|(group, bound)| Some((group, (*bound)?)))
-            .filter(|(_, bound)| *bound <= watermark)
-            .collect()
-    }
+    watermark: Rc<Cell<i64>>,
 }
 
 impl TimerService {
@@ -124,28 +100,42 @@ impl TimerService {
 
     /// Timers in a registered table, which must be ordered.
     pub fn new(access: StateAccess, table: TableId) -> Self {
-        let range = access.key_groups();
-        let groups = (range.start..=range.end).map(|_| Some(i64::MIN)).collect();
-        let bounds = Bounds {
-            range,
-            groups: RefCell::new(groups),
-            lowest: Cell::new(Some(i64::MIN)),
-            watermark: Cell::new(i64::MIN),
-        };
+        let bounds = Bounds::unknown(access.key_groups());
         Self {
             access,
             table,
             bounds: Rc::new(bounds),
+            watermark: Rc::new(Cell::new(i64::MIN)),
+        }
+    }
+
+    /// What a checkpoint is to keep, besides the timers themselves: for [`Self::restore_bounds`].
+    pub fn encode_bounds(&self) -> Vec<u8> {
+        self.bounds.encode()
+    }
+
+    /// Takes over what the workers of a restored checkpoint have kept, before the first timer is registered. Key groups of which none speaks
+    /// are looked at when time moves.
+    pub fn restore_bounds<'a>(
+        &self,
+        kept: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), StateError> {
+        kept.into_iter()
+            .try_for_each(|part| self.bounds.restore(part))
+    }
+
+    /// Nothing was restored: there are no timers.
+    pub fn begins_empty(&self) {
+        let range = self.bounds.range();
+        for group in range.start..=range.end {
+            self.bounds.set(group, None);
         }
     }
 
     /// No timer has a smaller timestamp; `None`: there is none at all. A bound and not the first timestamp itself: after a restore, and when
     /// timers were deleted, it is too low until `next_due` has looked.
     pub fn first_bound(&self) -> Option<i64> {
-        self.bounds.lowest.get()?;
-        let lowest = self.bounds.groups.borrow().iter().flatten().min().copied();
-        self.bounds.lowest.set(lowest);
-        lowest
+        self.bounds.first()
     }
 
     /// Shows every timer of a namespace (encoded), key group by key group in the order of their timestamps. Timers that are registered or
@@ -155,7 +145,8 @@ impl TimerService {
         namespace: &[u8],
         mut each: impl FnMut(Timer) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        for group in self.bounds.range.start..=self.bounds.range.end {
+        let range = self.bounds.range();
+        for group in range.start..=range.end {
             let mut from = Vec::new();
             loop {
                 let piece = self
@@ -191,7 +182,7 @@ impl TimerService {
 
     /// The last watermark that `next_due` was asked about.
     pub fn current_watermark(&self) -> i64 {
-        self.bounds.watermark.get()
+        self.watermark.get()
     }
 
     /// Registers a timer; a timer that is there already stays.
@@ -223,12 +214,10 @@ impl TimerService {
     /// Takes the next timers with `timestamp <= watermark`, in ascending order of timestamps, at most a few thousand at once. `None` when
     /// nothing is due: see the module for the loop.
     pub async fn next_due(&self, watermark: i64) -> Result<Option<Vec<Timer>>, StateError> {
-        self.bounds
-            .watermark
-            .set(watermark.max(self.bounds.watermark.get()));
+        self.watermark.set(watermark.max(self.watermark.get()));
         loop {
-            let candidates = self.bounds.candidates(watermark);
-            if candidates.is_empty() {
+            let candidates = self.bounds.candidates(watermark, GROUPS_PER_PIECE);
+            if candidates.groups.is_empty() {
                 return Ok(None);
             }
             let timers = self.take(&candidates, watermark).await?;
@@ -241,10 +230,14 @@ impl TimerService {
 
     async fn take(
         &self,
-        candidates: &[(u16, i64)],
+        candidates: &Candidates,
         watermark: i64,
     ) -> Result<Vec<Timer>, StateError> {
-        let rows_max = (TIMERS_PER_PIECE / candidates.len()).max(TIMERS_PER_GROUP_MIN);
+        let Candidates {
+            groups: candidates,
+            others_from,
+        } = candidates;
+        let rows_max = TIMERS_PER_PIECE / candidates.len().max(1);
         let starts: Vec<Vec<u8>> = candidates
             .iter()
             .map(|(_, bound)| timestamp_key(*bound))
@@ -275,7 +268,8 @@ impl TimerService {
         }
         // Past the last timer that was loaded of a group, the group may hold more: only up to there the order over groups is known.
         let horizon = loaded.iter().filter_map(GroupPiece::known_up_to).min();
-        let limit = horizon.map_or(watermark, |horizon| horizon.min(watermark));
+        let limit = watermark.min(*others_from);
+        let limit = horizon.map_or(limit, |horizon| horizon.min(limit));
         let mut due = Vec::new();
         for piece in loaded {
             let next = piece.timers.iter().find(|timer| timer.timestamp > limit);
@@ -285,7 +279,7 @@ impl TimerService {
                 // Everything that was loaded is due, and there may be more of the same timestamp.
                 (None, false) => piece.timers.last().map(|last| last.timestamp),
             };
-            self.set_bound(piece.group, bound);
+            self.bounds.set(piece.group, bound);
             due.extend(
                 piece
                     .timers
@@ -299,13 +293,6 @@ impl TimerService {
             self.access.delete(self.table, timer.group, &key)?;
         }
         Ok(due)
-    }
-
-    fn set_bound(&self, group: u16, bound: Option<i64>) {
-        let index = usize::from(group.wrapping_sub(self.bounds.range.start));
-        if let Some(slot) = self.bounds.groups.borrow_mut().get_mut(index) {
-            *slot = bound;
-        }
     }
 }
 

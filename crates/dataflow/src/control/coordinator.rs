@@ -52,6 +52,8 @@ pub(crate) enum Effect {
     Announce(Completed),
     /// Rewrite this checkpoint, which was just announced, for the requests with these tickets.
     WriteSavepoints(u64, Vec<u64>),
+    /// The job was to stop with a savepoint that could not be written, for this reason: sources read on.
+    GoOn(String),
     /// Everything is done and committed: let the job end.
     Finish,
     /// End the attempt.
@@ -236,12 +238,16 @@ impl Coordinator {
         if self.stopping != Some(id) {
             return;
         }
-        self.done = true;
         effects.push(match outcome {
-            Ok(()) => Effect::Finish,
-            Err(error) => Effect::Fail(JobError::failed(format!(
-                "the job was to stop with a savepoint, which could not be written: {error}"
-            ))),
+            Ok(()) => {
+                self.done = true;
+                Effect::Finish
+            }
+            // Whoever asked is told, and may ask again. Nothing has ended but the reading of sources.
+            Err(error) => {
+                self.stopping = None;
+                Effect::GoOn(error)
+            }
         });
     }
 

@@ -172,39 +172,81 @@ fn a_savepoint_waits_for_no_interval_and_the_job_goes_on() {
     assert_eq!(c.next_tick_ms(12), None);
 }
 
+/// A coordinator that writes the savepoint with which the job is to stop.
+fn stopping() -> Coordinator {
+    let mut c = coordinator(1, Some(100));
+    let effects = c.step(Event::SavepointWanted(1, true), 5);
+    assert!(
+        matches!(effects[..], [Effect::TriggerAndStop(7)]),
+        "{effects:?}"
+    );
+    c.step(part(0, 7, 0), 7);
+    let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 8);
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Announce(_), Effect::WriteSavepoints(7, _)]
+        ),
+        "{effects:?}"
+    );
+    assert!(
+        c.step(Event::Tick, 10_000).is_empty(),
+        "there are no more checkpoints, and no time-out"
+    );
+    assert_eq!(c.next_tick_ms(10_000), None);
+    c
+}
+
 #[test]
 fn a_job_stops_when_its_savepoint_is_written() {
-    for outcome in [Ok(()), Err("the disk is full".to_owned())] {
-        let mut c = coordinator(1, Some(100));
-        let effects = c.step(Event::SavepointWanted(1, true), 5);
-        assert!(
-            matches!(effects[..], [Effect::TriggerAndStop(7)]),
-            "{effects:?}"
-        );
-        c.step(part(0, 7, 0), 7);
-        let effects = c.step(Event::Written(7, Ok(CommitOutcome::Committed)), 8);
-        assert!(
-            matches!(
-                effects[..],
-                [Effect::Announce(_), Effect::WriteSavepoints(7, _)]
-            ),
-            "{effects:?}"
-        );
-        assert!(
-            c.step(Event::Tick, 10_000).is_empty(),
-            "there are no more checkpoints, and no time-out"
-        );
-        assert_eq!(c.next_tick_ms(10_000), None);
-        let ended = c.step(Event::SavepointsWritten(7, outcome.clone()), 10_001);
-        match outcome {
-            Ok(()) => assert!(matches!(ended[..], [Effect::Finish]), "{ended:?}"),
-            Err(why) => assert!(
-                matches!(&ended[..], [Effect::Fail(e)] if e.message.contains(&why)),
-                "{ended:?}"
-            ),
-        }
-        assert!(c.step(Event::SavepointWanted(2, false), 10_002).is_empty());
-    }
+    let mut c = stopping();
+    let ended = c.step(Event::SavepointsWritten(7, Ok(())), 10_001);
+    assert!(matches!(ended[..], [Effect::Finish]), "{ended:?}");
+    assert!(c.step(Event::SavepointWanted(2, false), 10_002).is_empty());
+}
+
+/// The job failed, and whoever had mistyped a directory had to start it again.
+#[test]
+fn a_job_goes_on_if_the_savepoint_with_which_it_was_to_stop_is_not_written() {
+    let mut c = stopping();
+    assert!(c.step(Event::SavepointWanted(2, false), 10_000).is_empty());
+    let failed = Event::SavepointsWritten(7, Err("the disk is full".into()));
+    let effects = c.step(failed, 10_001);
+    let [Effect::GoOn(why), Effect::Trigger(8)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(why.contains("the disk is full"));
+    c.step(part(0, 8, 0), 10_002);
+    let effects = c.step(Event::Written(8, Ok(CommitOutcome::Committed)), 10_003);
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Announce(_), Effect::WriteSavepoints(8, _)]
+        ),
+        "{effects:?}"
+    );
+    // And it takes checkpoints as before.
+    assert!(matches!(
+        c.step(Event::Tick, 10_102)[..],
+        [Effect::Trigger(9)]
+    ));
+}
+
+/// Sources that end while the job waits for its savepoint end the job as usual if it goes on.
+#[test]
+fn a_job_that_goes_on_can_still_finish() {
+    let mut c = stopping();
+    assert!(c.step(Event::SourcesFinished(0), 10_000).is_empty());
+    let effects = c.step(Event::SavepointsWritten(7, Err("no".into())), 10_001);
+    assert!(
+        matches!(effects[..], [Effect::GoOn(_), Effect::Trigger(8)]),
+        "{effects:?}"
+    );
+    let effects = c.step(part(0, 8, 0), 10_002);
+    assert!(
+        matches!(&effects[..], [Effect::Write(metadata)] if metadata.finished),
+        "{effects:?}"
+    );
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) enum Down {
     Trigger(u64),
     /// The same, and read nothing after it.
     TriggerAndStop(u64),
+    /// Read on after all.
+    GoOn,
     /// This checkpoint is complete.
     Complete(u64),
     /// The job is done.

@@ -135,6 +135,12 @@ fn coordinate<'scope>(
                                 tell(&Down::Complete(completed.checkpoint_id));
                                 storage.completed(completed);
                             }
+                            Effect::GoOn(why) => {
+                                tell(&Down::GoOn);
+                                storage.note(&format!(
+                                    "the job goes on: the savepoint with which it was to stop could not be written: {why}"
+                                ));
+                            }
                             Effect::Finish => {
                                 tell(&Down::Finish);
                                 finish = true;
@@ -180,6 +186,7 @@ fn receive<'scope>(
                         shared.control.stop_after.set(Some(id));
                         shared.control.epoch.set(id + 1);
                     }
+                    Down::GoOn => shared.control.stop_after.set(None),
                     Down::Complete(id) => shared.control.committed.set(id),
                     Down::Finish => shared.control.finish.set(true),
                 }

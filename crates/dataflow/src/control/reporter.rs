@@ -38,12 +38,20 @@ pub(super) fn build<'scope>(
         };
         activator.activate();
         move |_| {
-            if capability.is_some() && (shared.control.finish.get() || shared.attempt.failed()) {
-                capability = None;
-            }
             let Some(held) = capability.as_ref() else {
                 return;
             };
+            if shared.attempt.failed() {
+                capability = None;
+                return;
+            }
+            if shared.control.finish.get() {
+                // The end of the last checkpoint may have been told together with the end of the job.
+                let told = run.tell_ended(&shared);
+                shared.guard("reporter", told);
+                capability = None;
+                return;
+            }
             let reports = run.step(&shared);
             if let Some(reports) = shared.guard("reporter", reports) {
                 output
@@ -65,6 +73,16 @@ struct Run {
 }
 
 impl Run {
+    /// Tells the backend of checkpoints that have become complete.
+    fn tell_ended(&mut self, shared: &Shared) -> Result<(), JobError> {
+        while self.ended < shared.control.committed.get() {
+            self.ended += 1;
+            let mut backend = shared.state.backend().borrow_mut();
+            backend.checkpoint_ended(self.ended, true)?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, shared: &Shared) -> Result<Vec<Up>, JobError> {
         let mut reports = Vec::new();
         loop {
@@ -74,11 +92,7 @@ impl Run {
             shared.state.backend().borrow_mut().snapshot(report.epoch)?;
             self.waiting.push_back(report);
         }
-        while self.ended < shared.control.committed.get() {
-            self.ended += 1;
-            let mut backend = shared.state.backend().borrow_mut();
-            backend.checkpoint_ended(self.ended, true)?;
-        }
+        self.tell_ended(shared)?;
         loop {
             let polled = shared.state.backend().borrow_mut().poll()?;
             let Some((checkpoint_id, keyed)) = polled else {
@@ -115,3 +129,6 @@ impl Run {
         Ok(reports)
     }
 }
+
+#[cfg(test)]
+mod tests;

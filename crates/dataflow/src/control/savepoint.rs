@@ -64,7 +64,8 @@ impl Savepoints {
         new
     }
 
-    /// Rewrites a checkpoint for each of the requests and answers them. An error is that of a request with which the job was to end.
+    /// Rewrites a checkpoint for each of the requests and answers them. An error: the job was to end with one of them, and none of those was
+    /// written.
     pub async fn write(
         &self,
         storage: &CheckpointStorage,
@@ -73,7 +74,7 @@ impl Savepoints {
         tickets: &[u64],
     ) -> Result<(), String> {
         let metadata = storage.read(checkpoint_id).await;
-        let mut outcome = Ok(());
+        let (mut stops, mut why) = (false, None);
         for ticket in tickets {
             let accepted = self.accepted.lock().remove(ticket);
             let Some(accepted) = accepted else { continue };
@@ -86,14 +87,20 @@ impl Savepoints {
             };
             if accepted.request.stop {
                 match &written {
-                    Ok(uri) => *self.stopped_at.lock() = Some(uri.clone()),
-                    Err(error) => outcome = Err(error.to_string()),
+                    Ok(uri) => {
+                        *self.stopped_at.lock() = Some(uri.clone());
+                        stops = true;
+                    }
+                    Err(error) => why = Some(error.to_string()),
                 }
             }
             self.requests
                 .answer(*ticket, written.map_err(JobError::from));
         }
-        outcome
+        match why {
+            Some(why) if !stops => Err(why),
+            _ => Ok(()),
+        }
     }
 
     async fn write_one(

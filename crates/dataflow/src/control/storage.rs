@@ -131,6 +131,11 @@ impl StorageTask {
         }
     }
 
+    /// Tells the user.
+    pub fn note(&self, message: &str) {
+        self.observer.note(message);
+    }
+
     /// Starts writing a checkpoint's metadata, once all its files lie where checkpoints keep them.
     pub fn write(self: &Arc<Self>, mut metadata: Box<CheckpointMetadata>) {
         let task = Arc::clone(self);

@@ -3,7 +3,8 @@
 //! The requests are a handle that whoever runs the job keeps and that [`JobOptions::savepoints`](super::JobOptions::savepoints) gives to the
 //! job. The coordinator takes the next checkpoint for them at once; once it is complete it is rewritten into a savepoint in the
 //! background while the job goes on. A request may also ask that the job ends with it: then sources read nothing behind its barrier, and the
-//! job ends when the savepoint is written.
+//! job ends when the savepoint is written. If it cannot be written, whoever asked is told and the job reads on. Requests that come while a
+//! checkpoint is taken share the one after it; of several that ask for the end, one that is written is enough.
 //!
 //! What always holds: every request gets exactly one answer, also when the job fails or ends first; at most [`REQUESTS_MAX`] wait.
 

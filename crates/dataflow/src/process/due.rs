@@ -73,15 +73,14 @@ impl DueTimers {
         }
     }
 
+    /// Keys of which a turn is under way or waits.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.keys.clear();
-    }
-
-    /// Whether nothing is due.
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 }
 
@@ -125,6 +124,6 @@ mod tests {
             "nothing is left that it could come before"
         );
         assert!(!due.ended(K));
-        assert!(due.is_empty());
+        assert_eq!(due.len(), 0);
     }
 }

@@ -96,6 +96,11 @@ impl<D> Epochs<D> {
         }
     }
 
+    /// The epoch that was reached.
+    pub fn current(&self) -> u64 {
+        self.current
+    }
+
     /// The right to emit in the epoch that was reached, without being asked by a row. `None` once the input has ended.
     pub fn capability(&self) -> Option<Rc<Capability<Time>>> {
         self.held.clone().map(Rc::new)

@@ -24,11 +24,12 @@ use aquifer_state::checkpoint::OperatorSnapshot;
 use aquifer_state::controller::{Controller, ControllerOptions, Gauges, Ticket};
 use aquifer_state::operator::OperatorStateStore;
 use aquifer_state::ordered::OrderedKey;
+use aquifer_state::timers::TimeDomain;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use self::timers::{Alarm, Firing, Look, Turn};
+use self::timers::{Alarm, Firing, KeptBounds, Look, SERVICE, Turn};
 use self::work::{Tag, Work};
 use super::epochs::{Epochs, Item};
 use super::keyed::OperatorWaker;
@@ -60,8 +61,13 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     function.initialize(&operator_state)?;
     let states = KeyedStateStore::new(shared.state.clone(), uid);
     function.open(&states)?;
-    let event_timers = states.timer_service("user-timers")?;
-    let processing_timers = states.processing_timers("user-timers")?;
+    let event_timers = states.timer_service(SERVICE)?;
+    let processing_timers = states.processing_timers(SERVICE)?;
+    let kept_bounds = [
+        KeptBounds::open(&event_timers, TimeDomain::Event, &operator_state)?,
+        KeptBounds::open(&processing_timers, TimeDomain::Processing, &operator_state)?,
+    ];
+    let processing_due_ms = processing_timers.first_bound().unwrap_or(i64::MAX);
 
     let scope = stream.scope();
     let mut builder = OperatorBuilder::new(uid.to_owned(), scope);
@@ -74,6 +80,8 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
     let waker = Waker::from(Arc::new(OperatorWaker(sync_activator())));
     let slots = Slots::new(sync_activator());
     let activator = scope.activator_for(address);
+    // Timers in processing time wait when the job is stopped, and go on if it is not after all.
+    shared.control.listen(activator.clone());
     let context = ProcessContext {
         core: Rc::new(ContextCore {
             emitted: Default::default(),
@@ -83,8 +91,7 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
             processing_due: Default::default(),
             current: states.current_key().clone(),
             watermark_ms: i64::MIN.into(),
-            // What a checkpoint holds of them is not known before the first look.
-            processing_due_ms: i64::MIN.into(),
+            processing_due_ms: processing_due_ms.into(),
             asked: Default::default(),
             wants_key: Default::default(),
             derived: Default::default(),
@@ -104,6 +111,7 @@ pub(crate) fn process<'scope, P: KeyedProcess>(
         by_event_time: states.uses_event_time(),
         states,
         operator_state,
+        kept_bounds,
         function,
         context,
         on_record,
@@ -182,6 +190,7 @@ struct Run<P: KeyedProcess, M, F> {
     by_event_time: bool,
     states: KeyedStateStore<P::Key>,
     operator_state: OperatorStateStore,
+    kept_bounds: [KeptBounds; 2],
     function: Rc<P>,
     context: ProcessContext<P::Out>,
     on_record: M,
@@ -313,6 +322,7 @@ where
         for table in self.states.tables() {
             self.shared.state.backend().borrow_mut().freeze(table)?;
         }
+        self.kept_bounds.iter().for_each(KeptBounds::keep);
         let frozen = self.operator_state.freeze()?;
         self.shared
             .report(epoch, OperatorSnapshot::of_state(&self.uid, frozen));

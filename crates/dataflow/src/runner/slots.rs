@@ -71,7 +71,31 @@ impl<F: Future, T> Slots<F, T> {
 
     /// Puts a future into a slot. It is polled by [`Slots::poll`].
     pub fn insert(&mut self, future: F, tag: T) -> usize {
-        let slot = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free_slot();
+        self.slots[slot].future.set(Some(future));
+        self.slots[slot].tag = Some(tag);
+        slot
+    }
+
+    /// Polls a future that has no tag yet. If it waits it is in the slot that comes back, and must be given a tag.
+    pub fn begin(&mut self, future: F) -> Result<F::Output, usize> {
+        let slot = self.free_slot();
+        let entry = &mut self.slots[slot];
+        entry.future.set(Some(future));
+        let mut context = Context::from_waker(&entry.waker);
+        let polled = entry.future.as_mut().as_pin_mut();
+        match polled.map(|future| future.poll(&mut context)) {
+            Some(Poll::Ready(output)) => {
+                entry.future.set(None);
+                self.free.push(slot);
+                Ok(output)
+            }
+            _ => Err(slot),
+        }
+    }
+
+    fn free_slot(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
             let waker = Waker::from(Arc::new(SlotWaker {
                 slot: self.slots.len(),
                 ready: Arc::clone(&self.ready),
@@ -82,10 +106,7 @@ impl<F: Future, T> Slots<F, T> {
                 waker,
             });
             self.slots.len() - 1
-        });
-        self.slots[slot].future.set(Some(future));
-        self.slots[slot].tag = Some(tag);
-        slot
+        })
     }
 
     /// Drops all futures.

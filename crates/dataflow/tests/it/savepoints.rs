@@ -255,7 +255,7 @@ fn a_savepoint_that_cannot_be_written_is_told_of() {
     let nowhere = format!("file://{}/below", file.path().display());
     for (directory, says) in [
         (None, "execution.checkpointing.savepoint-dir"),
-        (Some(nowhere.clone()), "below"),
+        (Some(nowhere), "below"),
     ] {
         let name = format!("nowhere-{}", directory.is_some());
         let ask = Ask::new(SavepointRequest {
@@ -273,20 +273,102 @@ fn a_savepoint_that_cannot_be_written_is_told_of() {
             "the job goes on"
         );
     }
-    // A job that was to stop with it fails, and can be resumed.
-    let ask = Ask::new(SavepointRequest {
-        directory: Some(nowhere),
-        stop: true,
-        ..SavepointRequest::default()
-    });
+}
+
+/// The job failed, and whoever had mistyped a directory had to start it again.
+#[test]
+fn a_job_that_cannot_stop_with_a_savepoint_goes_on() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let nowhere = format!("file://{}/below", file.path().display());
+    for backend in BACKENDS {
+        let ask = Ask::new(SavepointRequest {
+            directory: Some(nowhere.clone()),
+            stop: true,
+            ..SavepointRequest::default()
+        });
+        let database = Database::new();
+        let options = options(&format!("nowhere-stop-{backend:?}"), 2, backend);
+        let report = run(asking(options, &ask), counting(source(), &database)).unwrap();
+        let error = ask.answered().unwrap_err();
+        assert!(error.message.contains("below"), "{error}");
+        assert_eq!(report.stopped_at, None);
+        let notes = ask.notes.lock().join("\n");
+        assert!(notes.contains("the job goes on"), "{notes}");
+        assert_eq!(database.committed(), expected_counts(&source()));
+    }
+}
+
+/// Of several that want the job to end one is enough; each gets the answer to its own request.
+#[test]
+fn savepoints_that_are_asked_for_together_share_a_checkpoint() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let nowhere = format!("file://{}/below", file.path().display());
+    let requests = SavepointRequests::new();
+    let asked = |directory: &str, stop| {
+        let request = SavepointRequest {
+            directory: Some(directory.to_owned()),
+            stop,
+            ..SavepointRequest::default()
+        };
+        requests.request(request).unwrap()
+    };
+    let good = "memory://two-at-once-savepoints";
+    let answers = [
+        asked(good, false),
+        asked(good, true),
+        asked(&nowhere, true),
+        asked(good, true),
+    ];
     let database = Database::new();
-    let mut again = options("nowhere-stop", 2, BackendKind::Hashmap);
-    let error = run(asking(again.clone(), &ask), counting(source(), &database)).unwrap_err();
-    assert!(error.message.contains("stop with a savepoint"), "{error}");
-    assert!(ask.answered().is_err());
-    again.resume = true;
-    run(again, counting(source(), &database)).unwrap();
-    assert_eq!(database.committed(), expected_counts(&source()));
+    let options = JobOptions {
+        savepoints: Some(Arc::clone(&requests)),
+        ..options("two-at-once", 2, BackendKind::Forst)
+    };
+    let report = run(options, counting(source(), &database)).unwrap();
+    let [online, stopped, failed, again] = answers.map(SavepointAnswer::wait);
+    let error = failed.unwrap_err();
+    assert!(error.message.contains("below"), "{error}");
+    let uris = [online.unwrap(), stopped.unwrap(), again.unwrap()];
+    assert_eq!(report.stopped_at.as_ref(), Some(&uris[2]));
+    let distinct: BTreeSet<_> = uris.iter().collect();
+    assert_eq!(distinct.len(), 3, "each has a directory of its own");
+    // The first has a checkpoint of its own; the others came while it was taken.
+    let ids = uris.map(|uri| opened(&uri).unwrap().metadata.checkpoint_id);
+    assert_eq!(ids, [1, 2, 2]);
+    assert_eq!(report.checkpoints, 2);
+}
+
+/// Fails while the savepoint is wanted, taken or written: it is written, or whoever asked is told that it is not, and the job can be resumed.
+#[test]
+fn a_job_that_fails_answers_for_its_savepoints() {
+    for (index, rows) in [0, 1, 100, 1000, 5000].into_iter().enumerate() {
+        let name = format!("fails-with-savepoint-{index}");
+        let ask = Ask::new(SavepointRequest {
+            directory: Some(format!("memory://{name}-savepoints")),
+            stop: index % 2 == 0,
+            ..SavepointRequest::default()
+        });
+        let early = ask.requests.request(ask.request.clone()).unwrap();
+        let database = Database::new();
+        database
+            .fail_after
+            .store(rows, std::sync::atomic::Ordering::Relaxed);
+        let mut again = options(&name, 2, BackendKind::Forst);
+        let ended = run(asking(again.clone(), &ask), counting(source(), &database));
+        match early.wait() {
+            Ok(uri) => assert!(!opened(&uri).unwrap().metadata.finished),
+            Err(error) => assert!(error.message.contains("the job has failed"), "{error}"),
+        }
+        if let Err(error) = ended {
+            assert!(error.message.contains("database is full"), "{error}");
+        }
+        database
+            .fail_after
+            .store(i64::MAX, std::sync::atomic::Ordering::Relaxed);
+        again.resume = true;
+        run(again, counting(source(), &database)).unwrap();
+        assert_eq!(database.committed(), expected_counts(&source()), "{name}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aquifer_dataflow::job::{Build, JobOptions};
+use aquifer_dataflow::job::{Build, JobOptions, JobReport};
 use aquifer_dataflow::operator::{Collector, StatelessOperator};
 use aquifer_dataflow::process::{ExecutionMode, KeyedProcess, ProcessContext};
 use aquifer_dataflow::{ChangeBatch, JobError};
@@ -203,7 +203,7 @@ impl Job {
     pub fn play(
         self,
         function: impl Fn() -> Function + Send + Sync + 'static,
-    ) -> (Vec<Seen>, Result<(), JobError>) {
+    ) -> (Vec<Seen>, Result<JobReport, JobError>) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let database = self.database;
         database
@@ -229,7 +229,7 @@ impl Job {
         };
         let mut options = self.options;
         options.parallelism = 1;
-        let ended = run(options, build).map(|_| ());
+        let ended = run(options, build);
         let seen = seen.lock().clone();
         (seen, ended)
     }

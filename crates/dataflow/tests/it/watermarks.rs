@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use aquifer_dataflow::JobError;
+use aquifer_dataflow::job::{JobObserver, RestoreFrom, SavepointRequest, SavepointRequests};
 use aquifer_dataflow::process::ProcessContext;
 use aquifer_state::BackendKind;
+use aquifer_state::checkpoint::ClaimMode;
 
 use crate::fixtures::{BACKENDS, options};
 use crate::script::{Function, Job, Pair, Seen, Step, code, elsewhere, rows_of, watermarks_of};
@@ -317,14 +320,16 @@ fn processing_time_timers_registered_while_firing_fire() {
 /// A timer that was due while the job was down fires when it is up again, before anything arrives; and what it emits is committed once.
 #[test]
 fn processing_time_timers_are_restored() {
+    const AWAY_MS: i64 = 3_600_000;
     for backend in BACKENDS {
         let name = format!("clock-restored-{backend:?}");
         let function = || {
             let mut function = Function::new(code(|_, (key, number), context| async move {
                 context.emit((key, number));
                 match number {
-                    0 => context
-                        .register_processing_time_timer(context.current_processing_time() + 150),
+                    0 => context.register_processing_time_timer(
+                        context.current_processing_time() + AWAY_MS,
+                    ),
                     _ => Ok(()),
                 }
             }));
@@ -336,7 +341,6 @@ fn processing_time_timers_are_restored() {
             });
             function
         };
-        // Fails some 60 ms after the timers were registered.
         let mut steps = vec![Step::Records((0..10).map(|key| (key, 0)).collect())];
         steps.extend((0..20).map(|_| Step::Records(vec![(1, 1)])));
         let mut first = Job::new(options(&name, 1, backend), steps);
@@ -351,10 +355,214 @@ fn processing_time_timers_are_restored() {
         );
         let mut second = Job::new(options(&name, 1, backend), vec![]);
         second.options.resume = true;
+        // It is up again when all are overdue.
+        let clock = Arc::clone(&second.options.now_ms);
+        second.options.now_ms = Arc::new(move || clock() + AWAY_MS);
         second.database = database;
         second.batches = 400;
         let (seen, ended) = second.play(function);
         ended.unwrap();
         assert_eq!(rows_of(&seen), vec![(-1, 1); 10], "{backend:?}");
     }
+}
+
+/// A restored operator read the first timers of every key group before its first record. Now a checkpoint keeps when the first of each key group
+/// is due: until then nothing is read, however many key groups there are.
+#[test]
+fn a_restored_job_reads_no_timer_before_one_is_due() {
+    let far_ms = 1_000_000_000_000_000;
+    let function = move || {
+        let mut function = Function::new(code(move |_, (key, _), context| async move {
+            context.register_event_time_timer(far_ms + key)?;
+            context.register_event_time_timer(1_000_000 + key / 100)?;
+            context.register_processing_time_timer(far_ms + key)
+        }));
+        function.event_timer = code(|_, (_, time), context| async move {
+            context.emit((-1, time));
+            Ok(())
+        });
+        function
+    };
+    let mut first = Job::new(
+        options("unread-timers", 1, BackendKind::Forst),
+        vec![Step::Records((0..200).map(|key| (key, 0)).collect())],
+    );
+    first.batches = 50;
+    let ask = SavepointRequests::new();
+    first.options.savepoints = Some(Arc::clone(&ask));
+    first.options.observer = Arc::new(StopAt {
+        requests: ask,
+        checkpoint: 3,
+        directory: "memory://unread-timers-savepoint".into(),
+    });
+    let database = Arc::clone(&first.database);
+    let (_, ended) = first.play(function);
+    assert!(ended.unwrap().stopped_at.is_some());
+
+    let resumed = |steps| {
+        let mut job = Job::new(options("unread-timers", 1, BackendKind::Forst), steps);
+        job.options.resume = true;
+        job.database = Arc::clone(&database);
+        job
+    };
+    let mut quiet = resumed(vec![Step::Watermark(10), Step::Watermark(999_999)]);
+    quiet.batches = 400;
+    let ask = SavepointRequests::new();
+    quiet.options.savepoints = Some(Arc::clone(&ask));
+    quiet.options.observer = Arc::new(StopAt {
+        requests: ask,
+        checkpoint: 10,
+        directory: "memory://unread-timers-savepoint".into(),
+    });
+    let (seen, ended) = quiet.play(function);
+    let report = ended.unwrap();
+    assert_eq!(watermarks_of(&seen), [10, 999_999]);
+    assert_eq!(
+        (report.cache_hits, report.cache_misses),
+        (0, 0),
+        "something was read"
+    );
+    // And they are all there when they are due.
+    let mut due = resumed(vec![Step::Watermark(1_000_001)]);
+    due.batches = 600;
+    let (seen, ended) = due.play(function);
+    let report = ended.unwrap();
+    assert!(report.cache_misses > 0);
+    let passed = seen
+        .iter()
+        .position(|seen| *seen == Seen::Watermark(1_000_001));
+    let mut rows = rows_of(&seen[..passed.unwrap()]);
+    rows.sort_unstable();
+    let expected = (0..200).map(|key| (-1, 1_000_000 + key / 100));
+    assert_eq!(rows, expected.collect::<Vec<_>>());
+    // The end of the input is the end of event time.
+    assert_eq!(rows_of(&seen).len(), 400);
+}
+
+/// Stops the job with a savepoint when it has taken so many checkpoints.
+struct StopAt {
+    requests: Arc<SavepointRequests>,
+    checkpoint: u64,
+    directory: String,
+}
+
+impl JobObserver for StopAt {
+    fn checkpoint(&self, checkpoint_id: u64, _duration_ms: u64, _state_bytes: u64) {
+        if checkpoint_id == self.checkpoint {
+            let request = SavepointRequest {
+                directory: Some(self.directory.clone()),
+                stop: true,
+                ..SavepointRequest::default()
+            };
+            self.requests.request(request).unwrap();
+        }
+    }
+}
+
+/// Timers in processing time went on firing behind the barrier of the savepoint with which the job was stopped, until it was written: what they
+/// emitted was not in the savepoint, and came again when the job went on from it.
+#[test]
+fn no_timer_fires_behind_the_savepoint_that_ends_a_job() {
+    for backend in BACKENDS {
+        let name = format!("quiet-stop-{backend:?}").to_lowercase();
+        let ticking = || {
+            let mut function = Function::new(code(|_, _, context| async move {
+                context.register_processing_time_timer(context.current_processing_time())
+            }));
+            function.processing_timer = code(|states, _, context| async move {
+                let fired = states.value.get().await?.unwrap_or(0) + 1;
+                states.value.put(fired)?;
+                context.emit((-1, fired));
+                context.register_processing_time_timer(context.current_processing_time())
+            });
+            function
+        };
+        let mut first = Job::new(
+            options(&name, 1, backend),
+            vec![Step::Records(vec![(1, 0)])],
+        );
+        first.batches = 2000;
+        let ask = SavepointRequests::new();
+        first.options.savepoints = Some(Arc::clone(&ask));
+        first.options.observer = Arc::new(StopAt {
+            requests: ask,
+            checkpoint: 5,
+            directory: format!("memory://{name}-savepoint"),
+        });
+        let database = Arc::clone(&first.database);
+        let (seen, ended) = first.play(ticking);
+        let stopped_at = ended.unwrap().stopped_at.expect("it was stopped");
+        let last = rows_of(&seen).last().expect("it ticked").1;
+        let mut second = Job::new(options(&format!("{name}-next"), 1, backend), vec![]);
+        second.options.restore = Some(RestoreFrom {
+            uri: stopped_at,
+            mode: ClaimMode::NoClaim,
+        });
+        // The rest of the first job's input, until it has shown where it goes on.
+        second.batches = 2000;
+        second.database = database;
+        second.fail_after = last + 3;
+        let (seen, _) = second.play(ticking);
+        assert_eq!(rows_of(&seen).first(), Some(&(-1, last + 1)), "{backend:?}");
+    }
+}
+
+/// After a long pause very many timers are due at once. They were all begun, and when there were more than a million whose callbacks had to
+/// wait the job failed, each time it was started.
+#[test]
+fn not_all_overdue_timers_are_under_way_together() {
+    const KEYS: i64 = 40_000;
+    let (begun, most) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicI64::new(0)));
+    let (gate, opened) = tokio::sync::watch::channel(false);
+    let gate = Arc::new(gate);
+    let steps = (0..KEYS / 1000)
+        .map(|n| Step::Records((n * 1000..(n + 1) * 1000).map(|key| (key, 0)).collect()));
+    let mut job = Job::new(options("overdue", 1, BackendKind::Hashmap), steps.collect());
+    job.batches = 1500;
+    let (seen, ended) = {
+        let most = Arc::clone(&most);
+        job.play(move || {
+            // All are due together, once all are there.
+            let due_ms = Arc::new(AtomicI64::new(i64::MAX));
+            let mut function = Function::new(code({
+                let due_ms = Arc::clone(&due_ms);
+                move |_, _, context| {
+                    let now = context.current_processing_time();
+                    let due = due_ms.fetch_min(now + 1500, Ordering::Relaxed);
+                    async move { context.register_processing_time_timer(due.min(now + 1500)) }
+                }
+            }));
+            let (begun, most) = (Arc::clone(&begun), Arc::clone(&most));
+            let (gate, opened) = (Arc::clone(&gate), opened.clone());
+            function.processing_timer = code(move |_, _, context| {
+                let (begun, most) = (Arc::clone(&begun), Arc::clone(&most));
+                let (gate, mut opened) = (Arc::clone(&gate), opened.clone());
+                async move {
+                    let now = begun.fetch_add(1, Ordering::Relaxed) + 1;
+                    most.fetch_max(now, Ordering::Relaxed);
+                    if now == 10_000 {
+                        // What was to begin has begun when the others are let go.
+                        std::thread::spawn(move || {
+                            #[allow(
+                                clippy::disallowed_methods,
+                                reason = "nothing tells that nothing begins"
+                            )]
+                            std::thread::sleep(std::time::Duration::from_millis(100));
+                            gate.send(true)
+                        });
+                    }
+                    let waited = opened.wait_for(|open| *open).await;
+                    waited.map_err(|error| JobError::failed(error.to_string()))?;
+                    begun.fetch_sub(1, Ordering::Relaxed);
+                    context.emit((0, 0));
+                    Ok(())
+                }
+            });
+            function
+        })
+    };
+    ended.unwrap();
+    assert_eq!(rows_of(&seen).len(), KEYS as usize);
+    let most = most.load(Ordering::Relaxed);
+    assert!((10_000..=24_000).contains(&most), "{most} were under way");
 }

@@ -44,6 +44,20 @@ impl<A> EpochQueue<A> {
         self.first + last as u64
     }
 
+    /// The number of the open epoch.
+    #[inline]
+    pub fn open(&self) -> u64 {
+        self.first + (self.epochs.len() - 1) as u64
+    }
+
+    /// The number of the epoch whose action is running, or of the open one if none is.
+    pub fn transition(&self) -> u64 {
+        match self.in_transition {
+            true => self.first,
+            false => self.open(),
+        }
+    }
+
     /// Work enters the epoch whose action is running, or the open one if none is.
     pub fn enter_transition(&mut self) -> u64 {
         if !self.in_transition {

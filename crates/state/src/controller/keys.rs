@@ -56,6 +56,12 @@ struct Entry<W> {
     waiting: VecDeque<(u8, W)>,
 }
 
+impl<W> Entry<W> {
+    fn is(&self, hash: u64, key: KeyRef<'_>) -> bool {
+        self.hash == hash && self.group == key.group && self.bytes == key.bytes
+    }
+}
+
 impl<W> Default for KeyAccounting<W> {
     fn default() -> Self {
         Self {
@@ -69,14 +75,22 @@ impl<W> Default for KeyAccounting<W> {
 }
 
 impl<W> KeyAccounting<W> {
+    /// Whether somebody holds the key. If nobody holds any, the key is not even hashed.
+    #[inline]
+    pub fn is_held(&self, key: KeyRef<'_>) -> bool {
+        !self.index.is_empty() && {
+            let hash = xxh3_64(key.bytes);
+            let is = |at: &u32| self.entries[*at as usize].is(hash, key);
+            self.index.find(hash, is).is_some()
+        }
+    }
+
     /// Takes the key for `work`, or lets it wait: behind all that has at least its priority, before all that has less.
     pub fn occupy(&mut self, key: KeyRef<'_>, priority: u8, work: W) -> Occupied<W> {
         let hash = xxh3_64(key.bytes);
         let entries = &mut self.entries;
-        let found = self.index.find(hash, |at| {
-            let entry = &entries[*at as usize];
-            entry.hash == hash && entry.group == key.group && entry.bytes == key.bytes
-        });
+        let is = |at: &u32| entries[*at as usize].is(hash, key);
+        let found = self.index.find(hash, is);
         if let Some(at) = found {
             let waiting = &mut entries[*at as usize].waiting;
             self.blocked_keys += usize::from(waiting.is_empty());
@@ -190,6 +204,7 @@ mod tests {
             (2, 1, 1)
         );
         assert_eq!(keys.key(&first), key(b"a"));
+        assert!(keys.is_held(key(b"a")) && !keys.is_held(key(b"c")));
         let (first, work) = keys.release(first).expect("2 waits");
         assert_eq!(work, 2);
         assert!(keys.release(first).is_none());
@@ -198,6 +213,7 @@ mod tests {
             (keys.held(), keys.waiting(), keys.blocked_keys()),
             (0, 0, 0)
         );
+        assert!(!keys.is_held(key(b"a")));
         run(keys.occupy(key(b"a"), 0, 4));
     }
 

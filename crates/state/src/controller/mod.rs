@@ -8,6 +8,7 @@
 //!   that, because what is under way may wait for them, up to [`OVERDRAFT_MAX`]. So full buffers cannot lock up.
 //! * A watermark (an epoch's action) waits for all work before it. In [`EpochMode::Serial`] the work behind it waits for the watermark, too.
 //! * After a failure nothing is admitted any more, and the error names the first one.
+//! * A record that need not wait for anything costs nothing here: see [`Controller::may_begin`].
 
 mod buffer;
 mod epochs;
@@ -165,6 +166,26 @@ impl<W, A> Controller<W, A> {
     pub fn accepts_records(&self) -> bool {
         self.in_flight < self.options.in_flight_max.max(1)
             && (self.options.epochs == EpochMode::Parallel || self.epochs.closed() == 0)
+    }
+
+    /// Whether work for this key may begin now, before it is admitted: it has its key to itself as long as nothing else runs. If it ends at
+    /// once it need not be admitted at all, and what it has started has its [`Self::lineage`]; otherwise it must be, next.
+    #[inline]
+    pub fn may_begin(&self, key: KeyRef<'_>, kind: WorkKind) -> bool {
+        let is_record = kind == WorkKind::Record;
+        let may_come =
+            !is_record || self.options.order == ElementOrder::Record && self.accepts_records();
+        may_come && self.failure.is_none() && !self.keys.is_held(key)
+    }
+
+    /// The lineage of work that would be admitted now.
+    pub fn lineage(&self, kind: WorkKind) -> Lineage {
+        let epoch = match kind {
+            WorkKind::Record | WorkKind::ProcessingTimer => self.epochs.open(),
+            WorkKind::EventTimer => self.epochs.transition(),
+            WorkKind::Derived(lineage) => return lineage,
+        };
+        Lineage { epoch, priority: 0 }
     }
 
     /// Work for a key has come.

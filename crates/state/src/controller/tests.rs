@@ -474,3 +474,73 @@ fn random_work_keeps_the_rules() {
         assert_eq!(script.began.len(), epoch_of.len());
     }
 }
+
+/// What may begin without being admitted is what would run at once if it were.
+#[test]
+fn a_record_may_begin_if_it_would_run_at_once() {
+    let options = ControllerOptions {
+        in_flight_max: 2,
+        ..ControllerOptions::default()
+    };
+    let mut script = Script::new(options);
+    assert!(script.controller.may_begin(key(&1), WorkKind::Record));
+    assert!(script.admit(1, 0, WorkKind::Record));
+    assert!(
+        !script.controller.may_begin(key(&1), WorkKind::Record),
+        "its key is held"
+    );
+    assert!(script.controller.may_begin(key(&2), WorkKind::Record));
+    assert!(script.admit(1, 1, WorkKind::Record), "and it is queued");
+    assert!(
+        !script.controller.may_begin(key(&2), WorkKind::Record),
+        "two are under way"
+    );
+    let (_, ticket) = script.running.remove(0);
+    let lineage = script.controller.lineage(WorkKind::Record);
+    assert_eq!(lineage, ticket.lineage());
+    let (ticket, _) = script.controller.finished(ticket).expect("1 waits");
+    assert!(
+        !script.controller.may_begin(key(&1), WorkKind::Record),
+        "the next one holds it"
+    );
+    assert!(script.controller.may_begin(key(&2), WorkKind::Record));
+    script.controller.close_epoch("W");
+    assert!(
+        !script.controller.may_begin(key(&2), WorkKind::Record),
+        "a watermark comes first"
+    );
+    assert!(script.controller.finished(ticket).is_none());
+    assert_eq!(script.controller.epoch_action(), Some("W"));
+    assert!(
+        script.controller.may_begin(key(&2), WorkKind::EventTimer),
+        "its timers may"
+    );
+    assert_eq!(script.controller.lineage(WorkKind::EventTimer), lineage);
+    assert_ne!(script.controller.lineage(WorkKind::Record), lineage);
+    assert!(!script.controller.may_begin(key(&1), WorkKind::Record));
+    script.controller.epoch_done();
+    assert!(script.controller.may_begin(key(&1), WorkKind::Record));
+    assert_ne!(script.controller.lineage(WorkKind::Record), lineage);
+    script.controller.fail("planted");
+    assert!(!script.controller.may_begin(key(&1), WorkKind::Record));
+
+    let by_request = ControllerOptions {
+        order: ElementOrder::FirstRequest,
+        ..options
+    };
+    let waits = Controller::<Work, ()>::new(by_request);
+    assert!(
+        !waits.may_begin(key(&1), WorkKind::Record),
+        "it has to ask for its key"
+    );
+    let ahead = ControllerOptions {
+        epochs: EpochMode::Parallel,
+        ..options
+    };
+    let mut ahead = Controller::<Work, ()>::new(ahead);
+    ahead.close_epoch(());
+    assert!(
+        ahead.may_begin(key(&1), WorkKind::Record),
+        "it may run ahead of a watermark"
+    );
+}

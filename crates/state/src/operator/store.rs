@@ -18,6 +18,7 @@ use super::{
 };
 use crate::ordered::OrderedKey;
 use crate::serializer::Serializer;
+use crate::timers::TimeDomain;
 use crate::{ListStateDescriptor, MapStateDescriptor, StateError, key_group};
 
 /// A state that was asked for.
@@ -213,7 +214,7 @@ impl OperatorStateStore {
         ))
     }
 
-    /// Names of lists, restored ones included.
+    /// Names of lists, restored ones included; without those in which whoever runs the operator keeps bounds of timers.
     pub fn registered(&self) -> Vec<String> {
         self.names(|mode| mode != Redistribution::Broadcast)
     }
@@ -225,7 +226,9 @@ impl OperatorStateStore {
 
     fn names(&self, wanted: impl Fn(Redistribution) -> bool) -> Vec<String> {
         let entries = self.entries.borrow();
-        let wanted = entries.iter().filter(|(_, entry)| wanted(entry.mode()));
+        let wanted = entries
+            .iter()
+            .filter(|(name, entry)| wanted(entry.mode()) && !TimeDomain::keeps_bounds(name));
         wanted.map(|(name, _)| name.clone()).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Timers of an operator: which are due, and when to look.
+//! Timers of an operator: which are due, when to look, and what a checkpoint keeps so that a restored operator need not look.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use aquifer_state::ListStateDescriptor;
 use aquifer_state::controller::{KeyRef, WorkKind};
+use aquifer_state::operator::{OperatorList, OperatorStateStore};
 use aquifer_state::timers::{TimeDomain, Timer, TimerService};
 use bytes::Bytes;
 use tokio::task::AbortHandle;
@@ -22,6 +24,9 @@ use crate::runner::epochs::{Epochs, Item};
 
 /// Looks for timers in processing time in one schedule: a timer may register another that is due at once, for ever.
 const LOOKS_MAX: u32 = 16;
+/// Keys whose timers in processing time may be under way before more are looked for: after a long pause millions may be due at once. Far more
+/// than wait for each other.
+const KEYS_FIRING_MAX: usize = 16 << 10;
 /// The longest sleep until a timer; then the clock is asked again.
 const SLEEP_MS_MAX: i64 = 60_000;
 
@@ -31,6 +36,40 @@ type TimerSearch = Pin<Box<dyn Future<Output = Result<Option<Vec<Timer>>, JobErr
 fn search(timers: &TimerService, up_to_ms: i64) -> TimerSearch {
     let timers = timers.clone();
     Box::pin(async move { Ok(timers.next_due(up_to_ms).await?) })
+}
+
+/// The name of the timer services of functions.
+pub(super) const SERVICE: &str = "user-timers";
+
+/// The place of a timer service's bounds in checkpoints: each worker keeps its own, and is shown all of them when they are restored.
+pub(super) struct KeptBounds {
+    timers: TimerService,
+    list: OperatorList<Vec<u8>>,
+}
+
+impl KeptBounds {
+    /// Takes over what was restored.
+    pub fn open(
+        timers: &TimerService,
+        domain: TimeDomain,
+        states: &OperatorStateStore,
+    ) -> Result<Self, JobError> {
+        let list = ListStateDescriptor::<Vec<u8>>::new(domain.bounds_name(SERVICE));
+        let list = states.union_list_state(&list)?;
+        match states.is_restored() {
+            true => list.with(|kept| timers.restore_bounds(kept.iter().map(Vec::as_slice)))?,
+            false => timers.begins_empty(),
+        }
+        Ok(Self {
+            timers: timers.clone(),
+            list,
+        })
+    }
+
+    /// At a barrier.
+    pub fn keep(&self) {
+        self.list.update([self.timers.encode_bounds()]);
+    }
 }
 
 /// A watermark whose timers are being fired.
@@ -67,20 +106,19 @@ where
             return Ok(false);
         }
         while let Some(turn) = self.due.pop_front() {
-            self.admit_turn(turn)?;
-            self.run_on(None)?;
+            self.begin_turn(turn)?;
         }
         Ok(true)
     }
 
     /// A key has due timers: the earliest fires when the key is free.
     pub(super) fn admit_turn(&mut self, turn: Turn) -> Result<(), JobError> {
-        let (what, kind) = match turn.domain {
-            TimeDomain::Event => (What::EventTimer, WorkKind::EventTimer),
-            TimeDomain::Processing => (What::ProcessingTimer, WorkKind::ProcessingTimer),
+        let kind = match turn.domain {
+            TimeDomain::Event => WorkKind::EventTimer,
+            TimeDomain::Processing => WorkKind::ProcessingTimer,
         };
         let work = Begin {
-            what,
+            what: What::Timer(turn.domain),
             capability: turn.capability,
             watermark_ms: turn.watermark_ms,
             time_ms: None,
@@ -176,7 +214,8 @@ where
     }
 
     /// Looks for timers in processing time if one may be due. Not while a barrier or a watermark waits: they would wait for ever if timers
-    /// kept coming, and a timer that runs now belongs to the checkpoint of the rows that it emits.
+    /// kept coming, and a timer that runs now belongs to the checkpoint of the rows that it emits. Not behind the barrier with which the job
+    /// stops, either: what it emitted would not be in the savepoint and come again. Nor while very many are under way.
     pub(super) fn look_at_clock(
         &mut self,
         epochs: Option<&Epochs<Vec<P::In>>>,
@@ -188,8 +227,14 @@ where
                 if due_ms == i64::MAX || self.looks >= LOOKS_MAX || due_ms > self.clock_ms() {
                     return Ok(false);
                 }
-                let capability = epochs.and_then(Epochs::capability);
-                let (Some(capability), false) = (capability, self.must_pass_first()) else {
+                let Some(epochs) = epochs else {
+                    return Ok(false);
+                };
+                let capability = epochs.capability();
+                let waits = self.must_pass_first()
+                    || self.shared.control.stopping(epochs.current())
+                    || self.context.core.processing_due.borrow().len() >= KEYS_FIRING_MAX;
+                let (Some(capability), false) = (capability, waits) else {
                     return Ok(false);
                 };
                 self.looks += 1;

@@ -41,8 +41,7 @@ pub(super) struct Begin<R> {
 pub(super) enum What<R> {
     Record(R),
     /// The earliest of the due timers of its key.
-    EventTimer,
-    ProcessingTimer,
+    Timer(TimeDomain),
     Derived(UserFuture),
 }
 
@@ -82,6 +81,35 @@ pub(super) struct Tag {
     key: Option<Box<[u8]>>,
 }
 
+/// Work whose key is free.
+struct Free<'a> {
+    key: KeyRef<'a>,
+    kind: Kind,
+    work: WorkKind,
+    capability: &'a Held,
+    watermark_ms: i64,
+    time_ms: Option<i64>,
+}
+
+/// What work inherits from the work that starts it.
+struct Parent<'a> {
+    lineage: Lineage,
+    capability: &'a Held,
+    watermark_ms: i64,
+    time_ms: Option<i64>,
+}
+
+impl Tag {
+    fn parent(&self) -> Parent<'_> {
+        Parent {
+            lineage: self.lineage,
+            capability: &self.capability,
+            watermark_ms: self.watermark_ms,
+            time_ms: self.time_ms,
+        }
+    }
+}
+
 /// Work and its right to run.
 type Started<R> = (Ticket, Work<R>);
 
@@ -105,15 +133,18 @@ where
             true => self.function.event_time_ms(&record),
             false => None,
         };
+        let key = KeyRef {
+            group,
+            bytes: &self.key_bytes,
+        };
+        if self.controller.may_begin(key, WorkKind::Record) {
+            return self.begin_record(record, capability, group, time_ms);
+        }
         let work = Begin {
             what: What::Record(record),
             capability: Rc::clone(capability),
             watermark_ms: self.arrived_watermark_ms,
             time_ms,
-        };
-        let key = KeyRef {
-            group,
-            bytes: &self.key_bytes,
         };
         match self
             .controller
@@ -126,6 +157,139 @@ where
                 self.uid
             ))),
         }
+    }
+
+    /// A record whose key is free begins.
+    fn begin_record(
+        &mut self,
+        record: P::In,
+        capability: &Held,
+        group: u16,
+        time_ms: Option<i64>,
+    ) -> Result<(), JobError> {
+        let future = Either::Left((self.on_record)(record));
+        let key_bytes = std::mem::take(&mut self.key_bytes);
+        let free = Free {
+            key: KeyRef {
+                group,
+                bytes: &key_bytes,
+            },
+            kind: Kind::Record,
+            work: WorkKind::Record,
+            capability,
+            watermark_ms: self.arrived_watermark_ms,
+            time_ms,
+        };
+        let begun = self.begin(future, free);
+        self.key_bytes = key_bytes;
+        begun.map(|_| ())
+    }
+
+    /// A key has due timers: they fire one by one, until one waits or the key is not free.
+    pub(super) fn begin_turn(&mut self, turn: Turn) -> Result<(), JobError> {
+        let key = KeyRef {
+            group: turn.group,
+            bytes: &turn.key,
+        };
+        let (kind, work) = match turn.domain {
+            TimeDomain::Event => (Kind::EventTimer, WorkKind::EventTimer),
+            TimeDomain::Processing => (Kind::ProcessingTimer, WorkKind::ProcessingTimer),
+        };
+        while self.controller.may_begin(key, work) {
+            let Some(timestamp_ms) = self.first_due(key, turn.domain) else {
+                return Ok(());
+            };
+            let free = Free {
+                key,
+                kind,
+                work,
+                capability: &turn.capability,
+                watermark_ms: turn.watermark_ms,
+                time_ms: (turn.domain == TimeDomain::Event).then_some(timestamp_ms),
+            };
+            let future = Either::Right(self.on_timer(timestamp_ms, turn.domain));
+            let ended = self.begin(future, free)?;
+            if !ended || !self.due(turn.domain).ended(key.bytes) {
+                return Ok(());
+            }
+        }
+        self.admit_turn(turn)?;
+        self.run_on(None)
+    }
+
+    fn on_timer(&self, timestamp_ms: i64, domain: TimeDomain) -> UserFuture {
+        let (function, context) = (Rc::clone(&self.function), self.context.clone());
+        match domain {
+            TimeDomain::Event => Box::pin(function.on_timer(timestamp_ms, context)),
+            TimeDomain::Processing => {
+                Box::pin(function.on_processing_time_timer(timestamp_ms, context))
+            }
+        }
+    }
+
+    /// Begins work whose key is free; true if it has ended. Most work ends at once, because memory has the state it asks for: that never
+    /// enters the books.
+    fn begin(&mut self, future: Either<F, UserFuture>, free: Free<'_>) -> Result<bool, JobError> {
+        let (group, watermark_ms, time_ms) = (free.key.group, free.watermark_ms, free.time_ms);
+        self.states.record_begins();
+        let core = &self.context.core;
+        core.current.set(group, free.key.bytes);
+        core.watermark_ms.set(watermark_ms);
+        if self.by_event_time {
+            self.states.set_record_time(time_ms);
+        }
+        let naming = NamePanics {
+            attempt: &self.shared.attempt,
+            uid: &self.uid,
+            kind: free.kind,
+            group,
+        };
+        let begun = self.slots.begin(future);
+        drop(naming);
+        core.current.clear();
+        if !core.emitted.borrow().is_empty() {
+            self.hand_on(Rc::clone(free.capability));
+        }
+        let slot = match begun {
+            Ok(result) => {
+                result.map_err(|error| self.named(free.kind, group, error))?;
+                if self.context.core.asked.replace(false) {
+                    self.context.core.wants_key.set(false);
+                    self.derive(Parent {
+                        lineage: self.controller.lineage(free.work),
+                        capability: free.capability,
+                        watermark_ms,
+                        time_ms,
+                    })?;
+                    self.run_on(None)?;
+                }
+                return Ok(true);
+            }
+            Err(slot) => slot,
+        };
+        self.begun += 1;
+        let work = Work::Resume(slot, self.begun);
+        let Admit::Run(ticket, _) = self.controller.admit(free.key, work, free.work)? else {
+            return Err(JobError::failed(format!(
+                "operator `{}` began work whose key was not free",
+                self.uid
+            )));
+        };
+        let tag = Tag {
+            number: self.begun,
+            lineage: ticket.lineage(),
+            key: None,
+            ticket: Some(ticket),
+            capability: Rc::clone(free.capability),
+            kind: free.kind,
+            group,
+            watermark_ms,
+            time_ms,
+        };
+        self.slots.put_tag(slot, tag);
+        let next = self.pending(slot)?;
+        self.run_on(next)?;
+        Ok(false)
     }
 
     /// Work that is not a record: it begins now or when its key is free.
@@ -189,28 +353,19 @@ where
         let mut time_ms = begin.time_ms;
         let (future, kind) = match begin.what {
             What::Record(record) => (Either::Left((self.on_record)(record)), Kind::Record),
-            What::EventTimer => {
-                let Some(timestamp_ms) = self.first_due(&ticket, TimeDomain::Event) else {
+            What::Timer(domain) => {
+                let key = self.controller.key(&ticket);
+                let Some(timestamp_ms) = key.and_then(|key| self.first_due(key, domain)) else {
                     return Ok(self.controller.finished(ticket));
                 };
-                time_ms = Some(timestamp_ms);
-                let function = Rc::clone(&self.function);
-                let future = function.on_timer(timestamp_ms, self.context.clone());
-                (
-                    Either::Right(Box::pin(future) as UserFuture),
-                    Kind::EventTimer,
-                )
-            }
-            What::ProcessingTimer => {
-                let Some(timestamp_ms) = self.first_due(&ticket, TimeDomain::Processing) else {
-                    return Ok(self.controller.finished(ticket));
+                let kind = match domain {
+                    TimeDomain::Event => {
+                        time_ms = Some(timestamp_ms);
+                        Kind::EventTimer
+                    }
+                    TimeDomain::Processing => Kind::ProcessingTimer,
                 };
-                let function = Rc::clone(&self.function);
-                let future = function.on_processing_time_timer(timestamp_ms, self.context.clone());
-                (
-                    Either::Right(Box::pin(future) as UserFuture),
-                    Kind::ProcessingTimer,
-                )
+                (Either::Right(self.on_timer(timestamp_ms, domain)), kind)
             }
             What::Derived(future) => (Either::Right(future), Kind::Derived),
         };
@@ -243,8 +398,7 @@ where
     }
 
     /// The turn of a key begins: its earliest timer, unless all were taken back. Then the turn has ended.
-    fn first_due(&self, ticket: &Ticket, domain: TimeDomain) -> Option<i64> {
-        let key = self.controller.key(ticket)?;
+    fn first_due(&self, key: KeyRef<'_>, domain: TimeDomain) -> Option<i64> {
         let mut due = self.due(domain);
         let first = due.first(key.bytes);
         if first.is_none() {
@@ -305,11 +459,11 @@ where
             return self.pending(slot);
         };
         if let Err(error) = result {
-            return Err(self.named(&tag, error));
+            return Err(self.named(tag.kind, tag.group, error));
         }
         if self.context.core.asked.replace(false) {
             self.context.core.wants_key.set(false);
-            self.derive(&tag)?;
+            self.derive(tag.parent())?;
         }
         match tag.kind {
             Kind::EventTimer => self.turn_ended(&tag, TimeDomain::Event)?,
@@ -330,7 +484,7 @@ where
             return Ok(None);
         }
         if let Some(mut tag) = self.slots.take_tag(slot) {
-            let derived = self.derive(&tag);
+            let derived = self.derive(tag.parent());
             let ticket = match self.context.core.wants_key.replace(false) {
                 true => tag.ticket.take_if(|ticket| !ticket.holds_key()),
                 false => None,
@@ -353,12 +507,12 @@ where
     }
 
     /// Admits what a piece of work has started.
-    fn derive(&mut self, parent: &Tag) -> Result<(), JobError> {
+    fn derive(&mut self, parent: Parent<'_>) -> Result<(), JobError> {
         let started = std::mem::take(&mut *self.context.core.derived.borrow_mut());
         for derived in started {
             let work = Begin {
                 what: What::Derived(derived.future),
-                capability: Rc::clone(&parent.capability),
+                capability: Rc::clone(parent.capability),
                 watermark_ms: parent.watermark_ms,
                 time_ms: parent.time_ms,
             };
@@ -385,14 +539,13 @@ where
     }
 
     /// Says whose error it is.
-    fn named(&self, tag: &Tag, error: JobError) -> JobError {
+    fn named(&self, kind: Kind, group: u16, error: JobError) -> JobError {
         JobError {
             kind: error.kind,
             message: format!(
-                "operator `{}` failed on {} of key group {}: {}",
+                "operator `{}` failed on {} of key group {group}: {}",
                 self.uid,
-                tag.kind.words(),
-                tag.group,
+                kind.words(),
                 error.message
             ),
         }
