@@ -10,6 +10,7 @@ use std::task::Poll;
 
 use aquifer_state::access::StateAccess;
 use aquifer_state::operator::OperatorStateStore;
+use aquifer_state::serializer::StateSchema;
 use aquifer_state::{StateDescription, StateError};
 use aquifer_store::{TableId, TableOptions};
 
@@ -158,8 +159,34 @@ impl OpenContext<'_> {
         options: TableOptions,
         layout: &str,
     ) -> Result<TableId, StateError> {
-        let description = StateDescription::raw(self.operator, state, options, layout);
-        let table = self.state.backend().borrow_mut().register(&description)?;
+        self.register_description(&StateDescription::raw(
+            self.operator,
+            state,
+            options,
+            layout,
+        ))
+    }
+
+    /// The same with a schema that says what the rows are (`StateSchema::rows`), for whoever looks into a checkpoint. Only `layout` decides
+    /// whether a checkpoint is refused.
+    pub fn register_rows(
+        &mut self,
+        state: &str,
+        options: TableOptions,
+        layout: &str,
+        schema: StateSchema,
+    ) -> Result<TableId, StateError> {
+        self.register_description(&StateDescription {
+            schema,
+            ..StateDescription::raw(self.operator, state, options, layout)
+        })
+    }
+
+    fn register_description(
+        &mut self,
+        description: &StateDescription,
+    ) -> Result<TableId, StateError> {
+        let table = self.state.backend().borrow_mut().register(description)?;
         self.tables.push(table);
         Ok(table)
     }

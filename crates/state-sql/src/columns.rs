@@ -2,13 +2,16 @@
 //!
 //! Every column may be null: a value that its type does not allow is an error, and none is made up.
 
+pub(crate) mod times;
+
 use std::sync::Arc;
 
 use aquifer_state::StateError;
 use aquifer_state::dynamic::{DynamicValue, Field as Part, LogicalType};
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Float32Array, Float64Array, ListArray,
-    MapArray, NullArray, PrimitiveArray, StringArray, StructArray,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Decimal128Array, Float32Array,
+    Float64Array, Int64Array, ListArray, MapArray, NullArray, PrimitiveArray, StringArray,
+    StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
@@ -38,6 +41,8 @@ pub(crate) fn data_type(kind: &LogicalType) -> DataType {
         LogicalType::F32 => DataType::Float32,
         LogicalType::F64 => DataType::Float64,
         LogicalType::Bytes | LogicalType::Opaque(_) => DataType::Binary,
+        LogicalType::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale),
+        LogicalType::Temporal(kind) => times::data_type(*kind),
         LogicalType::Option(inner) | LogicalType::Named { inner, .. } => data_type(inner),
         LogicalType::List(element) => DataType::List(item("item", element)),
         LogicalType::Map(key, value) if is_map_key(key) => {
@@ -84,7 +89,7 @@ fn entries_field(key: &LogicalType, value: &LogicalType) -> Arc<Field> {
 }
 
 /// The fields of a struct or tuple.
-fn parts_of(kind: &LogicalType) -> Vec<Part> {
+pub(crate) fn parts_of(kind: &LogicalType) -> Vec<Part> {
     match kind {
         LogicalType::Struct { fields, .. } => fields.clone(),
         LogicalType::Tuple(kinds) => kinds
@@ -185,6 +190,20 @@ pub(crate) fn array(
             })?;
             Arc::new(column)
         }
+        LogicalType::Decimal { scale, .. } => {
+            let column: Decimal128Array = each(kind, values, |value| match value {
+                Value::Decimal(number, of) if of == scale => Some(*number),
+                _ => None,
+            })?;
+            Arc::new(column.with_data_type(data_type(kind)))
+        }
+        LogicalType::Temporal(kind_of_time) => {
+            let numbers: Int64Array = each(kind, values, |value| match value {
+                Value::Temporal(number, of) if of == kind_of_time => Some(*number),
+                _ => None,
+            })?;
+            times::array(*kind_of_time, &numbers).map_err(unfit)?
+        }
         LogicalType::Option(inner) | LogicalType::Named { inner, .. } => array(inner, values)?,
         LogicalType::List(element) => lists(kind, element, values)?,
         LogicalType::Map(key, value) if is_map_key(key) => maps(kind, (key, value), values)?,
@@ -200,8 +219,10 @@ pub(crate) fn array(
             }
         },
         _ => {
-            let shown: StringArray = each(kind, values, |value| Some(value.to_string()))?;
-            Arc::new(shown)
+            // Bytes take twice the room as text.
+            let shown: Vec<Option<String>> = each(kind, values, |value| Some(value.to_string()))?;
+            fits(shown.iter().flatten().map(String::len).sum())?;
+            Arc::new(StringArray::from(shown))
         }
     })
 }

@@ -20,13 +20,15 @@
 //! A struct stays one column, and its fields are reached by name: `value.price`. (As columns of their own they could be taken for `key` or
 //! `namespace`, and a field more would make another table.) Tuples are structs with the fields `f0`, `f1`, …. An enum whose variants hold nothing
 //! is text; another one is a struct of `variant` and a nullable field for each variant that holds something. Whole numbers of 128 bits are
-//! `DECIMAL(39, 0)`. What the checkpoint does not explain is bytes.
+//! `DECIMAL(39, 0)`; dates, times and decimals of rows of columns are what they are in SQL. What the checkpoint does not explain is bytes.
+//!
+//! States of SQL's operators have keys and values of columns: `key.auction`, `value.count`.
 //!
 //! Names are case-sensitive, as Flink's are.
 //!
 //! # What is read
-//! `WHERE key = …` (or `IN (…)`) reads that key's rows only, and no more key groups than `WHERE key_group = …` says. `LIMIT` ends reading. Other
-//! conditions look at all rows of the state.
+//! `WHERE key = …` (or `IN (…)`) reads that key's rows only, and no more key groups than `WHERE key_group = …` says. So do conditions on all parts of a
+//! key that has some: `WHERE key.auction = 7`. `LIMIT` ends reading. Other conditions look at all rows of the state.
 
 mod catalog;
 mod columns;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquifer_state::StateError;
 use aquifer_state::dynamic::{DynamicType, DynamicValue};
-use aquifer_state::reader::{ReadableTable, StateReader, StateRow};
+use aquifer_state::reader::{ReadableTable, StateReader, StateRow, TableKind};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMillisecondArray};
 use arrow::array::{UInt16Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -17,7 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::columns;
 use crate::error::of_state;
-use crate::pushdown::{Chosen, is_exact};
+use crate::pushdown::{Chosen, is_about_a_part, is_exact};
 use crate::scan::StateScan;
 
 /// Name of the column of keys.
@@ -72,15 +72,17 @@ impl fmt::Debug for StateTable {
 impl StateTable {
     pub(crate) fn new(reader: StateReader, table: &ReadableTable, partitions_max: u16) -> Self {
         let keyed = table.kind.is_keyed();
+        let in_groups = keyed || table.kind == TableKind::RawKeyed;
         let all = [
-            (Column::Key, keyed),
+            // A broadcast map has keys and lies in no key group; a raw keyed stream is the other way round.
+            (Column::Key, keyed || !table.key.is_void()),
             (Column::Namespace, table.namespace.is_some()),
             (Column::UserKey, table.user_key.is_some()),
             (Column::Index, table.kind.has_index()),
             (Column::Value, true),
             (Column::WrittenAt, table.ttl_ms.is_some()),
             (Column::ExpiresAt, table.ttl_ms.is_some()),
-            (Column::KeyGroup, keyed),
+            (Column::KeyGroup, in_groups),
         ];
         let has = |(column, has): (Column, bool)| has.then_some(column);
         let columns: Vec<Column> = all.into_iter().filter_map(has).collect();
@@ -216,6 +218,9 @@ impl TableProvider for StateTable {
             .iter()
             .map(|filter| match is_exact(&self.table, filter) {
                 true => TableProviderFilterPushDown::Exact,
+                false if is_about_a_part(&self.table, filter) => {
+                    TableProviderFilterPushDown::Inexact
+                }
                 false => TableProviderFilterPushDown::Unsupported,
             })
             .collect())

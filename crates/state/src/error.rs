@@ -1,5 +1,7 @@
 //! What users of state get as an error. The kind says what the caller can do about it.
 
+use crate::StateDescription;
+
 /// An error of the state layer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
@@ -24,6 +26,28 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// The same error with what it is about in front, if it is about values or keys and not about files.
+    #[cold]
+    pub(crate) fn about(self, what: &str) -> Self {
+        let named = |text: String| format!("{what}: {text}");
+        match self {
+            Self::Usage(text) => Self::Usage(named(text)),
+            Self::Incompatible(text) => Self::Incompatible(named(text)),
+            Self::User(text) => Self::User(named(text)),
+            Self::Corrupt(text) => Self::Corrupt(named(text)),
+            error @ (Self::Store(_) | Self::Limit(_)) => error,
+        }
+    }
+
+    /// An error of a serializer of keyed state, which knows neither state nor key.
+    #[cold]
+    pub(crate) fn of_state(self, state: &StateDescription, group: u16) -> Self {
+        self.about(&format!(
+            "state `{}` of operator `{}`, key group {group}",
+            state.state, state.operator
+        ))
+    }
+
     /// Background work went away while something was waiting for it: the job is ending, or that work has panicked.
     pub(crate) fn runtime_gone(what: &str) -> Self {
         Self::Store(aquifer_store::Error {

@@ -72,6 +72,10 @@ impl TableRegistry {
         value: &Compatibility,
         moments: &mut Moments,
     ) -> Result<Registered, StateError> {
+        wanted.schema.check_size().map_err(|error| {
+            let (state, operator) = (&wanted.state, &wanted.operator);
+            error.about(&format!("state `{state}` of operator `{operator}`"))
+        })?;
         let known = self
             .tables
             .iter_mut()
@@ -187,6 +191,10 @@ fn check(
             "state `{}` of operator `{}` is laid out as `{}`, but the program now expects `{}`",
             wanted.state, wanted.operator, known.layout, wanted.layout
         )));
+    }
+    if both_raw {
+        // What is said of the rows besides may have changed: names of columns, for example.
+        return Ok(());
     }
     match known.schema.resolve(&wanted.schema, value) {
         Ok(_) => Ok(()),

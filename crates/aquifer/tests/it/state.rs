@@ -148,7 +148,16 @@ fn scans_print_every_row_once() {
         assert_eq!(scan(&[&counts[..], &["--limit", "7"]].concat()), all[..7]);
         assert!(scan(&[&counts[..], &["--limit", "0"]].concat()).is_empty());
         // Expired long ago by the clock of this machine.
-        assert!(scan(&["--state", "pages"]).is_empty());
+        let pages = ["scan", &written.uri, "--state", "pages"];
+        let pages = state(place, &pages).with_status(0);
+        assert_eq!(pages.stdout, "");
+        assert!(
+            pages
+                .stderr
+                .contains("has no row that has not expired (see --expired)"),
+            "{}",
+            pages.stderr
+        );
         let expired = scan(&["--state", "pages", "--expired"]);
         assert_eq!(expired.len(), written.users * 3);
         assert_eq!(
@@ -219,6 +228,7 @@ fn what_is_not_there_is_said_with_what_is() {
     let place = Place::new();
     let written = written(place.path(), "forst");
     let uri = written.uri.as_str();
+    std::fs::create_dir(place.path().join("empty")).unwrap();
     for (arguments, status, words) in [
         (
             &["scan", uri][..],
@@ -235,8 +245,21 @@ fn what_is_not_there_is_said_with_what_is() {
             2,
             &["more than one operator", "`2-users/counts`"],
         ),
-        (&["scan", uri, "--operator", "9"], 2, &["no such state"]),
-        (&["count", uri, "--operator", "9"], 2, &["operator '9'"]),
+        (
+            &["scan", uri, "--operator", "9"],
+            2,
+            &["operator '9'", "2-users, 3-sums, source"],
+        ),
+        (
+            &["count", uri, "--operator", "9"],
+            2,
+            &["operator '9'", "2-users"],
+        ),
+        (
+            &["scan", uri, "--state", "clicks", "--group", "3-16"],
+            2,
+            &["--group: ", "0 to 15"],
+        ),
         (
             &["scan", uri, "--state", "clicks", "--group", "9-3"],
             2,
@@ -271,6 +294,22 @@ fn what_is_not_there_is_said_with_what_is() {
             2,
             &["does not name a checkpoint"],
         ),
+        // A directory of jobs is not a job, but its jobs can be named.
+        (
+            &["tables", "checkpoints"],
+            1,
+            &["no checkpoint was found at checkpoints", "there is `job`"],
+        ),
+        (
+            &["tables", "checkpoints/job/run-000001/chk-000077"],
+            1,
+            &["checkpoint 77", "there is `chk-000001`"],
+        ),
+        (
+            &["tables", "empty"],
+            1,
+            &["no checkpoint was found at empty", "no other directory"],
+        ),
     ] {
         let run = state(&place, arguments).with_status(status);
         assert_eq!(run.stdout, "", "{arguments:?}");
@@ -281,37 +320,141 @@ fn what_is_not_there_is_said_with_what_is() {
     }
 }
 
-/// Tables of SQL are bytes to this program, and are read all the same.
-#[test]
-fn states_of_sql_are_shown_as_bytes() {
-    let place = Place::new();
+/// A job that counts clicks by user and ends. With `retained` its last checkpoint stays.
+fn counted(place: &Place, retained: bool) {
+    let retention = match retained {
+        true => "RETAIN_ON_CANCELLATION",
+        false => "DELETE_ON_CANCELLATION",
+    };
     place
-        .sql(
+        .sql(&format!(
             "SET 'execution.checkpointing.dir' = 'checkpoints';
-SET 'execution.checkpointing.externalized-checkpoint-retention' = 'RETAIN_ON_CANCELLATION';
+SET 'execution.checkpointing.externalized-checkpoint-retention' = '{retention}';
 CREATE TABLE clicks (id BIGINT, who BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '500',
   'fields.id.kind' = 'sequence', 'fields.id.start' = '0', 'fields.id.end' = '499', 'fields.who.min' = '0', 'fields.who.max' = '99');
-CREATE TABLE counts (who BIGINT, n BIGINT) WITH ('connector' = 'blackhole');
-INSERT INTO counts SELECT who, COUNT(*) FROM clicks GROUP BY who;",
-        )
+CREATE TABLE counts (who BIGINT, n BIGINT, first_id BIGINT, ids DOUBLE) WITH ('connector' = 'blackhole');
+INSERT INTO counts SELECT who, COUNT(*), MIN(id), AVG(CAST(id AS DOUBLE)) FROM clicks GROUP BY who;"
+        ))
         .with_status(0);
-    let tables = state(&place, &["tables", "checkpoints/script", "--json"]).with_status(0);
-    let tables = rows(&tables);
-    let raw = tables.iter().find(|table| table["kind"] == "raw").unwrap();
-    let name = format!("{}/{}", raw["operator"], raw["state"]).replace('"', "");
-    let all = state(&place, &["scan", "checkpoints/script", "--state", &name]).with_status(0);
-    assert!(
-        all.stderr.contains("note: values are shown as bytes"),
-        "{}",
-        all.stderr
+}
+
+#[test]
+fn states_of_sql_have_columns() {
+    let place = Place::new();
+    counted(&place, true);
+    let plain = state(&place, &["tables", "checkpoints/script"]).with_status(0);
+    let line = plain
+        .stdout
+        .lines()
+        .find(|line| line.contains("/accState\t"));
+    let cells: Vec<&str> = line.expect("the groups are a state").split('\t').collect();
+    assert_eq!(
+        cells[1..6],
+        [
+            "raw",
+            "{ who: Option<i64> }",
+            "-",
+            "-",
+            "{ count: i64, min_id: Option<i64>, avg: { sum: Option<f64>, count: i64 } }"
+        ]
     );
+    let scan = ["scan", "checkpoints/script", "--state", "accState"];
+    let all = state(&place, &scan).with_status(0);
+    assert_eq!(all.stderr, "");
     let all = rows(&all);
     assert!((80..=100).contains(&all.len()), "{} rows", all.len());
-    // A key as it is shown is a key as it is typed.
-    let key = all[17]["key"].as_str().unwrap();
-    let one = ["get", "checkpoints/script", "--state", &name, "--key", key];
-    let one = state(&place, &one).with_status(0);
-    assert_eq!(rows(&one), all[17..18]);
+    let counted: i64 = all
+        .iter()
+        .filter_map(|row| row["value"]["count"].as_i64())
+        .sum();
+    assert_eq!(counted, 500);
+    for row in &all {
+        assert_eq!(row["value"]["count"], row["value"]["avg"]["count"]);
+    }
+    // A key is typed as it is shown, or, as it has one column only, as that.
+    let who = &all[17]["key"]["who"];
+    for key in [all[17]["key"].to_string(), who.to_string()] {
+        let get = [
+            "get",
+            "checkpoints/script",
+            "--state",
+            "accState",
+            "--key",
+            &key,
+        ];
+        let one = state(&place, &get).with_status(0);
+        assert_eq!(rows(&one), all[17..18], "{key}");
+    }
+    let get = [
+        "get",
+        "checkpoints/script",
+        "--state",
+        "accState",
+        "--key",
+        "ada",
+    ];
+    let wrong = state(&place, &get).with_status(2);
+    assert!(
+        wrong
+            .stderr
+            .contains("--key: expected a { who: Option<i64> }"),
+        "{}",
+        wrong.stderr
+    );
+    let query =
+        format!("SELECT key.who AS who, value.count AS n FROM \"accState\" WHERE key.who = {who}");
+    let found = state(&place, &["sql", "checkpoints/script", &query]).with_status(0);
+    let row = &rows(&found)[0];
+    assert_eq!((&row["who"], &row["n"]), (who, &all[17]["value"]["count"]));
+    // It can be read for ever, but nothing goes on from it.
+    let savepoint = ["savepoint", "checkpoints/script", "savepoints"];
+    let savepoint = state(&place, &savepoint).with_status(0);
+    assert!(
+        savepoint.stderr.contains("note: the job has finished"),
+        "{}",
+        savepoint.stderr
+    );
+    let scan = ["scan", savepoint.stdout.trim(), "--state", "accState"];
+    assert_eq!(rows(&state(&place, &scan).with_status(0)), all);
+}
+
+/// What a finished job leaves behind holds nothing, and every command says so.
+#[test]
+fn the_mark_of_a_finished_job_is_explained() {
+    let place = Place::new();
+    counted(&place, false);
+    let uri = "checkpoints/script";
+    for command in ["tables", "count"] {
+        let run = state(&place, &[command, uri]).with_status(0);
+        assert_eq!(run.stdout, "");
+        for word in ["note: ", "the job has finished", "RETAIN_ON_CANCELLATION"] {
+            assert!(run.stderr.contains(word), "{command}: {}", run.stderr);
+        }
+    }
+    for arguments in [
+        &["get", uri, "--state", "accState", "--key", "1"][..],
+        &["scan", uri, "--state", "accState"],
+        &["sql", uri, "SELECT * FROM accState"],
+        &["savepoint", uri, "savepoints"],
+    ] {
+        let run = state(&place, arguments).with_status(1);
+        assert_eq!(run.stdout, "");
+        assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("the job has finished"),
+            "{}",
+            run.stderr
+        );
+    }
+    // Where an earlier run of the job has kept its state, it is named.
+    let place = Place::new();
+    counted(&place, true);
+    counted(&place, false);
+    let run = state(&place, &["tables", uri]).with_status(0);
+    let said = "the newest checkpoint of the job with state is ";
+    let (_, kept) = run.stderr.split_once(said).expect(&run.stderr);
+    let scan = ["scan", kept.trim(), "--state", "accState"];
+    assert!(rows(&state(&place, &scan).with_status(0)).len() >= 80);
 }
 
 #[test]

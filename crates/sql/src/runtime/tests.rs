@@ -19,6 +19,8 @@ use super::harness::{Random, changes, lines, materialised};
 use super::row_key::KeyRouter;
 use super::window::{WindowAggregate, WindowAggregateSpec, WindowOutput};
 
+mod reading;
+
 const MAX_PARALLELISM: u16 = 16;
 
 /// What a checkpoint holds, and who wrote it.
@@ -182,6 +184,7 @@ fn drained<O>(workers: &mut [Worker<O>]) -> Vec<Result<ChangeBatch, i64>> {
 fn call(function: AggregateFunction, distinct: bool) -> AggregateCall {
     let input = Some((1, DataType::Int64));
     AggregateCall {
+        name: function.name().to_owned(),
         function,
         input,
         filter: None,

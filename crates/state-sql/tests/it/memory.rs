@@ -3,6 +3,7 @@
 use aquifer_state::{BackendKind, KeyedStateStore, ValueStateDescriptor};
 use aquifer_state_sql::output::Format;
 use aquifer_state_sql::{ErrorKind, StateSqlOptions};
+use futures_util::StreamExt;
 
 use crate::world::{Worker, World};
 
@@ -60,6 +61,33 @@ fn sorts_and_aggregations_go_on_on_disk() {
     drop(sql);
     let left = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(left, 0, "what is written goes with the queries");
+}
+
+/// However slowly rows are taken, few are read ahead of them.
+#[test]
+fn rows_are_read_as_they_are_taken() {
+    // Of each of two partitions a few batches may be under way.
+    const ROWS_AHEAD_MAX: usize = 12 * 256;
+    let bytes = 32 << 20;
+    let world = filled(bytes);
+    let sql = world.sql();
+    let rows = bytes / VALUE_BYTES;
+    assert!(rows > 2 * ROWS_AHEAD_MAX);
+    let taken = world.runtime.block_on(async {
+        let mut query = sql.query("SELECT key, value FROM large").await.unwrap();
+        let mut taken = 0;
+        while let Some(batch) = query.next().await {
+            taken += batch.unwrap().num_rows();
+            // Whoever reads has all the time to run ahead.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            let ahead = query.rows_read() - taken;
+            assert!(ahead <= ROWS_AHEAD_MAX, "{ahead} rows are held");
+        }
+        taken
+    });
+    assert_eq!(taken, rows);
 }
 
 #[test]

@@ -104,9 +104,19 @@ fn keys_of_other_types_are_sought_too() {
             }
         }
     });
-    // A tuple is compared by its parts: all rows are read, and the right one is left.
-    let query = "SELECT value FROM tuples WHERE key.f0 = 'k' AND key.f1 = 4";
-    assert_eq!(read(&world, query), (1, 10));
+    // All parts of a key are a key.
+    for (condition, rows, rows_read) in [
+        ("key.f0 = 'k' AND key.f1 = 4", 1, 1),
+        ("4 = key.f1 AND key.f0 = 'k' AND value = 4", 1, 1),
+        ("key.f0 IN ('k', 'l') AND (key.f1 = 4 OR key.f1 = 5)", 2, 2),
+        ("key.f0 = 'k' AND key.f1 = 4 AND key.f1 = 5", 0, 0),
+        ("key.f1 = 4", 1, 10),
+        ("key.f0 = 'k' AND key.f1 > 7", 2, 10),
+        ("key.f0 = 'k' AND key.f1 <> 4", 9, 10),
+    ] {
+        let query = format!("SELECT value FROM tuples WHERE {condition}");
+        assert_eq!(read(&world, &query), (rows, rows_read), "{condition}");
+    }
     assert_eq!(read(&world, "SELECT * FROM bools WHERE key = true"), (1, 1));
     assert_eq!(
         read(&world, "SELECT * FROM bools WHERE key = false"),

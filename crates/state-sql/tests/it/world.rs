@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use aquifer_state::access::StateAccess;
-use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, Origin};
+use aquifer_state::checkpoint::{
+    CheckpointKind, CheckpointMetadata, CheckpointStorage, ForeignCheckpoint, OperatorSnapshot,
+    Origin, SavepointFormat, SavepointLocation, SavepointSource, write_savepoint,
+};
 use aquifer_state::key_group::{KeyHash, assign_to_key_group, range_of};
 use aquifer_state::reader::StateReader;
 use aquifer_state::{BackendKind, BackendSetup, SnapshotStorage};
@@ -120,6 +123,35 @@ impl World {
             metadata,
             _local: local,
         }
+    }
+
+    /// The same with what an operator keeps beside keyed state.
+    pub fn with_operator(mut self, operator: OperatorSnapshot) -> Self {
+        self.metadata.operators.push(operator);
+        self
+    }
+
+    /// A savepoint of the checkpoint, in the same store.
+    pub fn into_savepoint(self, format: SavepointFormat) -> Self {
+        const ROOT: &str = "memory://";
+        let objects: Arc<dyn ObjectStore> = Arc::new(self.objects.clone());
+        let storage = CheckpointStorage::new(Arc::clone(&objects), "job".into());
+        let source = SavepointSource {
+            metadata: &self.metadata,
+            storage: &storage,
+            root: ROOT,
+        };
+        let directory = object_store::path::Path::from("savepoints/one");
+        let to = SavepointLocation::in_store(Arc::clone(&objects), ROOT, directory.clone());
+        let environment = environment(&self.runtime, &self.objects, "savepoint".into());
+        let metadata = self.runtime.block_on(async {
+            write_savepoint(source, &to, format, &environment, Arc::new(|_| ()))
+                .await
+                .unwrap();
+            let found = ForeignCheckpoint::savepoint_in(objects, ROOT, directory).await;
+            found.unwrap().expect("the savepoint is there").metadata
+        });
+        Self { metadata, ..self }
     }
 
     /// Every file.

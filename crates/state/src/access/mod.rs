@@ -331,6 +331,20 @@ impl StateAccess {
         }
     }
 
+    /// Says of which state an error of a serializer is. Nothing is kept for it: the name is looked up where there is an error.
+    #[cold]
+    pub(crate) fn named(&self, table: TableId, group: u16, error: StateError) -> StateError {
+        let tables = self.backend().try_borrow().map(|backend| backend.tables());
+        let found = tables.ok().and_then(|tables| {
+            let mut tables = tables.into_iter();
+            tables.find(|(_, id)| *id == table)
+        });
+        match found {
+            Some((state, _)) => error.of_state(&state, group),
+            None => error,
+        }
+    }
+
     /// How reads of this access wait.
     pub(crate) fn waiting_mode(&self) -> Waiting {
         if self.inner.asynchronous {

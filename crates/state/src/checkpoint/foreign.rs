@@ -19,6 +19,9 @@ use super::{
 };
 use crate::StateError;
 
+/// Runs, checkpoints or other directories that are looked at or named at most.
+const LOOKED_AT_MAX: usize = 20;
+
 /// Who owns a foreign checkpoint after a job went on from it (`execution.state-recovery.claim-mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClaimMode {
@@ -68,14 +71,26 @@ impl ForeignCheckpoint {
                     .iter()
                     .filter_map(|path| names::number(path, "run-"))
                     .max();
-                newest.ok_or_else(|| {
-                    missing(uri, "neither chk-… nor run-… is named or found there")
-                })?
+                newest.ok_or_else(|| missing(uri, &no_run_among(&listed)))?
             }
         };
         let mut storage = CheckpointStorage::new(objects, job.join(names::run(run)));
         let metadata = match located.checkpoint {
-            Some(id) => storage.read(id).await?,
+            Some(id) => match storage.read(id).await {
+                Err(StateError::Store(Error {
+                    kind: ErrorKind::Missing,
+                    message,
+                    ..
+                })) => {
+                    let there = storage.completed().await?;
+                    let there = there.into_iter().map(names::checkpoint);
+                    return Err(missing(
+                        uri,
+                        &format!("{message}; {}", there_are(there.collect())),
+                    ));
+                }
+                read => read?,
+            },
             None => storage
                 .latest()
                 .await?
@@ -137,6 +152,37 @@ impl ForeignCheckpoint {
             root: root.to_owned(),
             path,
         }))
+    }
+
+    /// The newest checkpoint of the same job that holds state, of this run or an earlier one, as a URI; `None` if there is none, or if this
+    /// is a savepoint. What cannot be read is passed over.
+    pub async fn newest_with_state(&self) -> Result<Option<String>, StateError> {
+        let mut parts: Vec<_> = self.path.parts().collect();
+        // Below the job: the run, the checkpoint, its `_metadata`.
+        let Some(job_parts) = parts.len().checked_sub(3) else {
+            return Ok(None);
+        };
+        parts.truncate(job_parts);
+        let job: Path = parts.into_iter().collect();
+        let objects = &self.storage.objects;
+        let listed = conditional::directories(&**objects, &job).await?;
+        let mut runs: Vec<u64> = listed
+            .iter()
+            .filter_map(|path| names::number(path, "run-"))
+            .collect();
+        runs.sort_unstable();
+        for run in runs.into_iter().rev().take(LOOKED_AT_MAX) {
+            let run = job.clone().join(names::run(run));
+            let storage = CheckpointStorage::new(Arc::clone(objects), run.clone());
+            let completed = storage.completed().await?;
+            for id in completed.into_iter().rev().take(LOOKED_AT_MAX) {
+                if storage.read(id).await.is_ok_and(|read| read.has_state()) {
+                    let root = self.root.trim_end_matches('/');
+                    return Ok(Some(format!("{root}/{run}/{}", names::checkpoint(id))));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// What a savepoint can be written from.
@@ -214,6 +260,28 @@ fn unmounted(path: &Path) -> StateError {
     StateError::Corrupt(format!(
         "`{path}` lies in a store that the checkpoint's metadata does not name"
     ))
+}
+
+/// Why no run was found among the directories of what should be a job.
+fn no_run_among(directories: &[Path]) -> String {
+    let names = directories.iter().filter_map(Path::filename);
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let none = "neither chk-… nor run-… is named or found there";
+    match names.is_empty() {
+        true => format!("{none}, and no other directory either"),
+        false => format!("{none}; {}", there_are(names)),
+    }
+}
+
+/// What there is to choose from.
+fn there_are(names: Vec<String>) -> String {
+    let shown = names.iter().take(LOOKED_AT_MAX);
+    let shown: Vec<String> = shown.map(|name| format!("`{name}`")).collect();
+    match names.len().checked_sub(shown.len()) {
+        _ if names.is_empty() => "there is none".to_owned(),
+        Some(more @ 1..) => format!("there are {} and {more} more", shown.join(", ")),
+        _ => format!("there is {}", shown.join(", ")),
+    }
 }
 
 fn missing(uri: &str, why: &str) -> StateError {

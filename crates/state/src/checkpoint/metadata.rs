@@ -125,6 +125,11 @@ pub struct CheckpointMetadata {
 }
 
 impl CheckpointMetadata {
+    /// Whether there is anything to read: what a finished job leaves behind holds nothing.
+    pub fn has_state(&self) -> bool {
+        !self.tables.is_empty() || !self.operators.is_empty()
+    }
+
     /// The bytes of `_metadata`; see `docs/format/metadata.md`.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)

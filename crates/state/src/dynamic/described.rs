@@ -10,8 +10,6 @@ use crate::serializer::{SerializerSnapshot, postcard_shape};
 
 /// Columns of a schema at most, and schemas of a state.
 const COLUMNS_MAX: usize = 1 << 14;
-/// Decimal digits of a number of 128 bits.
-const SCALE_MAX: u32 = 38;
 
 impl LogicalType {
     /// A serde type. Structs that wrap one value are that value, because serde formats write them so.
@@ -151,72 +149,7 @@ pub(super) fn of_tagged(snapshot: &SerializerSnapshot) -> Option<(LogicalType, V
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) name: Arc<str>,
-    pub(super) cell: Cell,
-}
-
-/// What a cell holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cell {
-    Bool,
-    /// Integers, and dates, times and timestamps as theirs: bytes, and whether there is a sign.
-    Integer(usize, bool),
-    F32,
-    F64,
-    Text,
-    Bytes,
-    /// Digits after the point.
-    Decimal(i32),
-}
-
-impl Cell {
-    /// The cell of a type in a schema.
-    fn of(kind: &str) -> Option<Self> {
-        let (name, parameters) = match kind.split_once('(') {
-            Some((name, parameters)) => (name, Some(parameters.strip_suffix(')')?)),
-            None => (kind, None),
-        };
-        Some(match (name, parameters) {
-            ("Boolean", None) => Self::Bool,
-            ("Int8", None) => Self::Integer(1, true),
-            ("Int16", None) => Self::Integer(2, true),
-            ("Int32" | "Date32", None) | ("Time32", Some(_)) => Self::Integer(4, true),
-            ("Int64" | "Date64", None) | ("Time64" | "Timestamp", Some(_)) => {
-                Self::Integer(8, true)
-            }
-            ("UInt8", None) => Self::Integer(1, false),
-            ("UInt16", None) => Self::Integer(2, false),
-            ("UInt32", None) => Self::Integer(4, false),
-            ("UInt64", None) => Self::Integer(8, false),
-            ("Float32", None) => Self::F32,
-            ("Float64", None) => Self::F64,
-            ("Utf8" | "LargeUtf8", None) => Self::Text,
-            ("Binary" | "LargeBinary", None) => Self::Bytes,
-            ("Decimal128", Some(parameters)) => {
-                let scale: i32 = parameters.split_once(',')?.1.trim().parse().ok()?;
-                (scale.unsigned_abs() <= SCALE_MAX).then_some(Self::Decimal(scale))?
-            }
-            _ => return None,
-        })
-    }
-
-    fn logical(self) -> LogicalType {
-        match self {
-            Self::Bool => LogicalType::Bool,
-            Self::Integer(1, true) => LogicalType::I8,
-            Self::Integer(2, true) => LogicalType::I16,
-            Self::Integer(4, true) => LogicalType::I32,
-            Self::Integer(_, true) => LogicalType::I64,
-            Self::Integer(1, false) => LogicalType::U8,
-            Self::Integer(2, false) => LogicalType::U16,
-            Self::Integer(4, false) => LogicalType::U32,
-            Self::Integer(_, false) => LogicalType::U64,
-            Self::F32 => LogicalType::F32,
-            Self::F64 => LogicalType::F64,
-            // Exact, whatever its scale.
-            Self::Decimal(_) | Self::Text => LogicalType::String,
-            Self::Bytes => LogicalType::Bytes,
-        }
-    }
+    pub(super) kind: LogicalType,
 }
 
 /// The type of Arrow rows, which is that of the last schema, and all schemas.
@@ -235,10 +168,10 @@ pub(super) fn of_arrow_rows(
                 let name = reader.text()?;
                 let kind = reader.text()?;
                 reader.flag()?;
-                let cell = Cell::of(&kind);
+                let kind = LogicalType::of_column(&kind);
                 columns.items.push(Column {
                     name: name.into(),
-                    cell: cell.ok_or_else(|| reader.wrong("a type is not known"))?,
+                    kind: kind.ok_or_else(|| reader.wrong("a type is not known"))?,
                 });
             }
             schemas.items.push(columns.items);
@@ -250,7 +183,7 @@ pub(super) fn of_arrow_rows(
     let fields = schemas.last()?.iter().map(|column| Field {
         name: Arc::clone(&column.name),
         // Columns that came later are null in older rows.
-        kind: LogicalType::Option(Box::new(column.cell.logical())),
+        kind: LogicalType::Option(Box::new(column.kind.clone())),
     });
     let kind = LogicalType::Struct {
         name: "row".into(),

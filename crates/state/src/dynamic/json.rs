@@ -1,12 +1,12 @@
 //! Values as JSON, in one line.
 //!
 //! Whole numbers have all their digits, up to 128 bits (a reader that makes floats of them loses some). What JSON has no numbers for is a string:
-//! `"NaN"`, `"Infinity"`, `"-Infinity"`. Bytes are a string of `0x` and hexadecimal digits. The rest is as serde writes it: structs are objects, a
+//! `"NaN"`, `"Infinity"`, `"-Infinity"`, decimals with all their digits, dates and times. Bytes are a string of `0x` and hexadecimal digits. The rest is as serde writes it: structs are objects, a
 //! variant is its name or an object of its name and what it holds, and of a map each key that is no string is written as its JSON.
 
 use std::fmt::{self, Display, Write};
 
-use super::DynamicValue;
+use super::{DynamicValue, Temporal};
 
 impl Display for DynamicValue {
     /// As JSON; see the module.
@@ -20,6 +20,13 @@ impl Display for DynamicValue {
             Self::UInt128(value) => write!(f, "{value}"),
             Self::F32(value) => float(f, *value, f64::from(*value)),
             Self::F64(value) => float(f, *value, *value),
+            Self::Decimal(number, scale) => write!(f, "\"{}\"", decimal(*number, *scale)),
+            Self::Temporal(value, kind @ Temporal::Duration(_)) => kind.write(*value, f),
+            Self::Temporal(value, kind) => {
+                f.write_str("\"")?;
+                kind.write(*value, f)?;
+                f.write_str("\"")
+            }
             Self::String(text) => quoted(f, text),
             Self::Bytes(bytes) => hex(f, bytes),
             Self::List(elements) => list(f, "[", elements.iter(), "]", |f, element| element.fmt(f)),
@@ -51,6 +58,22 @@ fn float(f: &mut fmt::Formatter<'_>, shown: impl fmt::Debug, value: f64) -> fmt:
         value if value > 0.0 => f.write_str("\"Infinity\""),
         _ => f.write_str("\"-Infinity\""),
     }
+}
+
+/// A whole number of so many digits after the point, as text.
+pub(super) fn decimal(number: i128, scale: i8) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    let digits = number.unsigned_abs().to_string();
+    let places = usize::from(scale.unsigned_abs());
+    if number == 0 || scale == 0 {
+        return format!("{sign}{digits}");
+    }
+    if scale < 0 {
+        return format!("{sign}{digits}{}", "0".repeat(places));
+    }
+    let digits = format!("{digits:0>width$}", width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    format!("{sign}{whole}.{fraction}")
 }
 
 fn list<T>(

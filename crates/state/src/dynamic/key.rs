@@ -30,6 +30,11 @@ pub(super) fn take(
         LogicalType::F64 => Value::F64(f64::decode_ordered(input)?),
         LogicalType::String => Value::String(String::decode_ordered(input)?),
         LogicalType::Bytes => Value::Bytes(decode_bytes(input)?),
+        LogicalType::Decimal { scale, .. } => Value::Decimal(i128::decode_ordered(input)?, *scale),
+        LogicalType::Temporal(kind) if kind.width() == 4 => {
+            Value::Temporal(i32::decode_ordered(input)?.into(), *kind)
+        }
+        LogicalType::Temporal(kind) => Value::Temporal(i64::decode_ordered(input)?, *kind),
         LogicalType::Option(inner) => match Option::<()>::decode_ordered(input)? {
             None => Value::Null,
             Some(()) => budget.within(|budget| take(inner, input, budget))?,
@@ -63,6 +68,15 @@ pub(super) fn encode(
         (LogicalType::F64, Value::F64(value)) => value.encode_ordered(out),
         (LogicalType::String, Value::String(text)) => text.encode_ordered(out),
         (LogicalType::Bytes, Value::Bytes(bytes)) => encode_bytes(bytes, out),
+        (LogicalType::Decimal { scale, .. }, Value::Decimal(number, of)) if scale == of => {
+            number.encode_ordered(out);
+        }
+        (LogicalType::Temporal(kind), Value::Temporal(value, of)) if kind == of => {
+            match (kind.width(), i32::try_from(*value)) {
+                (4, value) => value.map_err(|_| wrong())?.encode_ordered(out),
+                _ => value.encode_ordered(out),
+            }
+        }
         (LogicalType::Option(_), Value::Null) => None::<()>.encode_ordered(out),
         (LogicalType::Option(inner), value) => {
             Some(()).encode_ordered(out);

@@ -3,6 +3,10 @@
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
+use super::temporal::{Temporal, TimeUnit};
+
+/// Digits of a decimal at most.
+const PRECISION_MAX: u8 = 38;
 /// Types within types; more is not understood.
 const DEPTH_MAX: usize = 64;
 
@@ -43,6 +47,15 @@ pub enum LogicalType {
     String,
     /// Bytes; also a sequence of `u8`.
     Bytes,
+    /// A number of so many digits of 128 bits, some of them behind the point.
+    Decimal {
+        /// All digits.
+        precision: u8,
+        /// Digits behind the point; below zero, zeros before it.
+        scale: i8,
+    },
+    /// A date or a time.
+    Temporal(Temporal),
     /// Something or nothing.
     Option(Box<LogicalType>),
     /// A sequence.
@@ -80,6 +93,32 @@ pub enum LogicalType {
     Opaque(Arc<str>),
 }
 
+/// Types of columns that have a name of one word; of two names of a type the first is written.
+static COLUMNS: [(&str, LogicalType); 18] = [
+    ("Null", LogicalType::Unit),
+    ("Boolean", LogicalType::Bool),
+    ("Int8", LogicalType::I8),
+    ("Int16", LogicalType::I16),
+    ("Int32", LogicalType::I32),
+    ("Int64", LogicalType::I64),
+    ("UInt8", LogicalType::U8),
+    ("UInt16", LogicalType::U16),
+    ("UInt32", LogicalType::U32),
+    ("UInt64", LogicalType::U64),
+    ("Float32", LogicalType::F32),
+    ("Float64", LogicalType::F64),
+    ("Utf8", LogicalType::String),
+    ("LargeUtf8", LogicalType::String),
+    ("Binary", LogicalType::Bytes),
+    ("LargeBinary", LogicalType::Bytes),
+    ("Date32", LogicalType::Temporal(Temporal::Date)),
+    // Milliseconds, of which Arrow wants whole days.
+    (
+        "Date64",
+        LogicalType::Temporal(Temporal::Timestamp(TimeUnit::Millisecond)),
+    ),
+];
+
 /// A field of a struct, or a variant of an enum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -97,6 +136,59 @@ impl LogicalType {
             depth: 0,
         }
         .whole()
+    }
+
+    /// Milliseconds on a clock on some wall: the bounds of windows.
+    pub fn of_milliseconds() -> Self {
+        Self::Temporal(Temporal::Timestamp(TimeUnit::Millisecond))
+    }
+
+    /// The type of a column by its name in schemas of rows (`docs/format/serializers.md`).
+    pub(super) fn of_column(name: &str) -> Option<Self> {
+        if let Some((_, kind)) = COLUMNS.iter().find(|(known, _)| *known == name) {
+            return Some(kind.clone());
+        }
+        let (name, parameters) = name.strip_suffix(')')?.split_once('(')?;
+        Some(match name {
+            "Time32" | "Time64" => {
+                let kind = Temporal::Time(TimeUnit::named(parameters)?);
+                let width = if name == "Time32" { 4 } else { 8 };
+                (kind.width() == width).then_some(Self::Temporal(kind))?
+            }
+            "Timestamp" => Self::Temporal(match parameters.split_once(',') {
+                Some((unit, _)) => Temporal::Instant(TimeUnit::named(unit)?),
+                None => Temporal::Timestamp(TimeUnit::named(parameters)?),
+            }),
+            "Duration" => Self::Temporal(Temporal::Duration(TimeUnit::named(parameters)?)),
+            "Decimal128" => {
+                let (precision, scale) = parameters.split_once(',')?;
+                let (precision, scale) = (precision.parse().ok()?, scale.trim().parse().ok()?);
+                let sane = (1..=PRECISION_MAX).contains(&precision)
+                    && i8::unsigned_abs(scale) <= PRECISION_MAX
+                    && scale <= precision as i8;
+                sane.then_some(Self::Decimal { precision, scale })?
+            }
+            _ => return None,
+        })
+    }
+
+    /// Its name in schemas of rows; `None` if rows have no such columns.
+    pub(super) fn column_name(&self) -> Option<String> {
+        if let Some((name, _)) = COLUMNS.iter().find(|(_, kind)| kind == self) {
+            return Some((*name).to_owned());
+        }
+        Some(match self {
+            Self::Decimal { precision, scale } => format!("Decimal128({precision},{scale})"),
+            Self::Temporal(kind) => match kind {
+                Temporal::Date => "Date32".to_owned(),
+                Temporal::Time(unit) if kind.width() == 4 => format!("Time32({})", unit.name()),
+                Temporal::Time(unit) => format!("Time64({})", unit.name()),
+                Temporal::Timestamp(unit) => format!("Timestamp({})", unit.name()),
+                Temporal::Instant(unit) => format!("Timestamp({},UTC)", unit.name()),
+                Temporal::Duration(unit) => format!("Duration({})", unit.name()),
+            },
+            _ => return None,
+        })
     }
 
     fn plain(name: &str) -> Option<Self> {
@@ -217,6 +309,8 @@ impl Display for LogicalType {
             Self::String => "String",
             Self::Bytes => "bytes",
             Self::Any => "any",
+            Self::Decimal { precision, scale } => return write!(f, "decimal({precision},{scale})"),
+            Self::Temporal(kind) => return kind.fmt(f),
             Self::Option(inner) => return write!(f, "Option<{inner}>"),
             Self::List(element) => return write!(f, "Vec<{element}>"),
             Self::Map(key, value) => return write!(f, "Map<{key}, {value}>"),

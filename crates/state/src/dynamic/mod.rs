@@ -1,13 +1,16 @@
 //! Values of state without the program that wrote them.
 //!
 //! A checkpoint says of every state how its keys and values became bytes ([`SerializerSnapshot`]). A [`DynamicType`] is that, understood: it
-//! turns bytes into a [`DynamicValue`], which shows itself as JSON and whose parts have names. What is not understood (rows of SQL's tables, keys
-//! and serializers of the user's own) is bytes, and the type says how its writer called their layout.
+//! turns bytes into a [`DynamicValue`], which shows itself as JSON and whose parts have names. Operators that lay out rows themselves, as SQL's
+//! do, say so by [`RowColumn`]s. What is not understood (keys and serializers of the user's own) is bytes, and the type says how
+//! its writer called their layout.
 //!
 //! Bytes may be hostile: they are an error ([`StateError::Corrupt`]) or a value, never a panic, and no value takes more memory than a bounded
 //! multiple of its bytes. Types are bounded in depth where they are parsed.
 
 mod budget;
+mod columns;
+mod conform;
 mod described;
 mod json;
 mod key;
@@ -15,13 +18,16 @@ mod logical;
 mod plain;
 mod positional;
 mod tagged;
+mod temporal;
 mod text;
 mod value;
 
 use std::sync::Arc;
 
 use self::budget::Budget;
+pub use self::columns::{ColumnForm, RowColumn};
 pub use self::logical::{Field, LogicalType};
+pub use self::temporal::{Temporal, TimeUnit};
 pub use self::value::DynamicValue;
 use crate::StateError;
 use crate::serializer::SerializerSnapshot;
@@ -50,6 +56,8 @@ enum Encoding {
     Nullable(Box<DynamicType>),
     /// Rows of columns, each of one of these schemas.
     ArrowRows(Arc<[Vec<described::Column>]>),
+    /// Columns as their operator lays them out.
+    Columns(Arc<[RowColumn]>),
     /// Not understood.
     Bytes,
 }
@@ -74,6 +82,8 @@ impl DynamicType {
             "plain-1" => described::of_plain(snapshot).map(|logical| (Encoding::Plain, logical)),
             "arrow-row-1" => described::of_arrow_rows(snapshot)
                 .map(|(logical, schemas)| (Encoding::ArrowRows(schemas.into()), logical)),
+            "columns-1" => columns::parse(snapshot)
+                .map(|(columns, logical)| (Encoding::Columns(columns.into()), logical)),
             "nullable-1" if snapshot.version == 1 && depth < DEPTH_MAX => {
                 let inner = SerializerSnapshot::decode(&snapshot.payload).ok()?;
                 let (encoding, logical) = Self::described(&inner, depth + 1)?;
@@ -141,7 +151,10 @@ impl DynamicType {
 
     /// Whether a value can be taken off the front of a row's key, because it ends by itself.
     pub(crate) fn ends_by_itself(&self) -> bool {
-        matches!(self.encoding, Encoding::Void | Encoding::Ordered)
+        matches!(
+            self.encoding,
+            Encoding::Void | Encoding::Ordered | Encoding::Columns(_)
+        )
     }
 
     /// The value that these bytes hold, all of them.
@@ -169,12 +182,13 @@ impl DynamicType {
             Encoding::Postcard => positional::take(&self.logical, input, budget),
             Encoding::Tagged(names) => {
                 let value = tagged::take(names, input, budget)?;
-                Ok(tagged::conform(&self.logical, value))
+                Ok(conform::conform(&self.logical, value))
             }
             Encoding::ArrowRows(schemas) => {
                 let row = plain::take_row(schemas, input, budget)?;
-                Ok(tagged::conform(&self.logical, row))
+                Ok(conform::conform(&self.logical, row))
             }
+            Encoding::Columns(columns) => columns::take(columns, input, budget),
             Encoding::Plain => plain::whole(&self.logical, std::mem::take(input)),
             Encoding::Nullable(inner) => match positional::byte(input)? {
                 0 => Ok(DynamicValue::Null),
@@ -194,6 +208,8 @@ impl DynamicType {
             (Encoding::Void, DynamicValue::Null) => {}
             (Encoding::Bytes, DynamicValue::Bytes(bytes)) => out.extend_from_slice(bytes),
             (Encoding::Ordered, value) => key::encode(&self.logical, value, &mut out)?,
+            (Encoding::Columns(columns), value) => columns::encode_key(columns, value, &mut out)?,
+            (Encoding::Plain, DynamicValue::String(text)) => out.extend_from_slice(text.as_bytes()),
             _ => return Err(key::mismatch(&self.logical, value)),
         }
         Ok(out)
@@ -201,15 +217,20 @@ impl DynamicType {
 
     /// The key group of a key, if its type is one of which every program computes it alike: keys of a type of the user's own may lie in any.
     pub fn key_group(&self, key: &DynamicValue, max_parallelism: u16) -> Option<u16> {
-        let hash = match self.encoding {
+        let hash = match &self.encoding {
             Encoding::Ordered => key::hash_code(&self.logical, key)?,
+            Encoding::Columns(columns) => {
+                let hash = xxhash_rust::xxh3::xxh3_64(&columns::encode_hashed(columns, key)?);
+                ((hash >> 32) as u32 ^ hash as u32) as i32
+            }
             _ => return None,
         };
         Some(crate::key_group::assign_to_key_group(hash, max_parallelism))
     }
 
-    /// A key written as text: a number, `true`, the characters of a string as they are, `0x` and hexadecimal digits for bytes, and JSON for what
-    /// has parts (`["ada", 7]`, `null`).
+    /// A key written as text: a number, `true`, the characters of a string as they are, `0x` and hexadecimal digits for bytes, a date or time as
+    /// ISO 8601 has it, and JSON for what has parts (`["ada", 7]`, `{"auction": 7}`, `null`). Where a string may be null, JSON's quotes work, too.
+    /// Of a struct of one field its value is enough.
     pub fn parse_text(&self, text: &str) -> Result<DynamicValue, StateError> {
         text::parse(&self.logical, text)
     }

@@ -1,7 +1,7 @@
 //! Bare values (`plain-1`), and rows of Arrow columns (`arrow-row-1`): see `docs/format/serializers.md`.
 
 use super::budget::Budget;
-use super::described::{Cell, Column};
+use super::described::Column;
 use super::positional::{array, byte, bytes, string, varint};
 use super::{DynamicValue, LogicalType};
 use crate::StateError;
@@ -57,51 +57,43 @@ pub(super) fn take_row(
             .is_some_and(|byte| byte >> (at % 8) & 1 == 1);
         let value = match is_null {
             true => DynamicValue::Null,
-            false => cell(column.cell, input)?,
+            false => cell(&column.kind, input)?,
         };
         fields.push((column.name.clone(), value));
     }
     Ok(DynamicValue::Struct(fields))
 }
 
-fn cell(kind: Cell, input: &mut &[u8]) -> Result<DynamicValue, StateError> {
+fn cell(kind: &LogicalType, input: &mut &[u8]) -> Result<DynamicValue, StateError> {
     use DynamicValue as Value;
     Ok(match kind {
-        Cell::Bool => match byte(input)? {
+        LogicalType::Unit => Value::Null,
+        LogicalType::Bool => match byte(input)? {
             0 => Value::Bool(false),
             1 => Value::Bool(true),
             other => return Err(wrong(&format!("a truth value is {other}"))),
         },
-        Cell::Integer(1, true) => Value::Int(i8::from_le_bytes(array(input)?).into()),
-        Cell::Integer(2, true) => Value::Int(i16::from_le_bytes(array(input)?).into()),
-        Cell::Integer(4, true) => Value::Int(i32::from_le_bytes(array(input)?).into()),
-        Cell::Integer(_, true) => Value::Int(i64::from_le_bytes(array(input)?)),
-        Cell::Integer(1, false) => Value::UInt(byte(input)?.into()),
-        Cell::Integer(2, false) => Value::UInt(u16::from_le_bytes(array(input)?).into()),
-        Cell::Integer(4, false) => Value::UInt(u32::from_le_bytes(array(input)?).into()),
-        Cell::Integer(_, false) => Value::UInt(u64::from_le_bytes(array(input)?)),
-        Cell::F32 => Value::F32(f32::from_le_bytes(array(input)?)),
-        Cell::F64 => Value::F64(f64::from_le_bytes(array(input)?)),
-        Cell::Text => Value::String(string(input)?),
-        Cell::Bytes => Value::Bytes(bytes(input)?.to_vec()),
-        Cell::Decimal(scale) => Value::String(decimal(i128::from_le_bytes(array(input)?), scale)),
+        LogicalType::I8 => Value::Int(i8::from_le_bytes(array(input)?).into()),
+        LogicalType::I16 => Value::Int(i16::from_le_bytes(array(input)?).into()),
+        LogicalType::I32 => Value::Int(i32::from_le_bytes(array(input)?).into()),
+        LogicalType::I64 => Value::Int(i64::from_le_bytes(array(input)?)),
+        LogicalType::U8 => Value::UInt(byte(input)?.into()),
+        LogicalType::U16 => Value::UInt(u16::from_le_bytes(array(input)?).into()),
+        LogicalType::U32 => Value::UInt(u32::from_le_bytes(array(input)?).into()),
+        LogicalType::U64 => Value::UInt(u64::from_le_bytes(array(input)?)),
+        LogicalType::F32 => Value::F32(f32::from_le_bytes(array(input)?)),
+        LogicalType::F64 => Value::F64(f64::from_le_bytes(array(input)?)),
+        LogicalType::String => Value::String(string(input)?),
+        LogicalType::Bytes => Value::Bytes(bytes(input)?.to_vec()),
+        LogicalType::Decimal { scale, .. } => {
+            Value::Decimal(i128::from_le_bytes(array(input)?), *scale)
+        }
+        LogicalType::Temporal(kind) if kind.width() == 4 => {
+            Value::Temporal(i32::from_le_bytes(array(input)?).into(), *kind)
+        }
+        LogicalType::Temporal(kind) => Value::Temporal(i64::from_le_bytes(array(input)?), *kind),
+        other => return Err(wrong(&format!("no column is a {other}"))),
     })
-}
-
-/// A whole number of so many digits after the point, as text.
-pub(super) fn decimal(number: i128, scale: i32) -> String {
-    let sign = if number < 0 { "-" } else { "" };
-    let digits = number.unsigned_abs().to_string();
-    let places = scale.unsigned_abs() as usize;
-    if number == 0 || scale == 0 {
-        return format!("{sign}{digits}");
-    }
-    if scale < 0 {
-        return format!("{sign}{digits}{}", "0".repeat(places));
-    }
-    let digits = format!("{digits:0>width$}", width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    format!("{sign}{whole}.{fraction}")
 }
 
 fn wrong(what: &str) -> StateError {

@@ -139,6 +139,9 @@ impl<'t> Positional<'t, '_> {
             LogicalType::Any | LogicalType::Opaque(_) => {
                 return Err(wrong("its type is not known"));
             }
+            LogicalType::Decimal { .. } | LogicalType::Temporal(_) => {
+                return Err(wrong("its type is one of columns"));
+            }
         })
     }
 }

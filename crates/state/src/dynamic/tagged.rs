@@ -1,10 +1,10 @@
-//! Values that say what they are (`tagged-1` in `docs/format/serializers.md`), and making old ones look like new ones.
+//! Values that say what they are (`tagged-1` in `docs/format/serializers.md`).
 
 use std::sync::Arc;
 
+use super::DynamicValue;
 use super::budget::Budget;
 use super::positional::{array, byte, varint};
-use super::{DynamicValue, LogicalType};
 use crate::StateError;
 
 /// Takes one value off the front of `input`. `names` are those of the dictionary.
@@ -175,79 +175,4 @@ fn split<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8], StateError> {
 fn text(input: &mut &[u8], len: usize) -> Result<String, StateError> {
     let text = std::str::from_utf8(split(input, len)?);
     Ok(text.map_err(|_| wrong("a text is not UTF-8"))?.to_owned())
-}
-
-/// A value as one of this type: fields in the order of their declaration, those that are lacking as null, those that the type has no more after
-/// them; numbers as wide as the type says. What does not fit stays as it is.
-pub(super) fn conform(kind: &LogicalType, value: DynamicValue) -> DynamicValue {
-    use DynamicValue as Value;
-    let all = |kind: &LogicalType, values: Vec<Value>| {
-        let values = values.into_iter();
-        values.map(|value| conform(kind, value)).collect()
-    };
-    match (kind, value) {
-        (LogicalType::Option(_), Value::Null) => Value::Null,
-        (LogicalType::Option(inner) | LogicalType::Named { inner, .. }, value) => {
-            conform(inner, value)
-        }
-        (LogicalType::Struct { fields, .. }, Value::Struct(mut found)) => {
-            let mut ordered = Vec::with_capacity(fields.len().max(found.len()));
-            for field in fields {
-                let at = found.iter().position(|(name, _)| *name == field.name);
-                let value = match at {
-                    Some(at) => conform(&field.kind, found.remove(at).1),
-                    None => Value::Null,
-                };
-                ordered.push((Arc::clone(&field.name), value));
-            }
-            ordered.extend(found);
-            Value::Struct(ordered)
-        }
-        (LogicalType::Enum { variants, .. }, Value::Variant(name, value)) => {
-            let known = variants.iter().find(|variant| variant.name == name);
-            let value = match known {
-                Some(variant) => Box::new(conform(&variant.kind, *value)),
-                None => value,
-            };
-            Value::Variant(name, value)
-        }
-        (LogicalType::List(element), Value::List(values)) => Value::List(all(element, values)),
-        (LogicalType::Bytes, Value::List(values)) => bytes_of(values),
-        (LogicalType::Tuple(kinds), Value::List(values)) if kinds.len() == values.len() => {
-            let pairs = kinds.iter().zip(values);
-            Value::List(pairs.map(|(kind, value)| conform(kind, value)).collect())
-        }
-        (LogicalType::Map(key, value), Value::Map(entries)) => {
-            let entries = entries.into_iter();
-            Value::Map(
-                entries
-                    .map(|(k, v)| (conform(key, k), conform(value, v)))
-                    .collect(),
-            )
-        }
-        (
-            LogicalType::I8 | LogicalType::I16 | LogicalType::I32 | LogicalType::I64,
-            Value::UInt(number),
-        ) => i64::try_from(number).map_or(Value::UInt(number), Value::Int),
-        (LogicalType::I128, Value::UInt(number)) => Value::Int128(number.into()),
-        (LogicalType::I128, Value::Int(number)) => Value::Int128(number.into()),
-        (LogicalType::I128, Value::UInt128(number)) => {
-            i128::try_from(number).map_or(Value::UInt128(number), Value::Int128)
-        }
-        (LogicalType::U128, Value::UInt(number)) => Value::UInt128(number.into()),
-        (LogicalType::F64, Value::F32(number)) => Value::F64(number.into()),
-        (_, value) => value,
-    }
-}
-
-/// Elements as bytes, if all of them are.
-fn bytes_of(values: Vec<DynamicValue>) -> DynamicValue {
-    let byte = |value: &DynamicValue| match value {
-        DynamicValue::UInt(number) => u8::try_from(*number).ok(),
-        _ => None,
-    };
-    match values.iter().map(byte).collect() {
-        Some(bytes) => DynamicValue::Bytes(bytes),
-        None => DynamicValue::List(values),
-    }
 }

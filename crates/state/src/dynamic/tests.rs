@@ -1,5 +1,6 @@
 //! Values come out as they went in, JSON is JSON, and hostile bytes are errors.
 
+mod columns;
 mod described;
 
 use std::fmt::Debug;
@@ -75,6 +76,30 @@ fn keys_of_every_type_are_understood() {
         "[\"x\",null,[1]]",
     );
     key((vec![1u8], -1.5f64), "[\"0x01\",-1.5]");
+}
+
+/// A text `null` could not be asked for.
+#[test]
+fn a_key_that_may_be_null_may_be_the_text_null() {
+    let kind = key_type::<Option<String>>();
+    for (typed, shown) in [
+        ("null", "null"),
+        ("\"null\"", "\"null\""),
+        ("ada", "\"ada\""),
+        ("\"ada \\\"l\\\"\"", "\"ada \\\"l\\\"\""),
+        ("\"ada", "\"\\\"ada\""),
+    ] {
+        assert_eq!(
+            kind.parse_text(typed).unwrap().to_string(),
+            shown,
+            "{typed}"
+        );
+    }
+    let error = DynamicType::bytes("mine").parse_text("7").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "expected bytes as 0x and pairs of hexadecimal digits, found `7`"
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Temporal;
+
 /// A value of state. Parts have the names that their program gives them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DynamicValue {
@@ -21,6 +23,10 @@ pub enum DynamicValue {
     F32(f32),
     /// A float of 64 bits.
     F64(f64),
+    /// A number with so many digits behind the point.
+    Decimal(i128, i8),
+    /// A date or time, counted as its type says.
+    Temporal(i64, Temporal),
     /// Text.
     String(String),
     /// Bytes, or what is not understood.
@@ -54,6 +60,8 @@ impl DynamicValue {
             Self::Bool(_) => "a truth value",
             Self::Int(_) | Self::UInt(_) | Self::Int128(_) | Self::UInt128(_) => "a whole number",
             Self::F32(_) | Self::F64(_) => "a float",
+            Self::Decimal(..) => "a decimal",
+            Self::Temporal(..) => "a date or time",
             Self::String(_) => "text",
             Self::Bytes(_) => "bytes",
             Self::List(_) => "a list",

@@ -156,22 +156,12 @@ impl Drop for WakeOnDrop {
 fn of_state(
     states: &[(StateDescription, TableId)],
     table: TableId,
+    group: u16,
     error: StateError,
 ) -> StateError {
-    let found = states.iter().find(|(_, known)| *known == table);
-    let Some((state, _)) = found else {
-        return error;
-    };
-    let named = |text: String| {
-        format!(
-            "state `{}` of operator `{}`: {text}",
-            state.state, state.operator
-        )
-    };
-    match error {
-        StateError::Usage(text) => StateError::Usage(named(text)),
-        StateError::Corrupt(text) => StateError::Corrupt(named(text)),
-        error => error,
+    match states.iter().find(|(_, known)| *known == table) {
+        Some((state, _)) => error.of_state(state, group),
+        None => error,
     }
 }
 
@@ -186,7 +176,8 @@ fn write(
         for (table, chunks) in tables.iter().zip(&mut chunks) {
             if let Some(typed) = &table.typed {
                 let written = typed.write(group, table.now_ms, &mut sink);
-                let written = written.map_err(|error| of_state(states, table.table, error))?;
+                let written =
+                    written.map_err(|error| of_state(states, table.table, group, error))?;
                 *chunks = written.max(*chunks);
                 continue;
             }

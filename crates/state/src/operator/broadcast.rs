@@ -226,12 +226,23 @@ impl<K: 'static, V: 'static, S: Serializer<V>> RegisteredBroadcast<K, V, S> {
                 let [key, value] = entry else {
                     return Err(damaged());
                 };
-                restored.push((key_decoder.read(key)?, value_decoder.read(value)?));
+                let key = key_decoder.read(key);
+                let key = key.map_err(|error| error.about(&what("key")))?;
+                let value = value_decoder.read(value);
+                let value = value.map_err(|error| error.about(&what("value")))?;
+                restored.push((key, value));
             }
             keys = key_decoder.into_serializer();
             values = value_decoder.into_serializer();
         }
         let key = keys.snapshot();
+        for snapshot in [&key, &values.snapshot()] {
+            snapshot.check_size().map_err(|error| {
+                error.about(&format!(
+                    "broadcast state `{name}` of operator `{operator}`"
+                ))
+            })?;
+        }
         let map = BroadcastState {
             entries: Rc::default(),
             encode: Rc::new(move |key, out| keys.serialize(key, out)),
@@ -260,7 +271,8 @@ impl<K: 'static, V: 'static, S: Serializer<V>> Registered for RegisteredBroadcas
         let mut frozen = Vec::with_capacity(entries.len() * 2);
         for (key, (_, value)) in entries.iter() {
             let mut bytes = Vec::new();
-            self.serializer.serialize(value, &mut bytes)?;
+            let written = self.serializer.serialize(value, &mut bytes);
+            written.map_err(|error| error.about(&format!("broadcast state `{}`", self.name)))?;
             frozen.push(Bytes::copy_from_slice(key));
             frozen.push(Bytes::from(bytes));
         }

@@ -95,10 +95,14 @@ impl<V: 'static, S: Serializer<V>> RegisteredList<V, S> {
             let what = || format!("an element of operator state `{name}` of operator `{operator}`");
             let decoder = Decoder::new(serializer, &old.value, what)?;
             for bytes in old.elements.iter() {
-                elements.push(decoder.read(bytes)?);
+                let element = decoder.read(bytes);
+                elements.push(element.map_err(|error| error.about(&what()))?);
             }
             serializer = decoder.into_serializer();
         }
+        serializer.snapshot().check_size().map_err(|error| {
+            error.about(&format!("operator state `{name}` of operator `{operator}`"))
+        })?;
         Ok(Self {
             name: name.to_owned(),
             mode,
@@ -124,7 +128,8 @@ impl<V: 'static, S: Serializer<V>> Registered for RegisteredList<V, S> {
         let mut frozen = Vec::with_capacity(elements.len());
         for element in elements.iter() {
             let mut bytes = Vec::new();
-            self.serializer.serialize(element, &mut bytes)?;
+            let written = self.serializer.serialize(element, &mut bytes);
+            written.map_err(|error| error.about(&format!("operator state `{}`", self.name)))?;
             frozen.push(Bytes::from(bytes));
         }
         Ok(NamedList {

@@ -277,7 +277,9 @@ impl OperatorStateStore {
         let mut lists = Vec::new();
         for entry in self.entries.borrow().values() {
             lists.push(match entry {
-                Entry::Registered(state) => state.freeze()?,
+                Entry::Registered(state) => state
+                    .freeze()
+                    .map_err(|error| error.about(&format!("operator `{}`", self.operator)))?,
                 Entry::Restored(list) => self.kept(list),
             });
         }

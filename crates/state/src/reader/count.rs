@@ -14,7 +14,8 @@ use crate::StateError;
 pub struct StateCounts {
     /// Rows as a scan shows them: values, elements, entries of maps, timers.
     pub rows: u64,
-    /// Pairs of key and namespace. Timers are ordered by time, so that of them each counts that is not like the one before.
+    /// Pairs of key and namespace. Timers are ordered by time, so that of them each counts that is not like the one before. Means nothing for
+    /// tables that do not tell their keys ([`ReadableTable::tells_keys`]).
     pub keys: u64,
     /// Rows of each key group that has some.
     pub groups: BTreeMap<u16, u64>,

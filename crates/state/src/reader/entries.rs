@@ -103,7 +103,11 @@ impl Entries {
         };
         let (mut only, mut nowhere) = (None, false);
         if let Some(key) = only_key {
-            let bytes = table.key.encode_key(key)?;
+            // Keys of rows lie in order; those of broadcast maps are compared when they have been read.
+            let bytes = match table.kind.is_keyed() {
+                true => table.key.encode_key(key)?,
+                false => Vec::new(),
+            };
             let group = table.key.key_group(key, shared.metadata.max_parallelism);
             if let Some(group) = group.filter(|_| table.kind.is_keyed()) {
                 let one = KeyGroupRange {

@@ -3,10 +3,10 @@
 use aquifer_store::TableId;
 
 use super::unkeyed::{self, Piece};
-use crate::StateError;
 use crate::checkpoint::CheckpointMetadata;
 use crate::dynamic::DynamicType;
 use crate::serializer::StateKind;
+use crate::{StateDescription, StateError};
 
 /// What kind of table a state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,13 @@ pub(super) enum TableSource {
 }
 
 impl ReadableTable {
+    /// Whether it is known where the keys of its rows end: otherwise rows of one key, with their namespaces and user keys, are not told from
+    /// those of another.
+    pub fn tells_keys(&self) -> bool {
+        let is_all = self.namespace.is_none() && self.user_key.is_none();
+        self.kind.is_keyed() && (is_all || self.key.ends_by_itself())
+    }
+
     /// `operator/state`, unique in the checkpoint.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.operator, self.state)
@@ -124,39 +131,41 @@ impl ReadableTable {
 
 /// The tables of a checkpoint, ordered by operator and name.
 pub(super) fn of(metadata: &CheckpointMetadata) -> Vec<ReadableTable> {
-    let mut tables: Vec<ReadableTable> = metadata
-        .tables
-        .iter()
-        .map(|(description, id)| {
-            let schema = &description.schema;
-            let namespace = match schema.kind {
-                // The namespaces of timers are those of whoever registers them.
-                StateKind::Timers => Some(DynamicType::bytes("namespaces of timers")),
-                _ => Some(DynamicType::parse_key(&schema.namespace)),
-            };
-            let value = match schema.kind {
-                StateKind::Timers => DynamicType::integer(),
-                _ => DynamicType::parse(&schema.value),
-            };
-            ReadableTable {
-                operator: description.operator.clone(),
-                state: description.state.clone(),
-                kind: TableKind::Keyed(schema.kind),
-                key: DynamicType::parse_key(&schema.key),
-                namespace: namespace.filter(|namespace| !namespace.is_void()),
-                user_key: schema.user_key.as_ref().map(DynamicType::parse_key),
-                value,
-                ttl_ms: description.options.ttl_ms,
-                event_time: description.options.event_time,
-                untimed_as_ms: description.options.untimed_as_ms,
-                layout: description.layout.clone(),
-                source: TableSource::Keyed(*id),
-            }
-        })
+    let described = metadata.tables.iter();
+    let mut tables: Vec<ReadableTable> = described
+        .map(|(description, id)| keyed(description, *id))
         .collect();
     tables.extend(unkeyed::tables(metadata));
     tables.sort_by(|a, b| (&a.operator, &a.state).cmp(&(&b.operator, &b.state)));
     tables
+}
+
+/// One keyed state.
+fn keyed(description: &StateDescription, id: TableId) -> ReadableTable {
+    let schema = &description.schema;
+    let namespace = match schema.kind {
+        // The namespaces of timers are those of whoever registers them.
+        StateKind::Timers => Some(DynamicType::bytes("namespaces of timers")),
+        _ => Some(DynamicType::parse_key(&schema.namespace)),
+    };
+    let value = match schema.kind {
+        StateKind::Timers => DynamicType::integer(),
+        _ => DynamicType::parse(&schema.value),
+    };
+    ReadableTable {
+        operator: description.operator.clone(),
+        state: description.state.clone(),
+        kind: TableKind::Keyed(schema.kind),
+        key: DynamicType::parse_key(&schema.key),
+        namespace: namespace.filter(|namespace| !namespace.is_void()),
+        user_key: schema.user_key.as_ref().map(DynamicType::parse_key),
+        value,
+        ttl_ms: description.options.ttl_ms,
+        event_time: description.options.event_time,
+        untimed_as_ms: description.options.untimed_as_ms,
+        layout: description.layout.clone(),
+        source: TableSource::Keyed(id),
+    }
 }
 
 /// See [`super::StateReader::table`].
@@ -197,5 +206,38 @@ pub(super) fn find<'a>(
             "more than one operator has a state `{state}`: {}; name the operator, too",
             names(&mut several.iter().copied())
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_store::TableOptions;
+
+    use super::*;
+    use crate::serializer::{SerializerSnapshot, StateSchema};
+
+    fn table(key: &str, user_key: Option<&str>, namespace: Option<&str>) -> ReadableTable {
+        let options = TableOptions::default();
+        let described = StateDescription {
+            schema: StateSchema {
+                kind: StateKind::Map,
+                key: SerializerSnapshot::opaque(key),
+                namespace: namespace.map_or(SerializerSnapshot::void(), SerializerSnapshot::opaque),
+                user_key: user_key.map(SerializerSnapshot::opaque),
+                ..StateSchema::raw("i64")
+            },
+            ..StateDescription::raw("op", "state", options, "i64")
+        };
+        keyed(&described, TableId(0))
+    }
+
+    /// Each entry of a map counted as a key where the end of keys is not known.
+    #[test]
+    fn keys_are_told_where_their_end_is_known() {
+        assert!(table("i64", Some("String"), Some("i64")).tells_keys());
+        // All of a row's key is the key, whatever is in it.
+        assert!(table("Mine", None, None).tells_keys());
+        assert!(!table("Mine", Some("String"), None).tells_keys());
+        assert!(!table("Mine", None, Some("i64")).tells_keys());
     }
 }

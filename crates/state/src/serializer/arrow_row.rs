@@ -218,8 +218,17 @@ impl Serializer<Vec<Cell>> for ArrowRow {
                 ));
             }
         }
+        let mut added = Vec::new();
+        new.write(&mut added);
+        let (bytes, bytes_max) = (
+            old.payload.len() + added.len(),
+            SerializerSnapshot::PAYLOAD_BYTES_MAX,
+        );
         match schemas.last() == Some(new) {
             true => Compatibility::AsIs,
+            false if bytes > bytes_max => Compatibility::Incompatible(format!(
+                "its schemas, with the new one, have {bytes} bytes, expected at most {bytes_max}"
+            )),
             false if schemas.len() >= SCHEMAS_MAX => Compatibility::Incompatible(format!(
                 "it has had {SCHEMAS_MAX} schemas, which is the most there can be"
             )),

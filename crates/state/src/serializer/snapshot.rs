@@ -11,7 +11,8 @@ use crate::StateError;
 /// What a serializer says of what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SerializerSnapshot {
-    /// Name and version of the encoding: `postcard-1`, `tagged-1`, `plain-1`, `arrow-row-1`, `nullable-1`, `raw`, `opaque`.
+    /// Name and version of the encoding: `postcard-1`, `tagged-1`, `plain-1`, `arrow-row-1`, `columns-1`, `nullable-1`,
+    /// `raw`, `opaque`.
     pub encoding: String,
     /// Version of the payload, which the encoding numbers.
     pub version: u32,
@@ -65,12 +66,49 @@ impl SerializerSnapshot {
         }
     }
 
+    /// An error if a checkpoint cannot hold this: what is written must be what is read.
+    pub(crate) fn check_size(&self) -> Result<(), StateError> {
+        for (what, bytes, bytes_max) in [
+            (
+                "the name of an encoding",
+                self.encoding.len(),
+                Self::ENCODING_BYTES_MAX,
+            ),
+            (
+                "what a serializer says of itself",
+                self.payload.len(),
+                Self::PAYLOAD_BYTES_MAX,
+            ),
+        ] {
+            if bytes > bytes_max {
+                return Err(StateError::Usage(format!(
+                    "{what} (`{}`) has {bytes} bytes, expected at most {bytes_max}",
+                    self.encoding.chars().take(40).collect::<String>()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// For people.
     pub fn describe(&self) -> String {
-        const TEXT_CHARS_MAX: usize = 200;
-        if let Some(inner) = super::nullable::inner(self) {
-            return format!("Option of {}", inner.describe());
+        // Options within options: nobody means more of them, and bytes may say anything.
+        const OPTIONS_MAX: usize = 8;
+        let mut text = String::new();
+        let mut within: Option<Self> = None;
+        for _ in 0..OPTIONS_MAX {
+            match super::nullable::inner(within.as_ref().unwrap_or(self)) {
+                Some(inner) => within = Some(inner),
+                None => break,
+            }
+            text.push_str("Option of ");
         }
+        text + &within.as_ref().unwrap_or(self).describe_plain()
+    }
+
+    /// The same of one that is not taken apart.
+    fn describe_plain(&self) -> String {
+        const TEXT_CHARS_MAX: usize = 200;
         if let Some(tagged) = super::tagged::described(self) {
             return format!("{}:{tagged}", self.encoding);
         }
@@ -188,6 +226,29 @@ impl StateSchema {
             value: SerializerSnapshot::opaque(layout),
             ttl: false,
             untimed_as_ms: None,
+        }
+    }
+
+    /// An error if a checkpoint cannot hold what a part says of itself.
+    pub(crate) fn check_size(&self) -> Result<(), StateError> {
+        [&self.key, &self.namespace, &self.value]
+            .into_iter()
+            .chain(&self.user_key)
+            .try_for_each(SerializerSnapshot::check_size)
+    }
+
+    /// The same with what its user says of the rows, for whoever looks into a checkpoint; whether a restored table fits is still decided
+    /// by the text of its layout alone.
+    pub fn rows(
+        key: SerializerSnapshot,
+        user_key: Option<SerializerSnapshot>,
+        value: SerializerSnapshot,
+    ) -> Self {
+        Self {
+            key,
+            user_key,
+            value,
+            ..Self::raw("")
         }
     }
 

@@ -255,7 +255,12 @@ where
         &self,
         decode: impl Fn(Entry<UV>) -> Result<T, StateError> + 'static,
     ) -> StateStream<T> {
-        pieces::stream(self.cursor(self.access.waiting_mode()), decode)
+        let cursor = self.cursor(self.access.waiting_mode());
+        let place = self.place.clone();
+        let group = cursor.as_ref().map_or(0, |cursor| cursor.at().0);
+        pieces::stream(cursor, move |entry| {
+            decode(entry).map_err(|error| named(&place, group, error))
+        })
     }
 
     /// Whether there is an entry, as far as memory knows at once.
@@ -271,6 +276,15 @@ where
             let piece = rows.access.scan_now(rows.table, range)?;
             Ok(piece.map(|piece| piece.rows.is_empty()))
         })?
+    }
+}
+
+/// An error of an entry with the state that it is about. On the heap no entry is decoded.
+#[cold]
+fn named<H>(place: &Place<H>, group: u16, error: StateError) -> StateError {
+    match place {
+        Place::Rows(rows) => rows.named(group, error),
+        Place::Heap(_) => error,
     }
 }
 

@@ -138,9 +138,11 @@ impl RowTable {
                 })
             });
         match hot {
-            Ok(Hot::Answer(found)) => {
-                StateFuture::ready(found.and_then(|found| self.settle(group, key, found)))
-            }
+            Ok(Hot::Answer(found)) => StateFuture::ready(
+                found
+                    .map_err(|error| self.named(group, error))
+                    .and_then(|found| self.settle(group, key, found)),
+            ),
             Ok(Hot::Cold(planned)) => {
                 let (this, context, key) = (self.clone(), context.clone(), key.to_vec());
                 StateFuture::cold(waiting, async move {
@@ -150,7 +152,8 @@ impl RowTable {
                         .finish(this.table, group, &key, planned, waiting, |row, time_ms| {
                             find(ttl, row, time_ms, |bytes| decode(&context, bytes))
                         })
-                        .await??;
+                        .await?
+                        .map_err(|error| this.named(group, error))?;
                     this.settle(group, &key, found)
                 })
             }
@@ -177,7 +180,9 @@ impl RowTable {
             });
         match hot {
             Ok(Hot::Answer(found)) => StateFuture::ready(
-                found.and_then(|found| self.write_folded(group, key, context, found, fold)),
+                found
+                    .map_err(|error| self.named(group, error))
+                    .and_then(|found| self.write_folded(group, key, context, found, fold)),
             ),
             Ok(Hot::Cold(planned)) => {
                 let (this, context, key) = (self.clone(), context.clone(), key.to_vec());
@@ -188,7 +193,8 @@ impl RowTable {
                         .finish(this.table, group, &key, planned, waiting, |row, time_ms| {
                             find(ttl, row, time_ms, |bytes| decode(&context, bytes))
                         })
-                        .await??;
+                        .await?
+                        .map_err(|error| this.named(group, error))?;
                     this.write_folded(group, &key, &context, found, fold)
                 })
             }
@@ -218,7 +224,8 @@ impl RowTable {
         // Taken, not borrowed: a serializer may use another state.
         let mut bytes = self.scratch.take();
         bytes.clear();
-        let written = write(&mut bytes).and_then(|()| self.put(group, key, &bytes));
+        let written = write(&mut bytes).map_err(|error| self.named(group, error));
+        let written = written.and_then(|()| self.put(group, key, &bytes));
         self.scratch.replace(bytes);
         written
     }
@@ -238,6 +245,12 @@ impl RowTable {
                 Hot::Cold(_) => false,
             },
         )
+    }
+
+    /// An error of a serializer with the state that it is about.
+    #[cold]
+    pub(crate) fn named(&self, group: u16, error: StateError) -> StateError {
+        self.access.named(self.table, group, error)
     }
 
     /// Whether a row of this time has expired by now.

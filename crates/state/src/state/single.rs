@@ -167,7 +167,8 @@ where
                         if rows.has_expired(values.time_ms(i)) {
                             continue;
                         }
-                        let value = this.serializer.deserialize(bytes)?;
+                        let value = this.serializer.deserialize(bytes);
+                        let value = value.map_err(|error| rows.named(keys.get(i).0, error))?;
                         merged = Some(match merged {
                             None => (value, i > 0),
                             Some((before, _)) => (combine(before, value), true),

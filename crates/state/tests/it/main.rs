@@ -9,6 +9,7 @@ mod concurrency;
 mod conformance;
 mod heap;
 mod model;
+mod naming;
 mod operators;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;

@@ -28,8 +28,8 @@ pub enum StateCommand {
     Sql(SqlArguments),
     /// Write a savepoint: the state of a checkpoint in a directory of its own, which can be copied anywhere.
     ///
-    /// The checkpoint stays as it is and must not be removed meanwhile: a finished job's, or a retained one. The savepoint's place is printed on standard
-    /// output; `aquifer sql --from` goes on from it.
+    /// The checkpoint stays as it is and must not be removed meanwhile: the newest one of a job that was killed or stopped, or a retained one. The savepoint's
+    /// place is printed on standard output; `aquifer sql --from` goes on from it, unless the job has finished: then it can be read only.
     Savepoint(SavepointArguments),
 }
 
@@ -195,14 +195,21 @@ pub enum SqlFormat {
 
 const SQL_NOTES: &str = "A state is a table of its name; where several operators have one of that name, it is \"operator\".state. `SELECT * FROM tables` lists them.
 Columns: key, namespace and user_key if there are such, index in a list, value (a struct's fields are value.field), written_at and
-expires_at if the state has a time to live, key_group. `WHERE key = …` reads that key only. Names are case-sensitive.
+expires_at if the state has a time to live, key_group. `WHERE key = …` reads that key only, and so do conditions on all parts of a key
+(`WHERE key.auction = 7`). Names are case-sensitive.
+
+States of SQL jobs: accState has a row per group, \"window-aggs\" one per window and group; their keys have the columns of GROUP BY, their values a
+column per call: count, min_price, sum_price.sum and sum_price.count, and records where rows can be taken back. \"values-N\" has the distinct
+values of call N as user_key.
 
 Examples:
+  aquifer state sql checkpoints/job \"SELECT key.auction, value.count FROM accState WHERE value.count > 100\"
   aquifer state sql checkpoints/job \"SELECT key, value FROM counts WHERE value > 100 ORDER BY value DESC LIMIT 10\"
   aquifer state sql s3://bucket/savepoints/savepoint-1f2e3d-0123456789ab \"SELECT value.channel, count(*) FROM bids GROUP BY value.channel\" --format csv";
 
 const GET_NOTES: &str = "A key is written by its type: a number, true or false, a text as it is, 0x and hexadecimal digits for bytes, and JSON for a key with
-parts: --key '[\"ada\", 7]', --key null. Nothing is printed if the state has no such key.";
+parts: --key '[\"ada\", 7]', --key '{\"auction\": 7}', --key null (--key '\"null\"' is a text where a key may be null). Of a key of one column its value is enough: --key 7. Nothing is printed if the state
+has no such key.";
 
 const SCAN_NOTES: &str = "Rows come in the order of key groups and keys. Each is an object: key_group, key, namespace and user_key if there are such, index in a list, value, and
-written_ms and expires_ms if times are kept. Whole numbers have all their digits; bytes, and what this program has no types for, are \"0x…\".";
+written_ms and expires_ms if times are kept. Whole numbers have all their digits; dates and times are text; bytes, and what this program has no types for, are \"0x…\".";

@@ -3,23 +3,22 @@
 use std::io::IsTerminal;
 
 use aquifer::runner::RunError;
-use aquifer_store::KeyGroupRange;
 
 use super::arguments::CountArguments;
 use super::output::{Counting, Lines, Object};
 use super::{Opened, unreadable};
-use crate::cli::key_groups::group_range;
 use crate::cli::progress::grouped;
 use crate::cli::screen::Screen;
 use crate::cli::store::Columns;
 
 /// Prints the counts: a table on a terminal, lines of JSON elsewhere.
 pub fn run(opened: &Opened, arguments: &CountArguments, screen: &Screen) -> Result<(), RunError> {
+    if let Some(why) = opened.why_empty()? {
+        screen.tell(&format!("note: {why}"));
+        return Ok(());
+    }
     let tables = opened.tables(&arguments.state)?;
-    let groups = match &arguments.group {
-        None => KeyGroupRange::ALL,
-        Some(text) => group_range(text)?,
-    };
+    let groups = opened.groups(arguments.group.as_deref())?;
     let drawn = std::io::stdout().is_terminal();
     let mut columns = Columns::new(1, &["state", "key group", "keys", "rows"]);
     let mut lines = Lines::new(screen);
@@ -32,7 +31,14 @@ pub fn run(opened: &Opened, arguments: &CountArguments, screen: &Screen) -> Resu
             });
             counted.map_err(unreadable)?
         };
-        let keys = table.kind.is_keyed().then_some(counts.keys);
+        let keys = table.tells_keys().then_some(counts.keys);
+        if table.kind.is_keyed() && keys.is_none() {
+            screen.tell(&format!(
+                "note: the keys of `{}` are not counted: they are {}, and nothing says where they end",
+                table.full_name(),
+                table.key
+            ));
+        }
         columns.add(vec![
             table.full_name(),
             String::new(),

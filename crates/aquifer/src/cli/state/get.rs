@@ -6,7 +6,7 @@ use aquifer_state::reader::StateRow;
 use aquifer_store::KeyGroupRange;
 
 use super::arguments::GetArguments;
-use super::scan::{key_of, note_of_bytes, print};
+use super::scan::{key_of, note_of_bytes, print, tell_of_no_rows};
 use super::{Opened, usage};
 use crate::cli::screen::Screen;
 
@@ -14,16 +14,19 @@ use crate::cli::screen::Screen;
 pub fn run(opened: &Opened, arguments: &GetArguments, screen: &Screen) -> Result<(), RunError> {
     let table = opened.table(&arguments.state)?;
     let key = key_of(table, &arguments.key)?;
-    let namespace = part_of(
-        "--namespace",
-        table.namespace.as_ref(),
-        arguments.namespace.as_deref(),
-    )?;
-    let user_key = part_of(
-        "--user-key",
-        table.user_key.as_ref(),
-        arguments.user_key.as_deref(),
-    )?;
+    let part = |argument: &str, name: &str, kind, text| {
+        let lacking = || {
+            usage(format!(
+                "{argument}: state `{}` has no {name}",
+                table.full_name()
+            ))
+        };
+        part_of(argument, kind, text, &lacking)
+    };
+    let (kind, text) = (table.namespace.as_ref(), arguments.namespace.as_deref());
+    let namespace = part("--namespace", "namespaces", kind, text)?;
+    let (kind, text) = (table.user_key.as_ref(), arguments.user_key.as_deref());
+    let user_key = part("--user-key", "user keys", kind, text)?;
     note_of_bytes(table, screen);
     let is = |wanted: &Option<DynamicValue>, found: &Option<DynamicValue>| {
         wanted.is_none() || wanted == found
@@ -32,10 +35,7 @@ pub fn run(opened: &Opened, arguments: &GetArguments, screen: &Screen) -> Result
     let groups = KeyGroupRange::ALL;
     let printed = print(opened, table, groups, Some(&key), u64::MAX, &wanted, screen)?;
     if printed == 0 {
-        screen.tell(&format!(
-            "note: state `{}` has no row of this key",
-            table.full_name()
-        ));
+        tell_of_no_rows(table, " of this key", arguments.expired, screen);
     }
     Ok(())
 }
@@ -45,9 +45,10 @@ fn part_of(
     argument: &str,
     kind: Option<&DynamicType>,
     text: Option<&str>,
+    lacking: &dyn Fn() -> RunError,
 ) -> Result<Option<DynamicValue>, RunError> {
     let Some(text) = text else { return Ok(None) };
-    let kind = kind.ok_or_else(|| usage(format!("{argument}: the state has no such thing")))?;
+    let kind = kind.ok_or_else(lacking)?;
     let parsed = kind.parse_text(text);
     parsed
         .map(Some)

@@ -6,6 +6,7 @@
 pub mod arguments;
 mod count;
 mod get;
+mod nothing;
 mod output;
 mod savepoint;
 mod scan;
@@ -20,11 +21,13 @@ use aquifer_dataflow::JobError;
 use aquifer_dataflow::config::Configuration;
 use aquifer_state::StateError;
 use aquifer_state::reader::{ReadableTable, ReaderOptions, StateReader};
+use aquifer_store::KeyGroupRange;
 use tokio::runtime::Runtime;
 
 use self::arguments::{StateArguments, StateCommand};
 use super::arguments::CheckpointArguments;
 use super::clock;
+use super::key_groups::group_range;
 use super::screen::Screen;
 
 /// Threads that read.
@@ -41,11 +44,11 @@ pub fn run(command: &StateCommand, screen: &Screen) -> Result<(), RunError> {
             screen,
         ),
         StateCommand::Get(arguments) => {
-            let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
+            let opened = Opened::with_state(&arguments.checkpoint, arguments.expired)?;
             get::run(&opened, arguments, screen)
         }
         StateCommand::Scan(arguments) => {
-            let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
+            let opened = Opened::with_state(&arguments.checkpoint, arguments.expired)?;
             scan::run(&opened, arguments, screen)
         }
         StateCommand::Count(arguments) => {
@@ -60,11 +63,9 @@ pub fn run(command: &StateCommand, screen: &Screen) -> Result<(), RunError> {
 /// A checkpoint that is open, and the threads that read it.
 struct Opened {
     reader: StateReader,
+    location: String,
+    settings: BTreeMap<String, String>,
     /// Ends after the reader.
-    #[cfg_attr(
-        not(feature = "state-sql"),
-        allow(dead_code, reason = "only queries run on it")
-    )]
     runtime: Runtime,
 }
 
@@ -72,7 +73,7 @@ impl Opened {
     fn new(arguments: &CheckpointArguments, show_expired: bool) -> Result<Self, RunError> {
         let (settings, runtime) = prepared(arguments)?;
         let options = ReaderOptions {
-            settings,
+            settings: settings.clone(),
             cache_bytes: CACHE_BYTES,
             clock: clock::wall(),
             show_expired,
@@ -80,8 +81,43 @@ impl Opened {
         let opening = StateReader::open(&arguments.uri, options, runtime.handle().clone());
         Ok(Self {
             reader: runtime.block_on(opening).map_err(unreadable)?,
+            location: arguments.uri.clone(),
+            settings,
             runtime,
         })
+    }
+
+    /// The same of a checkpoint that must have state.
+    fn with_state(arguments: &CheckpointArguments, show_expired: bool) -> Result<Self, RunError> {
+        let opened = Self::new(arguments, show_expired)?;
+        match opened.why_empty()? {
+            None => Ok(opened),
+            Some(why) => Err(failed(why)),
+        }
+    }
+
+    /// Why there is no state at all; `None` if there is some.
+    fn why_empty(&self) -> Result<Option<String>, RunError> {
+        if !self.reader.tables().is_empty() {
+            return Ok(None);
+        }
+        let metadata = self.reader.metadata();
+        nothing::why(&self.location, &self.settings, metadata, &self.runtime).map(Some)
+    }
+
+    /// Key groups as they are asked for; the job must have them.
+    fn groups(&self, text: Option<&str>) -> Result<KeyGroupRange, RunError> {
+        let Some(text) = text else {
+            return Ok(KeyGroupRange::ALL);
+        };
+        let groups = group_range(text)?;
+        let last = self.reader.max_parallelism().saturating_sub(1);
+        match groups.end <= last {
+            true => Ok(groups),
+            false => Err(usage(format!(
+                "--group: the job has the key groups 0 to {last}, found '{text}'"
+            ))),
+        }
     }
 
     /// The state that arguments name; without a name, the only one.
@@ -93,7 +129,7 @@ impl Opened {
         let tables: Vec<&ReadableTable> = self.of(operator).collect();
         match tables.as_slice() {
             [table] => Ok(table),
-            [] => Err(usage("the checkpoint has no such state".to_owned())),
+            [] => Err(self.no_operator(operator.unwrap_or_default())),
             several => {
                 let names: Vec<String> = several.iter().map(|t| t.full_name()).collect();
                 Err(usage(format!(
@@ -112,11 +148,18 @@ impl Opened {
         let operator = arguments.operator.as_deref();
         let tables: Vec<&ReadableTable> = self.of(operator).collect();
         match operator {
-            Some(operator) if tables.is_empty() => Err(usage(format!(
-                "--operator: the checkpoint has no state of an operator '{operator}'"
-            ))),
+            Some(operator) if tables.is_empty() => Err(self.no_operator(operator)),
             _ => Ok(tables),
         }
+    }
+
+    fn no_operator(&self, operator: &str) -> RunError {
+        let mut names: Vec<&str> = self.of(None).map(|table| table.operator.as_str()).collect();
+        names.dedup();
+        usage(format!(
+            "--operator: the checkpoint has no state of an operator '{operator}'; operators with state: {}",
+            names.join(", ")
+        ))
     }
 
     fn of(&self, operator: Option<&str>) -> impl Iterator<Item = &ReadableTable> {

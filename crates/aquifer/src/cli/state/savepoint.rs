@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::arguments::{SavepointArguments, SavepointType};
 use super::output::Counting;
-use super::{CACHE_BYTES, prepared, unreadable};
+use super::{CACHE_BYTES, failed, nothing, prepared, unreadable};
 use crate::cli::clock;
 use crate::cli::screen::Screen;
 
@@ -20,6 +20,15 @@ pub fn run(arguments: &SavepointArguments, screen: &Screen) -> Result<(), RunErr
     let (settings, runtime) = prepared(&arguments.checkpoint)?;
     let opening = ForeignCheckpoint::open(&arguments.checkpoint.uri, &settings);
     let from = runtime.block_on(opening).map_err(unreadable)?;
+    if !from.metadata.has_state() {
+        let location = &arguments.checkpoint.uri;
+        return Err(failed(nothing::why(
+            location,
+            &settings,
+            &from.metadata,
+            &runtime,
+        )?));
+    }
     let now_ms = clock::wall();
     let name = SavepointLocation::name(&from.metadata, now_ms());
     let to =
@@ -45,6 +54,11 @@ pub fn run(arguments: &SavepointArguments, screen: &Screen) -> Result<(), RunErr
     let written = runtime.block_on(writing);
     counting.lock().end();
     written.map_err(unreadable)?;
+    if from.metadata.finished {
+        screen.tell(
+            "note: the job has finished: its state can be read, but no job goes on from this savepoint",
+        );
+    }
     screen.answer(to.uri());
     Ok(())
 }

@@ -10,7 +10,6 @@ use aquifer_store::KeyGroupRange;
 use super::arguments::ScanArguments;
 use super::output::{Counting, Lines, row};
 use super::{Opened, unreadable, usage};
-use crate::cli::key_groups::group_range;
 use crate::cli::screen::Screen;
 
 /// Rows asked for together.
@@ -19,25 +18,23 @@ const PIECE_ROWS: usize = 1024;
 /// Prints the rows that the arguments choose.
 pub fn run(opened: &Opened, arguments: &ScanArguments, screen: &Screen) -> Result<(), RunError> {
     let table = opened.table(&arguments.state)?;
-    let groups = match &arguments.group {
-        None => KeyGroupRange::ALL,
-        Some(text) => group_range(text)?,
-    };
+    let groups = opened.groups(arguments.group.as_deref())?;
     let key = match &arguments.key {
         None => None,
         Some(text) => Some(key_of(table, text)?),
     };
     note_of_bytes(table, screen);
     let limit = arguments.limit.unwrap_or(u64::MAX);
-    print(
-        opened,
-        table,
-        groups,
-        key.as_ref(),
-        limit,
-        &|_| true,
-        screen,
-    )?;
+    let wanted = |_: &StateRow| true;
+    let printed = print(opened, table, groups, key.as_ref(), limit, &wanted, screen)?;
+    if printed == 0 && limit > 0 {
+        let place = match (&arguments.group, &arguments.key) {
+            (_, Some(_)) => " of this key",
+            (Some(_), None) => " in these key groups",
+            (None, None) => "",
+        };
+        tell_of_no_rows(table, place, arguments.expired, screen);
+    }
     Ok(())
 }
 
@@ -51,6 +48,18 @@ pub fn key_of(table: &ReadableTable, text: &str) -> Result<DynamicValue, RunErro
     }
     let parsed = table.key.parse_text(text);
     parsed.map_err(|error| usage(format!("--key: {error}")))
+}
+
+/// Says that nothing was printed, because there was nothing.
+pub fn tell_of_no_rows(table: &ReadableTable, place: &str, expired: bool, screen: &Screen) {
+    let alive = match table.ttl_ms.is_some() && !expired {
+        true => " that has not expired (see --expired)",
+        false => "",
+    };
+    screen.tell(&format!(
+        "note: state `{}` has no row{place}{alive}",
+        table.full_name()
+    ));
 }
 
 /// Says once why values are bytes.

@@ -35,7 +35,7 @@ mod query {
 
     /// Runs the query.
     pub fn run(arguments: &SqlArguments, screen: &Screen) -> Result<(), RunError> {
-        let opened = Opened::new(&arguments.checkpoint, arguments.expired)?;
+        let opened = Opened::with_state(&arguments.checkpoint, arguments.expired)?;
         let options = StateSqlOptions {
             memory_bytes: bytes_of_mebibytes(arguments.memory),
             temporary_directory: arguments.temporary_directory.clone(),

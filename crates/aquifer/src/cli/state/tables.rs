@@ -18,6 +18,10 @@ const TYPE_CHARS_MAX: usize = 60;
 
 /// Prints the states on standard output.
 pub fn run(opened: &Opened, arguments: &TablesArguments, screen: &Screen) -> Result<(), RunError> {
+    if let Some(why) = opened.why_empty()? {
+        screen.tell(&format!("note: {why}"));
+        return Ok(());
+    }
     let estimates = opened.reader.estimates().map_err(unreadable)?;
     let tables = opened.reader.tables().iter().zip(estimates);
     if !arguments.json && std::io::stdout().is_terminal() {

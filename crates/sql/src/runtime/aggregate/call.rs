@@ -33,7 +33,8 @@ impl AggregateFunction {
         })
     }
 
-    fn name(self) -> &'static str {
+    /// Its SQL name in small letters.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Count => "count",
             Self::Sum => "sum",
@@ -47,6 +48,8 @@ impl AggregateFunction {
 /// One call, with its columns in the operator's input.
 #[derive(Clone, Debug)]
 pub struct AggregateCall {
+    /// What its accumulator is called where people look into state.
+    pub name: String,
     /// The function.
     pub function: AggregateFunction,
     /// The argument's column and type; `None` for `COUNT(*)`.

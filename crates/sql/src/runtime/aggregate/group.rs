@@ -14,8 +14,7 @@ use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
 
 use super::accumulator::Step;
-use super::{AggregateCall, Aggregates, Applied, KeyFold, PreparedBatch, Tell};
-use crate::runtime::row_key::type_tag;
+use super::{AggregateCall, Aggregates, Applied, KeyColumns, KeyFold, PreparedBatch, Tell};
 
 /// What a group aggregate computes.
 #[derive(Clone, Debug)]
@@ -104,9 +103,11 @@ impl KeyedOperator<ChangeBatch, ChangeBatch> for GroupAggregate {
 
     fn open(&mut self, context: &mut OpenContext<'_>) -> Result<(), JobError> {
         let keys = &self.spec.output.fields()[..self.spec.key_columns];
-        let keys: Vec<String> = keys.iter().map(|key| type_tag(key.data_type())).collect();
-        self.aggregates
-            .open(context, "accState", false, &format!("({})", keys.join(",")))?;
+        let keys = keys
+            .iter()
+            .map(|key| (key.name().as_str(), key.data_type()));
+        let key = KeyColumns::new(&[], keys);
+        self.aggregates.open(context, "accState", false, &key)?;
         Ok(())
     }
 

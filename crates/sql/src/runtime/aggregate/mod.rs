@@ -8,6 +8,7 @@
 mod accumulator;
 mod call;
 mod codec;
+mod columns;
 mod extreme;
 mod fixed;
 mod fold;
@@ -18,6 +19,7 @@ mod slot;
 mod values;
 
 pub use call::{AggregateCall, AggregateFunction};
+pub use columns::KeyColumns;
 pub use fold::KeyFold;
 pub use group::{GroupAggregate, GroupAggregateSpec};
 pub use set::{Aggregates, Applied, PreparedBatch, Tell};

@@ -6,7 +6,7 @@ use std::pin::pin;
 use aquifer_dataflow::operator::OpenContext;
 use aquifer_dataflow::{ChangeBatch, JobError};
 use aquifer_state::access::{StateAccess, Values};
-use aquifer_store::TableId;
+use aquifer_store::{TableId, TableOptions};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::kernels::cmp::distinct;
 use futures_util::future::LocalBoxFuture;
@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use super::accumulator::{FoldRows, Step, Trace};
 use super::call::AggregateCall;
 use super::codec;
+use super::columns::{KeyColumns, groups_layout};
 use super::fold::KeyFold;
 use super::slot::{Slot, distinct_sign};
 use super::values::{ValueCounts, ValuePairs, delete_values, passes};
@@ -126,10 +127,14 @@ impl Aggregates {
         context: &mut OpenContext<'_>,
         state: &str,
         ordered: bool,
-        key_layout: &str,
+        key: &KeyColumns,
     ) -> Result<TableId, JobError> {
-        let layout = layout(key_layout, &self.calls, self.updating);
-        let table = context.register(state, ordered, &layout)?;
+        let (layout, schema) = key.groups(&self.calls, self.updating);
+        let options = |ordered| TableOptions {
+            ordered,
+            ..TableOptions::default()
+        };
+        let table = context.register_rows(state, options(ordered), &layout, schema)?;
         self.table = Some(table);
         for (index, (slot, call)) in self.slots.iter_mut().zip(&self.calls).enumerate() {
             let values_table = match slot {
@@ -137,8 +142,10 @@ impl Aggregates {
                 Slot::Distinct(_, table) => table,
                 Slot::Counted(_, table) => table,
             };
-            let layout = format!("key {key_layout}, value {}", call.layout(self.updating));
-            *values_table = Some(context.register(&format!("values-{index}"), true, &layout)?);
+            let (layout, schema) = key.values(call, self.updating);
+            let state = format!("values-{index}");
+            let registered = context.register_rows(&state, options(true), &layout, schema);
+            *values_table = Some(registered?);
         }
         Ok(table)
     }
@@ -290,7 +297,7 @@ impl Aggregates {
         };
         self.push_state(bytes).ok_or_else(|| {
             let length = bytes.len();
-            let layout = layout("", &self.calls, self.updating);
+            let layout = groups_layout("", &self.calls, self.updating);
             JobError::failed(format!(
                 "accumulators of {length} bytes in state do not have the layout{layout}"
             ))
@@ -489,11 +496,4 @@ impl Aggregates {
         }
         Ok(())
     }
-}
-
-/// Describes what lies in a state row: part of the identity of the state.
-fn layout(key_layout: &str, calls: &[AggregateCall], updating: bool) -> String {
-    let calls: Vec<String> = calls.iter().map(|call| call.layout(updating)).collect();
-    let records = if updating { "records " } else { "" };
-    format!("key {key_layout}: {records}{}", calls.join(" "))
 }

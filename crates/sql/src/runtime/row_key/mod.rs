@@ -20,11 +20,13 @@
 
 mod decode;
 mod encode;
+mod logical;
 mod ordered;
 mod router;
 
 pub use decode::{KeyDecoder, ValueDecoder};
 pub use encode::KeyEncoder;
+pub use logical::logical_type;
 pub(super) use ordered::Ordered;
 pub use router::KeyRouter;
 

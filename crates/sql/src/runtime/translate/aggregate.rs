@@ -61,6 +61,7 @@ impl Reads<'_> {
         let filter = params.filter.as_ref().map(|filter| self.add(filter));
         let output = type_of(expression, self.input)?;
         AggregateCall {
+            name: name_in_state(function, params.distinct, argument),
             function,
             input,
             filter,
@@ -69,6 +70,19 @@ impl Reads<'_> {
         }
         .checked(&expression.to_string())
     }
+}
+
+/// A word for a call: `count`, `sum_price`, `count_distinct_bidder`.
+fn name_in_state(function: AggregateFunction, distinct: bool, argument: Option<&Expr>) -> String {
+    let mut name = function.name().to_owned();
+    if distinct {
+        name.push_str("_distinct");
+    }
+    if let Some(Expr::Column(column)) = argument.map(unaliased) {
+        name.push('_');
+        name.push_str(&column.name);
+    }
+    name
 }
 
 /// Whether COUNT of this argument counts all rows.

@@ -11,14 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aquifer_dataflow::operator::{Collector, KeyedOperator, OpenContext};
 use aquifer_dataflow::{ChangeBatch, JobError};
 use aquifer_state::access::{Keys, StateAccess, Values};
-use aquifer_store::TableId;
+use aquifer_state::dynamic::{ColumnForm, LogicalType, RowColumn};
+use aquifer_state::serializer::{Plain, Serializer, StateSchema};
+use aquifer_store::{TableId, TableOptions};
 use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimestampMillisecondType};
 
-use crate::runtime::aggregate::{AggregateCall, Aggregates, KeyFold, PreparedBatch, Tell};
+use crate::runtime::aggregate::{
+    AggregateCall, Aggregates, KeyColumns, KeyFold, PreparedBatch, Tell,
+};
 use crate::runtime::calc::batch;
-use crate::runtime::row_key::{KeyDecoder, Ordered, type_tag};
+use crate::runtime::row_key::{KeyDecoder, Ordered};
 
 /// Rows of one emitted batch at most, and of one piece of a scan.
 const ROWS_MAX: usize = 4096;
@@ -61,6 +65,15 @@ pub struct WindowAggregateSpec {
     pub sources: Vec<WindowOutput>,
     /// Input rows can be taken back.
     pub updating: bool,
+}
+
+impl WindowAggregateSpec {
+    /// What a column of the key is called in the result; one that is not in it has no name of its own.
+    fn key_name(&self, index: usize) -> &str {
+        let mut sources = self.sources.iter().zip(self.output.fields());
+        let found = sources.find(|(source, _)| **source == WindowOutput::Key(index));
+        found.map_or("key", |(_, field)| field.name())
+    }
 }
 
 /// The operator.
@@ -315,13 +328,19 @@ impl KeyedOperator<ChangeBatch, ChangeBatch> for WindowAggregate {
     type Prepared = PreparedBatch;
 
     fn open(&mut self, context: &mut OpenContext<'_>) -> Result<(), JobError> {
-        let keys: Vec<String> = self.spec.key_types.iter().map(type_tag).collect();
-        let layout = format!("(window end, window start, {})", keys.join(","));
-        self.windows = Some(
-            self.aggregates
-                .open(context, "window-aggs", true, &layout)?,
-        );
-        self.watermarks = Some(context.register("watermark", false, "key group watermark i64")?);
+        let keys = self.spec.key_types.iter().enumerate();
+        let keys = keys.map(|(index, kind)| (self.spec.key_name(index), kind));
+        let key = KeyColumns::new(&["window end", "window start"], keys);
+        let windows = self.aggregates.open(context, "window-aggs", true, &key)?;
+        self.windows = Some(windows);
+        let watermark = RowColumn::new("", LogicalType::I64, ColumnForm::Sorted);
+        let layout = "key group watermark i64";
+        let schema = match RowColumn::snapshot(&[watermark]) {
+            Some(value) => StateSchema::rows(Plain::<String>::default().snapshot(), None, value),
+            None => StateSchema::raw(layout),
+        };
+        let options = TableOptions::default();
+        self.watermarks = Some(context.register_rows("watermark", options, layout, schema)?);
         Ok(())
     }
 

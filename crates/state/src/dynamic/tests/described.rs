@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::plain::decimal;
+use super::super::conform::conform;
+use super::super::json::decimal;
 use super::{by_shape, value, written};
 use crate::StateError;
-use crate::dynamic::{DynamicType, DynamicValue};
+use crate::dynamic::{DynamicType, DynamicValue, LogicalType};
 use crate::encoding::{put_bytes, put_u64};
 use crate::serializer::{
     Nullable, Plain, PlainValue, Postcard, Serializer, SerializerSnapshot, Tagged,
@@ -166,6 +167,77 @@ fn old_self_describing_values_look_like_new_ones() {
     written(&new, &value, r#"{"cents":-1,"blocked":false,"owner":null}"#);
 }
 
+mod short {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct Node {
+        pub n: u8,
+        pub next: Option<Box<Node>>,
+    }
+}
+
+mod long {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct Node {
+        pub n: i64,
+        #[serde(default)]
+        pub tag: Option<String>,
+        pub next: Option<Box<Node>>,
+    }
+}
+
+/// Within a type that contains itself, values stayed as they were found.
+#[test]
+fn old_values_look_like_new_ones_however_deep_they_lie() {
+    let old = Tagged::<short::Node>::default();
+    let inner = short::Node { n: 2, next: None };
+    let value = short::Node {
+        n: 1,
+        next: Some(Box::new(inner)),
+    };
+    let mut bytes = Vec::new();
+    old.serialize(&value, &mut bytes).unwrap();
+    let new = Tagged::<long::Node>::default();
+    let new = new.restored(&old.snapshot()).unwrap();
+    let kind = DynamicType::parse(&new.snapshot());
+    let read = kind.decode(&bytes).unwrap();
+    assert_eq!(
+        read.to_string(),
+        r#"{"n":1,"tag":null,"next":{"n":2,"tag":null,"next":null}}"#
+    );
+    let within = read.field("next").and_then(|next| next.field("n"));
+    assert_eq!(within, Some(&DynamicValue::Int(2)));
+}
+
+/// It took the product of both numbers: hours.
+#[test]
+fn fields_that_have_all_changed_places_take_no_time() {
+    let name = |at: usize| -> std::sync::Arc<str> { format!("field-{at}").into() };
+    let fields = (0..1usize << 14).map(|at| crate::dynamic::Field {
+        name: name(at),
+        kind: LogicalType::I64,
+    });
+    let kind = LogicalType::Struct {
+        name: "S".into(),
+        fields: fields.collect(),
+    };
+    let found = (0..1usize << 18).rev();
+    let found = found.map(|at| (name(at), DynamicValue::UInt(at as u64)));
+    let value = conform(&kind, DynamicValue::Struct(found.collect()));
+    let DynamicValue::Struct(fields) = value else {
+        panic!("it is no struct any more");
+    };
+    assert_eq!(fields.len(), 1 << 18);
+    assert_eq!(fields[77], (name(77), DynamicValue::Int(77)));
+    // The others come after them, as they were found.
+    assert_eq!(fields[1 << 14].0, name((1 << 18) - 1));
+    // A type that is made of nothing but itself.
+    let kind = LogicalType::Named {
+        name: "L".into(),
+        inner: Box::new(LogicalType::Again("L".into())),
+    };
+    assert_eq!(conform(&kind, DynamicValue::Int(1)), DynamicValue::Int(1));
+}
+
 #[test]
 fn bare_and_nullable_values_are_read() {
     #[track_caller]
@@ -255,7 +327,7 @@ fn rows_of_columns_are_read_by_their_own_schema() {
     .concat();
     assert_eq!(
         kind.decode(&new).unwrap().to_string(),
-        r#"{"id":-5,"price":"-123.45","at":1700000000000,"ok":true,"bytes":"0xabcd","ratio":null}"#
+        r#"{"id":-5,"price":"-123.45","at":"2023-11-14T22:13:20Z","ok":true,"bytes":"0xabcd","ratio":null}"#
     );
     let old = [&[0, 0][..], &7i32.to_le_bytes(), &[2, b'h', b'i']].concat();
     assert_eq!(

@@ -300,3 +300,19 @@ fn snapshots_come_back_and_are_hostile_safe() {
         drop(rows.deserialize(&bytes));
     }
 }
+
+/// A checkpoint was written that no program could read.
+#[test]
+fn more_schemas_than_a_checkpoint_holds_are_refused() {
+    let rows = |letter: &str| {
+        let name = letter.repeat(SerializerSnapshot::PAYLOAD_BYTES_MAX / 2);
+        ArrowRow::new(schema(&[(&name, DataType::Int64, true)])).unwrap()
+    };
+    let (old, new) = (rows("a"), rows("b"));
+    assert_eq!(old.compatibility(&old.snapshot()), Compatibility::AsIs);
+    let verdict = new.compatibility(&old.snapshot());
+    let Compatibility::Incompatible(why) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert!(why.contains("expected at most 1048576"), "{why}");
+}

@@ -24,6 +24,53 @@ fn encoded(schema: &StateSchema) -> Vec<u8> {
     bytes
 }
 
+/// Bytes alone led into a recursion that ended the process.
+#[test]
+fn options_of_options_without_end_are_described() {
+    const LEVELS: usize = 30_000;
+    let mut inner = Vec::new();
+    SerializerSnapshot::opaque("i64").encode(&mut inner);
+    // What a level has in front of the next.
+    let level = |payload: usize| {
+        let mut bytes = Vec::new();
+        let nothing = SerializerSnapshot {
+            encoding: "nullable-1".into(),
+            version: 1,
+            payload: Vec::new(),
+        };
+        nothing.encode(&mut bytes);
+        let at = bytes.len() - size_of::<u64>();
+        bytes[at..].copy_from_slice(&(payload as u64).to_le_bytes());
+        bytes
+    };
+    let level_bytes = level(0).len();
+    let mut payload = Vec::new();
+    for left in (0..LEVELS).rev() {
+        payload.extend(level(left * level_bytes + inner.len()));
+    }
+    payload.extend(&inner);
+    let endless = SerializerSnapshot {
+        encoding: "nullable-1".into(),
+        version: 1,
+        payload,
+    };
+    assert!(endless.check_size().is_ok());
+    let described = endless.describe();
+    assert!(described.starts_with("Option of Option of "), "{described}");
+    assert!(described.len() < 400, "{described}");
+    // As it was for what people mean.
+    let mut two = SerializerSnapshot::opaque("i64");
+    for _ in 0..2 {
+        let mut payload = Vec::new();
+        two.encode(&mut payload);
+        two = SerializerSnapshot {
+            payload,
+            ..endless.clone()
+        };
+    }
+    assert_eq!(two.describe(), "Option of Option of i64");
+}
+
 #[test]
 fn schemas_come_back() {
     let mut schemas = vec![full(), StateSchema::raw("i64 -> rows")];

@@ -83,7 +83,8 @@ impl Migration<'_> {
         self.access.show_expired(self.table, true)?;
         let rewritten = each_row(self.access, self.table, |group, key, bytes, time_ms| {
             row.clear();
-            self.rewrite::<V, S>(serializer, bytes, &mut row)?;
+            self.rewrite::<V, S>(serializer, bytes, &mut row)
+                .map_err(|error| error.about(&format!("key group {group}")))?;
             rows += 1;
             let time_ms = time_ms.filter(|_| !forgets_times);
             self.access.put_at(self.table, group, key, &row, time_ms)

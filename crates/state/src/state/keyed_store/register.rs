@@ -213,11 +213,13 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
                 prefix_len: opened.prefix_len,
             };
             let mut table = HeapTableOf::new(shape, opened.serializer.clone());
-            let mut backend = self.access.backend().borrow_mut();
             for group in heap.range().start..=heap.range().end {
-                backend.drain(id, group, &mut |key, value, time_ms| {
+                let mut backend = self.access.backend().borrow_mut();
+                let drained = backend.drain(id, group, &mut |key, value, time_ms| {
                     table.load(group, key, value, time_ms)
-                })?;
+                });
+                drop(backend);
+                drained.map_err(|error| self.access.named(id, group, error))?;
             }
             Ok(table)
         })?;

@@ -84,7 +84,7 @@ impl ChunkTable {
         prefix: &[u8],
         write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        self.written(write, |scratch, stamp_ms| {
+        self.written(group, write, |scratch, stamp_ms| {
             self.merge_frames(group, prefix, scratch, stamp_ms)
         })
     }
@@ -96,7 +96,7 @@ impl ChunkTable {
         prefix: &[u8],
         write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        self.written(write, |scratch, stamp_ms| {
+        self.written(group, write, |scratch, stamp_ms| {
             let single = scratch.frames.len() <= self.chunk_bytes_max;
             let chunk = self.chunk(stamp_ms)?;
             if single && !scratch.frames.is_empty() && chunk.number == 0 {
@@ -351,6 +351,7 @@ impl ChunkTable {
     /// Runs `write`, then hands what it has written to `store`.
     fn written(
         &self,
+        group: u16,
         write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), StateError>,
         store: impl FnOnce(&mut Scratch, Option<i64>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
@@ -364,6 +365,7 @@ impl ChunkTable {
             ends: &mut scratch.ends,
             time_ms: stamp_ms,
         })
+        .map_err(|error| self.rows.named(group, error))
         .and_then(|()| store(&mut scratch, stamp_ms));
         self.scratch.replace(scratch);
         outcome

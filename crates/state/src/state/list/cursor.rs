@@ -119,7 +119,8 @@ impl<V: StateValue, S: Serializer<V> + Send> Pieces for RowsCursor<V, S> {
             return Ok(None);
         };
         self.at = frames.at();
-        self.serializer.deserialize(frame.bytes).map(Some)
+        let element = self.serializer.deserialize(frame.bytes).map(Some);
+        element.map_err(|error| self.chunks.rows().named(self.group, error))
     }
 
     fn is_done(&self) -> bool {

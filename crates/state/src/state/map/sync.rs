@@ -163,10 +163,15 @@ where
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
         }
-        let next = match self.cursor.as_mut()?.next_blocking() {
+        let cursor = self.cursor.as_mut()?;
+        let next = match cursor.next_blocking() {
             // The cursor is done for good; the last entry can still be removed.
             Ok(None) => return None,
-            Ok(Some(entry)) => (self.decode)(entry, &self.map.serializer),
+            Ok(Some(entry)) => {
+                let group = cursor.at().0;
+                let decoded = (self.decode)(entry, &self.map.serializer);
+                decoded.map_err(|error| super::named(&self.map.place, group, error))
+            }
             Err(error) => {
                 self.cursor = None;
                 Err(error)

@@ -27,6 +27,7 @@ fn call(function: AggregateFunction, input: Option<(usize, DataType)>) -> Aggreg
         _ => unreachable!("only COUNT has no argument"),
     };
     AggregateCall {
+        name: function.name().to_owned(),
         function,
         input,
         filter: None,
@@ -583,6 +584,7 @@ fn other_types() {
 #[test]
 fn what_cannot_be_computed_is_refused_by_name() {
     let strings = AggregateCall {
+        name: "sum".to_owned(),
         function: Sum,
         input: Some((0, DataType::Utf8)),
         filter: None,

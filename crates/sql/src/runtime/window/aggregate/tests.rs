@@ -60,7 +60,8 @@ fn spec(by_item: bool) -> WindowAggregateSpec {
     fields.push(Field::new("sum", DataType::Int64, true));
     fields.push(Field::new("prices", DataType::Int64, true));
     sources.extend([WindowOutput::Call(0), WindowOutput::Call(1)]);
-    let call = |function, distinct| AggregateCall {
+    let call = |function: AggregateFunction, distinct| AggregateCall {
+        name: function.name().to_owned(),
         function,
         input: Some((1, DataType::Int64)),
         filter: None,
