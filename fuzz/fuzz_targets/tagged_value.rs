@@ -1,21 +1,8 @@
-//! Fuzzes tagged values: whatever the bytes, an error or a value that is written and read again.
+//! Fuzzes one reader of state.
 #![no_main]
 
-use std::collections::BTreeMap;
+#[path = "../../crates/state/tests/it/hostile/targets.rs"]
+#[allow(dead_code, reason = "each target is one of its functions")]
+mod targets;
 
-use aquifer_state::serializer::{Serializer, Tagged};
-
-type Value = Vec<(
-    u64,
-    Option<Option<String>>,
-    BTreeMap<i16, Result<i128, char>>,
-)>;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let tagged = Tagged::<Value>::default();
-    if let Ok(value) = tagged.deserialize(data) {
-        let mut bytes = Vec::new();
-        tagged.serialize(&value, &mut bytes).unwrap();
-        assert_eq!(tagged.deserialize(&bytes).unwrap(), value);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::tagged_value(data));

@@ -36,7 +36,7 @@ pub fn table(worker: &Worker, state: &str, ordered: bool) -> TableId {
 
 fn get(world: &World, worker: &Worker, table: TableId, group: u16, key: &[u8]) -> Option<Vec<u8>> {
     let access = &worker.access;
-    if world.asynchronous {
+    if world.asynchronous.get() {
         worker.run(access.get(table, group, key))
     } else {
         access.get_blocking(table, group, key)
@@ -259,7 +259,8 @@ fn prefetched_keys_are_hot(world: &World) {
             "everything is hot now"
         );
     } else {
-        let cold = world.kind.get() == aquifer_state::BackendKind::Forst && world.asynchronous;
+        let cold =
+            world.kind.get() == aquifer_state::BackendKind::Forst && world.asynchronous.get();
         assert!(!cold, "after a restore the keys must have been cold");
     }
     let values = multi_get(&worker.access, &worker, table, &keys);

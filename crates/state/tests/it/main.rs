@@ -8,6 +8,7 @@ mod cases;
 mod concurrency;
 mod conformance;
 mod heap;
+mod hostile;
 mod model;
 mod naming;
 mod operators;

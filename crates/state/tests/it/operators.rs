@@ -34,7 +34,8 @@ impl Operators {
         self.stores.iter().enumerate()
     }
 
-    fn checkpoint(&self) -> Vec<u8> {
+    /// What all workers report for a checkpoint.
+    pub fn pooled(&self) -> Option<OperatorSnapshot> {
         let mut pooled: Option<OperatorSnapshot> = None;
         for store in &self.stores {
             let report = OperatorSnapshot::of_state("op", store.freeze().unwrap());
@@ -44,46 +45,66 @@ impl Operators {
                 (none, report) => *none = report,
             }
         }
-        let metadata = CheckpointMetadata {
-            checkpoint_id: 7,
-            job_name: "job".into(),
-            attempt: 1,
-            created_unix_ms: 0,
-            parallelism: self.stores.len() as u16,
-            max_parallelism: self.max_parallelism,
-            plan: String::new(),
-            finished: false,
-            kind: CheckpointKind::Checkpoint,
-            backend: BackendKind::Forst,
-            tables: Vec::new(),
-            keyed: Vec::new(),
-            operators: pooled.into_iter().collect(),
-            origin: Origin::default(),
+        pooled
+    }
+
+    /// So many workers go on from what others have reported, which passes through the bytes of metadata.
+    pub fn restored(
+        max_parallelism: u16,
+        reported: Option<&OperatorSnapshot>,
+        by: u16,
+        workers: u16,
+    ) -> Self {
+        let written = metadata(max_parallelism, reported, by).encode();
+        let metadata = CheckpointMetadata::decode(&written).unwrap();
+        let operator = metadata.operators.first().cloned().unwrap_or_default();
+        let shares = operator
+            .redistributed(metadata.parallelism, workers, max_parallelism)
+            .unwrap();
+        let id = Some(metadata.checkpoint_id);
+        let store = |(worker, share)| {
+            OperatorStateStore::restored("op", worker, workers, max_parallelism, share, id)
         };
-        metadata.encode()
+        Self {
+            max_parallelism,
+            stores: (0..).zip(&shares).map(store).collect(),
+        }
     }
 
     /// Bytes of the metadata of a checkpoint taken now.
     pub fn metadata_bytes(&self) -> usize {
-        self.checkpoint().len()
+        let workers = self.stores.len() as u16;
+        let metadata = metadata(self.max_parallelism, self.pooled().as_ref(), workers);
+        metadata.encode().len()
     }
 
     /// Takes a checkpoint, from which so many workers go on.
     pub fn rescaled(&self, workers: u16) -> Self {
-        let metadata = CheckpointMetadata::decode(&self.checkpoint()).unwrap();
-        let operator = metadata.operators.first().cloned().unwrap_or_default();
-        let shares = operator
-            .redistributed(metadata.parallelism, workers, self.max_parallelism)
-            .unwrap();
-        let id = Some(metadata.checkpoint_id);
-        let store = |(worker, share)| {
-            let max = self.max_parallelism;
-            OperatorStateStore::restored("op", worker, workers, max, share, id)
-        };
-        Self {
-            max_parallelism: self.max_parallelism,
-            stores: (0..).zip(&shares).map(store).collect(),
-        }
+        let by = self.stores.len() as u16;
+        Self::restored(self.max_parallelism, self.pooled().as_ref(), by, workers)
+    }
+}
+
+fn metadata(
+    max_parallelism: u16,
+    reported: Option<&OperatorSnapshot>,
+    parallelism: u16,
+) -> CheckpointMetadata {
+    CheckpointMetadata {
+        checkpoint_id: 7,
+        job_name: "job".into(),
+        attempt: 1,
+        created_unix_ms: 0,
+        parallelism,
+        max_parallelism,
+        plan: String::new(),
+        finished: false,
+        kind: CheckpointKind::Checkpoint,
+        backend: BackendKind::Forst,
+        tables: Vec::new(),
+        keyed: Vec::new(),
+        operators: reported.cloned().into_iter().collect(),
+        origin: Origin::default(),
     }
 }
 

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::hash::Hash;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -32,7 +33,8 @@ pub struct World {
     pub kind: Cell<BackendKind>,
     /// Where snapshots go.
     pub storage: Cell<SnapshotStorage>,
-    pub asynchronous: bool,
+    /// Whether its workers go through the asynchronous API.
+    pub asynchronous: Cell<bool>,
     pub objects: FaultyObjects,
     pub runtime: tokio::runtime::Runtime,
     pub options: StoreOptions,
@@ -65,7 +67,7 @@ impl World {
         Self {
             kind: Cell::new(case.kind),
             storage: Cell::new(case.storage),
-            asynchronous,
+            asynchronous: Cell::new(asynchronous),
             objects: FaultyObjects::new(Arc::new(InMemory::new())),
             runtime,
             options: StoreOptions {
@@ -106,7 +108,7 @@ impl World {
             storage: world.storage.get(),
             incremental: world.rocksdb.incremental,
         };
-        Self::of(case, world.asynchronous)
+        Self::of(case, world.asynchronous.get())
     }
 
     /// Lets what runs in the background go on for a moment.
@@ -124,7 +126,7 @@ impl World {
 
     /// For messages.
     pub fn name(&self) -> String {
-        let api = if self.asynchronous { "v2" } else { "v1" };
+        let api = if self.asynchronous.get() { "v2" } else { "v1" };
         format!("{:?}, {:?}, {api}", self.kind.get(), self.storage.get())
     }
 
@@ -248,14 +250,14 @@ impl World {
             self.runtime.handle().clone(),
             range,
             MAX_PARALLELISM,
-            self.asynchronous,
+            self.asynchronous.get(),
         );
         Ok(Worker {
             backend,
             access,
             range,
             bell,
-            asynchronous: self.asynchronous,
+            asynchronous: Rc::new(Cell::new(self.asynchronous.get())),
         })
     }
 }
@@ -301,7 +303,7 @@ pub struct Worker {
     pub access: StateAccess,
     pub range: KeyGroupRange,
     bell: Arc<Bell>,
-    asynchronous: bool,
+    asynchronous: Rc<Cell<bool>>,
 }
 
 impl Worker {
@@ -352,7 +354,12 @@ impl Worker {
 
     /// Whether tests of this worker go through the asynchronous API.
     pub fn is_v2(&self) -> bool {
-        self.asynchronous
+        self.asynchronous.get()
+    }
+
+    /// From now on tests of this worker go through this API. A worker of the synchronous API blocks in either.
+    pub fn use_api(&self, asynchronous: bool) {
+        self.asynchronous.set(asynchronous);
     }
 
     /// The rows of a state of operator `op` as the backend has them, in all key groups.
@@ -423,7 +430,7 @@ impl Worker {
     where
         V: StateValue + Serialize + DeserializeOwned,
     {
-        if self.asynchronous {
+        if self.asynchronous.get() {
             self.run(state.get())
         } else {
             state.value()
@@ -436,7 +443,7 @@ impl Worker {
         UK: OrderedKey + 'static,
         UV: StateValue + Serialize + DeserializeOwned,
     {
-        if self.asynchronous {
+        if self.asynchronous.get() {
             self.run(state.get(user_key))
         } else {
             state.sync().get(user_key)
@@ -449,7 +456,7 @@ impl Worker {
         UK: OrderedKey + 'static,
         UV: StateValue + Serialize + DeserializeOwned,
     {
-        if self.asynchronous {
+        if self.asynchronous.get() {
             self.run(state.contains(user_key))
         } else {
             state.sync().contains(user_key)
@@ -462,7 +469,7 @@ impl Worker {
         UK: OrderedKey + 'static,
         UV: StateValue + Serialize + DeserializeOwned,
     {
-        if self.asynchronous {
+        if self.asynchronous.get() {
             self.collect(state.entries())
         } else {
             state.sync().entries().collect::<Result<_, _>>().unwrap()
@@ -474,7 +481,7 @@ impl Worker {
         UK: OrderedKey + 'static,
         UV: StateValue + Serialize + DeserializeOwned,
     {
-        if self.asynchronous {
+        if self.asynchronous.get() {
             self.run(state.is_empty())
         } else {
             state.sync().is_empty()
@@ -487,7 +494,7 @@ impl Worker {
         UK: OrderedKey + 'static,
         UV: StateValue + Serialize + DeserializeOwned,
     {
-        if self.asynchronous {
+        if self.asynchronous.get() {
             state.clear()
         } else {
             state.sync().clear()

@@ -97,7 +97,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Pieces for Cursor<UV, S> {
     fn pop(&mut self) -> Result<Option<Entry<UV>>, StateError> {
         let entry = self.loaded.pop_front();
         if let Some(entry) = entry.as_ref().filter(|entry| entry.expired) {
-            self.use_up(&entry.key)?;
+            self.use_up(entry.key.as_slice())?;
         }
         Ok(entry)
     }

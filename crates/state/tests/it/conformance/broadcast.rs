@@ -1,8 +1,10 @@
 //! Broadcast maps: the same on every worker, in memory, over checkpoints.
 
-use aquifer_state::operator::OperatorStateStore;
+use aquifer_state::operator::{BroadcastState, OperatorStateStore};
+use aquifer_state::serializer::Compatibility;
 use aquifer_state::{ListStateDescriptor, MapStateDescriptor, StateError};
 
+use super::versioned::Versioned;
 use crate::operators::{Operators, restored};
 
 fn map(name: &str) -> MapStateDescriptor<i32, i32> {
@@ -147,6 +149,55 @@ fn lists_and_maps_of_one_operator_do_not_mix() {
         (again.registered(), again.registered_broadcast()),
         (vec!["l".to_owned()], vec!["b".to_owned()])
     );
+}
+
+/// Written by one version, read by another, written on by that, and read again: keys, values, and both.
+#[test]
+fn the_verdicts_on_keys_and_values_count() {
+    type Map = BroadcastState<i64, i64>;
+    let open = |store: &OperatorStateStore, key: &Versioned, value: &Versioned| {
+        let opened: Result<Map, StateError> =
+            store.broadcast_state_with("b", key.clone(), value.clone());
+        opened
+    };
+    let first = Versioned::new(1, Compatibility::AsIs);
+    let after_migration = Versioned::new(2, Compatibility::AfterMigration);
+    let second = Versioned::new(2, Compatibility::AsIs);
+    let refusing = Versioned::new(
+        2,
+        Compatibility::Incompatible("old is v1, new is v2".into()),
+    );
+    let store = OperatorStateStore::empty("op");
+    let broadcast = open(&store, &first, &first).unwrap();
+    broadcast.put_all([(2, 20), (1, 10)]).unwrap();
+    for (migrates_keys, migrates_values) in [(true, false), (false, true), (true, true)] {
+        let choose = |migrates, changed| if migrates { changed } else { &first };
+        let migrated = restored(&store);
+        let keys = choose(migrates_keys, &after_migration);
+        let values = choose(migrates_values, &after_migration);
+        let broadcast = open(&migrated, keys, values).unwrap();
+        assert_eq!(broadcast.get(&1).unwrap(), Some(10));
+        broadcast.put(2, 21).unwrap();
+        broadcast.put(3, 30).unwrap();
+        assert_eq!(broadcast.len(), 3, "an old key is the same key");
+        let (keys, values) = (
+            choose(migrates_keys, &second),
+            choose(migrates_values, &second),
+        );
+        let broadcast = open(&restored(&migrated), keys, values).unwrap();
+        assert_eq!(broadcast.entries(), [(1, 10), (2, 21), (3, 30)]);
+        assert!(broadcast.remove(&3).unwrap());
+        let keys = choose(migrates_keys, &refusing);
+        let values = choose(migrates_values, &refusing);
+        let refused = open(&restored(&store), keys, values);
+        let Some(StateError::Incompatible(text)) = refused.err() else {
+            panic!("it was not refused")
+        };
+        let part = if migrates_keys { "a key" } else { "a value" };
+        for part in [part, "`b`", "`op`", "old is v1, new is v2"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }
 
 mod rules {

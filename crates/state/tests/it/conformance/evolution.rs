@@ -36,6 +36,8 @@ conformance!(
     a_namespace_with_another_field_is_refused,
     a_namespace_type_may_be_renamed,
     timers_of_another_key_are_refused,
+    timers_of_a_renamed_key_go_on,
+    timers_of_a_key_with_another_field_are_refused,
     old_and_new_rows_meet_in_compactions,
     evolution_crosses_backends,
     an_upgrade_rewrites_values_elements_and_entries,
@@ -554,6 +556,65 @@ fn timers_of_another_key_are_refused(world: &World) {
         other => panic!("{other:?}"),
     }
     worker.store::<u32>("op").timer_service("t").unwrap();
+}
+
+/// Registers a timer of a key, as an operator does whose keys have this type.
+fn register<K: OrderedKey + KeyHash + 'static>(worker: &Worker, key: &K, times: &[i64]) {
+    let store = worker.store::<K>("op");
+    let (event, processing) = (
+        store.timer_service("t").unwrap(),
+        store.processing_timers("t").unwrap(),
+    );
+    store.set_current_key(key);
+    let current = store.current_key();
+    for time in times {
+        let registered = current.with(|group, key| {
+            event.register(*time, group, key, b"n")?;
+            processing.register(*time + 1, group, key, b"")
+        });
+        registered.unwrap().unwrap();
+    }
+}
+
+/// Timers that one program has registered fire in the next, whose type of keys has another name, together with its own; and again.
+fn timers_of_a_renamed_key_go_on(world: &World) {
+    let worker = world.worker();
+    register(&worker, &Shop((1, "x".into())), &[10, 30]);
+    register(&worker, &Shop((2, "y".into())), &[20]);
+    let worker = world.restore(&worker.checkpoint(1));
+    // The same timer as one that is there, and a new one.
+    register(&worker, &Store((1, "x".into())), &[30, 40]);
+    let service = worker.store::<Store>("op").timer_service("t").unwrap();
+    let times = |fired: Vec<(i64, Vec<u8>, Vec<u8>)>| -> Vec<i64> {
+        fired.into_iter().map(|(time, ..)| time).collect()
+    };
+    assert_eq!(times(worker.fire(&service, 15)), [10]);
+    let worker = world.restore(&worker.checkpoint(2));
+    let store = worker.store::<Shop>("op");
+    let service = store.timer_service("t").unwrap();
+    assert_eq!(times(worker.fire(&service, 100)), [20, 30, 40]);
+    let service = store.processing_timers("t").unwrap();
+    assert_eq!(times(worker.fire(&service, 100)), [11, 21, 31, 41]);
+}
+
+fn timers_of_a_key_with_another_field_are_refused(world: &World) {
+    let worker = world.worker();
+    register(&worker, &Shop((1, "x".into())), &[10]);
+    let saved = worker.checkpoint(1);
+    let worker = world.restore(&saved);
+    let store = worker.store::<Floor>("op");
+    for refused in [store.timer_service("t"), store.processing_timers("t")] {
+        let Err(StateError::Incompatible(text)) = refused.map(|_| ()) else {
+            panic!("it was not refused")
+        };
+        for part in ["_t`", "`op`", "(u32, String)", "(u32, String, u8)"] {
+            assert!(text.contains(part), "{part} in: {text}");
+        }
+    }
+    // They are still there for who knows them.
+    let worker = world.restore(&worker.checkpoint(2));
+    let service = worker.store::<Shop>("op").timer_service("t").unwrap();
+    assert_eq!(worker.fire(&service, 10).len(), 1);
 }
 
 fn old_and_new_rows_meet_in_compactions(world: &World) {

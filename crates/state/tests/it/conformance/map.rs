@@ -90,7 +90,7 @@ fn iteration_survives_removals(world: &World) {
         map.put(&i, &(i * 2)).unwrap();
     }
     let mut seen = 0;
-    if world.asynchronous {
+    if world.asynchronous.get() {
         worker
             .run(map.entries().try_for_each(|(key, value)| {
                 assert_eq!((key, value), (seen, seen * 2));

@@ -1,113 +1,209 @@
-//! Jobs that live long: random operations on all kinds of state with checkpoints, crashes back to the last one, other parallelism, other
-//! backends and other places for snapshots, compared with the model of `random`. `AQUIFER_MODEL_SEED=n` runs one seed.
-use aquifer_state::SnapshotStorage;
+//! Jobs that live long, beside a model: random operations on all kinds of state, timers and operator state, with checkpoints, crashes back to the
+//! last one, savepoints that are moved, other parallelism, other backends and places for snapshots, the other API, and another TTL.
+//! `AQUIFER_MODEL_SEED=n` runs one seed instead of those of the tests.
+mod entry;
+mod expiry;
+pub mod job;
+mod operators;
+pub mod states;
+
+use aquifer_state::checkpoint::{CheckpointKind, CheckpointMetadata, Origin, SavepointFormat};
+use aquifer_state::{BackendKind, SnapshotStorage};
 use aquifer_testkit::Rng;
 
-use super::random::{Clock, Model, Times, act, compare, fire, open};
-use crate::cases::{Case, conformance};
-use crate::world::{Saved, Worker, World, checkpoint_all};
+pub use self::expiry::Ttl;
+use self::job::{Api, Job, Kept, Program};
+use super::savepoints::files;
+use crate::cases::{BACKENDS, Case, conformance};
+use crate::world::{MAX_PARALLELISM, Saved, World};
 
 conformance!(
     random_jobs_agree_with_a_model,
     random_jobs_with_a_ttl_agree_with_a_model
 );
 
+const STEPS: u32 = 1200;
+
 fn random_jobs_agree_with_a_model(world: &World) {
-    seeds(world, &[11, 12], false);
+    seeds(world, &[11], Expiry::None);
 }
 
 fn random_jobs_with_a_ttl_agree_with_a_model(world: &World) {
-    seeds(world, &[21, 22], true);
+    seeds(world, &[21], Expiry::Processing);
+    seeds(world, &[31], Expiry::Event);
 }
 
-fn seeds(world: &World, seeds: &[u64], ttl: bool) {
+/// Whether states of a job may expire, and by which time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expiry {
+    None,
+    Processing,
+    Event,
+}
+
+fn seeds(world: &World, seeds: &[u64], expiry: Expiry) {
     let case = (world.kind.get(), world.storage.get());
     let one = std::env::var("AQUIFER_MODEL_SEED").ok();
     let one: Option<u64> = one.map(|seed| seed.parse().expect("a number"));
     for seed in one.as_ref().map_or(seeds, std::slice::from_ref) {
         world.kind.set(case.0);
         world.storage.set(case.1);
-        world.at(0);
-        run(world, *seed, ttl);
+        run(world, *seed, expiry);
     }
 }
 
-/// Long, with many seeds.
+/// A hundred seeds on every backend. The first seed is `AQUIFER_MODEL_FROM`, if that is given.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo test -p aquifer-state --features rocksdb --test it -- --ignored many_random_jobs"]
 fn many_random_jobs_agree_with_a_model() {
-    for case in [Case::FORST, Case::HASHMAP_FILES_ASYNC] {
-        for ttl in [false, true] {
-            let all: Vec<u64> = (1000..1100).collect();
-            seeds(&World::of(case, true), &all, ttl);
+    let from = std::env::var("AQUIFER_MODEL_FROM").ok();
+    let from: u64 = from.map_or(1000, |seed| seed.parse().expect("a number"));
+    let cases = [
+        Case::FORST,
+        Case::HASHMAP_FILES_ASYNC,
+        Case::HASHMAP_MEMORY_SYNC,
+        #[cfg(feature = "rocksdb")]
+        Case::ROCKSDB_FULL,
+        #[cfg(feature = "rocksdb")]
+        Case::ROCKSDB_INCREMENTAL,
+    ];
+    let mut failed = Vec::new();
+    for seed in from..from + 100 {
+        for case in cases {
+            for expiry in [Expiry::None, Expiry::Processing, Expiry::Event] {
+                let run = || seeds(&World::of(case, seed.is_multiple_of(2)), &[seed], expiry);
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+                    failed.push(format!("seed {seed}, {expiry:?}, {case:?}"));
+                }
+            }
         }
     }
+    assert!(failed.is_empty(), "these failed: {failed:#?}");
 }
 
-/// A checkpoint, and what the model was then.
-#[derive(Clone, Default)]
-struct Kept {
-    saved: Saved,
-    model: Model,
-    watermark: i64,
-}
-
-fn run(world: &World, seed: u64, ttl: bool) {
-    let mut rng = Rng::new(seed);
-    let begun = (world.kind.get(), world.storage.get());
+/// Where a job may go on: mostly where it began.
+fn places(world: &World) -> Vec<(BackendKind, SnapshotStorage)> {
     let files = SnapshotStorage::FileSystem {
         inline_bytes_max: 700,
         asynchronous: true,
     };
-    // Where a job may go on. It comes back to where it began.
-    let cases = [
-        begun,
-        begun,
-        (aquifer_state::BackendKind::Forst, files),
-        (aquifer_state::BackendKind::Hashmap, files),
-    ];
-    let mut states = open(world.workers(1, &Saved::default()), ttl);
-    let (mut model, mut times) = (Model::new(), Times::default());
-    let mut kept: Vec<Kept> = vec![Kept::default()];
-    let says = format!("seed {seed}, ttl {ttl}");
-    let mut checkpoint = 0;
-    for step in 0..1500u32 {
-        act(
-            (world, &states),
-            (&mut model, &mut times),
-            &mut rng,
-            step,
-            (ttl, &says),
-        );
+    let begun = (world.kind.get(), world.storage.get());
+    let mut places = vec![begun; BACKENDS.len()];
+    places.extend(BACKENDS.iter().map(|kind| (*kind, files)));
+    places
+}
+
+fn run(world: &World, seed: u64, expiry: Expiry) {
+    let mut rng = Rng::new(seed);
+    let places = places(world);
+    let says = format!("seed {seed}, {expiry:?}");
+    let by_event = expiry == Expiry::Event;
+    let ttl = (expiry != Expiry::None).then(|| Ttl::random(&mut rng, by_event));
+    let begun = Program::of(1, ttl);
+    let mut job = Job::new(world, begun, &says);
+    let mut kept: Vec<Kept> = vec![job.checkpoint(1)];
+    let (mut program, mut id, mut under_way) = (begun, 1, false);
+    for step in 0..STEPS {
+        job.act(world, &mut rng, step);
         match rng.below(1000) {
-            0..=14 => {
-                checkpoint += 1;
-                let workers: Vec<Worker> = states.iter().map(|s| s.worker.clone()).collect();
-                kept.push(Kept {
-                    saved: checkpoint_all(&workers, checkpoint),
-                    model: model.clone(),
-                    watermark: times.watermark,
-                });
+            // The job works on while its snapshot is written.
+            0..=9 if !under_way => {
+                id += 1;
+                job.begin(id);
+                under_way = true;
+            }
+            10..=29 if under_way => {
+                kept.extend(job.finish());
+                under_way = false;
             }
             // Back to a checkpoint, most often the last one.
-            15..=24 => {
-                states.clear();
+            30..=39 => {
+                let now = job.now;
+                drop(job);
+                under_way = false;
                 if rng.chance(200) && kept.len() > 1 {
                     kept.pop();
                 }
-                let back = kept.last().cloned().unwrap_or_default();
-                (model, times.watermark) = (back.model, back.watermark);
-                let (kind, storage) = cases[rng.below(cases.len() as u64) as usize];
+                if let Some(last) = kept.last()
+                    && rng.chance(400)
+                {
+                    let moved = by_savepoint(world, last, &mut rng, step);
+                    if rng.chance(300) {
+                        // It needs nothing of what there was.
+                        files::delete_below(world, "job");
+                        kept.clear();
+                    }
+                    kept.push(moved);
+                }
+                let (kind, storage) = places[rng.below(places.len() as u64) as usize];
                 world.kind.set(kind);
                 world.storage.set(storage);
-                states = open(world.workers(1 + rng.below(8) as u16, &back.saved), ttl);
-                compare(&states, &mut model, times.now, ttl, &says);
+                program = next_program(program, &mut rng, expiry);
+                let last = kept.last().expect("there is a checkpoint");
+                job = Job::restored(world, last, program, now, &format!("{says}, step {step}"));
             }
             _ => {}
         }
     }
-    compare(&states, &mut model, times.now, ttl, &says);
-    for clock in [Clock::Event, Clock::Processing] {
-        fire(&states, &mut model, clock, i64::MAX, &says);
+    job.compare();
+    job.fire_all();
+}
+
+/// The program changes between two runs: its workers, its API, its TTL.
+fn next_program(before: Program, rng: &mut Rng, expiry: Expiry) -> Program {
+    let apis = [Api::Same, Api::Synchronous, Api::Asynchronous, Api::Both];
+    let ttl = match expiry {
+        Expiry::None => None,
+        _ if rng.chance(600) => before.ttl,
+        _ if rng.chance(250) => None,
+        _ => Some(Ttl::random(rng, expiry == Expiry::Event)),
+    };
+    Program {
+        workers: 1 + rng.below(8) as u16,
+        ttl,
+        api: apis[rng.below(4) as usize],
+        has_union: rng.chance(700),
+    }
+}
+
+/// The same as a savepoint, which may have been moved.
+fn by_savepoint(world: &World, kept: &Kept, rng: &mut Rng, step: u32) -> Kept {
+    let metadata = CheckpointMetadata {
+        checkpoint_id: 9,
+        job_name: "job".into(),
+        attempt: 1,
+        created_unix_ms: 0,
+        parallelism: kept.workers,
+        max_parallelism: MAX_PARALLELISM,
+        plan: String::new(),
+        finished: false,
+        kind: CheckpointKind::Checkpoint,
+        backend: world.kind.get(),
+        tables: kept.saved.tables.clone(),
+        keyed: kept.saved.keyed.clone(),
+        operators: kept.operators.iter().cloned().collect(),
+        origin: Origin::default(),
+    };
+    let format = match rng.chance(500) {
+        true => SavepointFormat::Canonical,
+        false => SavepointFormat::Native,
+    };
+    let name = format!("at-{step}");
+    let mut read = files::written(world, &metadata, format, &name);
+    if rng.chance(500) {
+        let (here, there) = (
+            format!("savepoints/{name}"),
+            format!("moved/{step}/renamed"),
+        );
+        files::relocate(world, &here, &there);
+        read = files::read(world, &there);
+    }
+    Kept {
+        saved: Saved {
+            tables: read.tables,
+            keyed: read.keyed,
+        },
+        operators: read.operators.first().cloned(),
+        ..kept.clone()
     }
 }

@@ -2,10 +2,11 @@
 
 use aquifer_state::checkpoint::OperatorSnapshot;
 use aquifer_state::operator::{OperatorList, OperatorStateSnapshot, OperatorStateStore};
-use aquifer_state::serializer::{Compatibility, Serializer, SerializerSnapshot, Tagged};
+use aquifer_state::serializer::{Compatibility, Tagged};
 use aquifer_state::{ListStateDescriptor, MapStateDescriptor, StateError};
 use aquifer_testkit::Rng;
 
+use super::versioned::Versioned;
 use crate::operators::{MAX, Operators, restored};
 
 fn list(name: &str) -> ListStateDescriptor<i32> {
@@ -329,75 +330,42 @@ fn all_modes_are_redistributed_together() {
     }
 }
 
-/// A serializer of which it can be said what it makes of another one.
-#[derive(Clone)]
-struct Versioned {
-    version: u32,
-    verdict: Compatibility,
-}
-
-impl Serializer<i64> for Versioned {
-    fn serialize(&self, value: &i64, out: &mut Vec<u8>) -> Result<(), StateError> {
-        out.extend_from_slice(format!("v{}:{value}", self.version).as_bytes());
-        Ok(())
-    }
-
-    fn deserialize(&self, bytes: &[u8]) -> Result<i64, StateError> {
-        let text = std::str::from_utf8(bytes).unwrap();
-        let own = text.strip_prefix(&format!("v{}:", self.version));
-        own.and_then(|value| value.parse().ok())
-            .ok_or_else(|| StateError::Corrupt(text.into()))
-    }
-
-    fn layout(&self) -> String {
-        format!("versioned-{}", self.version)
-    }
-
-    fn compatibility(&self, _: &SerializerSnapshot) -> Compatibility {
-        self.verdict.clone()
-    }
-
-    fn migrate(&self, _: &SerializerSnapshot, bytes: &[u8]) -> Result<i64, StateError> {
-        let text = std::str::from_utf8(bytes).unwrap();
-        Ok(text.split_once(':').unwrap().1.parse().unwrap())
-    }
-}
-
+/// Written by one version, read by another, written on by that, and read again: a list that is split, and a union.
 #[test]
 fn the_verdict_of_a_serializer_counts() {
-    let one = Versioned {
-        version: 1,
-        verdict: Compatibility::AsIs,
-    };
-    let store = OperatorStateStore::empty("op");
-    let descriptor = ListStateDescriptor::with_serializer("list", one);
-    store.list_state(&descriptor).unwrap().update([5i64, 6]);
-    let two = |verdict| {
-        let serializer = Versioned {
-            version: 2,
-            verdict,
-        };
+    let of = |version, verdict| {
+        let serializer = Versioned::new(version, verdict);
         ListStateDescriptor::with_serializer("list", serializer)
     };
-    let migrated = restored(&store);
-    let list = migrated
-        .list_state(&two(Compatibility::AfterMigration))
-        .unwrap();
-    assert_eq!(list.get(), [5, 6]);
-    // From now on it is written as the new one writes.
-    let again = restored(&migrated);
-    assert_eq!(
-        again.list_state(&two(Compatibility::AsIs)).unwrap().get(),
-        [5, 6]
-    );
-    let refused = restored(&store).list_state(&two(Compatibility::Incompatible(
-        "old is v1, new is v2".into(),
-    )));
-    let Some(StateError::Incompatible(text)) = refused.err() else {
-        panic!()
-    };
-    for part in ["`list`", "`op`", "operator state", "old is v1, new is v2"] {
-        assert!(text.contains(part), "{text}");
+    type Open = fn(
+        &OperatorStateStore,
+        &ListStateDescriptor<i64, Versioned>,
+    ) -> Result<OperatorList<i64>, StateError>;
+    let split: Open = |store, list| store.list_state(list);
+    let union: Open = |store, list| store.union_list_state(list);
+    for open in [split, union] {
+        let store = OperatorStateStore::empty("op");
+        open(&store, &of(1, Compatibility::AsIs))
+            .unwrap()
+            .update([5, 6]);
+        let migrated = restored(&store);
+        let list = open(&migrated, &of(2, Compatibility::AfterMigration)).unwrap();
+        assert_eq!(list.get(), [5, 6]);
+        list.add(7);
+        // From now on it is written as the new one writes: all of it.
+        let again = restored(&migrated);
+        let list = open(&again, &of(2, Compatibility::AsIs)).unwrap();
+        assert_eq!(list.get(), [5, 6, 7]);
+        let back = open(&restored(&again), &of(1, Compatibility::AsIs));
+        assert!(matches!(back.err(), Some(StateError::Corrupt(_))));
+        let why = Compatibility::Incompatible("old is v1, new is v2".into());
+        let refused = open(&restored(&store), &of(2, why));
+        let Some(StateError::Incompatible(text)) = refused.err() else {
+            panic!("it was not refused")
+        };
+        for part in ["`list`", "`op`", "operator state", "old is v1, new is v2"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }
 

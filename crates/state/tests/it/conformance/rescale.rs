@@ -2,7 +2,9 @@
 use aquifer_state::{BackendKind, ValueState, ValueStateDescriptor};
 use aquifer_testkit::{RequestKind, Rng};
 
-use super::random::{Clock, Model, States, Times, act, compare, fire, open};
+use super::model::Ttl;
+use super::model::job::{Job, Kept, Program};
+use super::model::states::States;
 use crate::cases::{ask, conformance};
 use crate::world::{Saved, Worker, World, checkpoint_all, owner};
 
@@ -98,88 +100,44 @@ fn uneven_ranges_shrink_in_number(world: &World) {
     over(world, &[7, 3, 2]);
 }
 
-fn checkpoint_of(states: &[States], id: u64) -> Saved {
-    let workers: Vec<Worker> = states.iter().map(|s| s.worker.clone()).collect();
-    checkpoint_all(&workers, id)
-}
-
-/// Some random life of all kinds of state.
-fn live(
-    world: &World,
-    states: &[States],
-    model: &mut Model,
-    times: &mut Times,
-    rng: &mut Rng,
-    steps: std::ops::Range<u32>,
-) {
-    for step in steps {
-        act(
-            (world, states),
-            (model, times),
-            rng,
-            step,
-            (true, "rescaled"),
-        );
-    }
-}
-
 fn every_parallelism_restores_every_other(world: &World) {
+    let program = |workers| Program::of(workers, Some(Ttl::PLAIN));
     for from in 1..=8u16 {
         let mut rng = Rng::new(u64::from(from));
-        let (mut model, mut times) = (Model::new(), Times::default());
-        world.at(0);
-        let states = open(world.workers(from, &Saved::default()), true);
-        live(world, &states, &mut model, &mut times, &mut rng, 0..300);
-        let saved = checkpoint_of(&states, 1);
-        drop(states);
+        let mut job = Job::new(world, program(from), "rescaled");
+        job.live(world, &mut rng, 0..300);
+        let (kept, now) = (job.checkpoint(1), job.now);
+        drop(job);
         for to in 1..=8u16 {
-            let says = format!("{from} to {to}, {}", world.name());
-            let (mut model, mut times) = (model.clone(), times);
-            world.at(times.now);
-            let states = open(world.workers(to, &saved), true);
-            compare(&states, &mut model, times.now, true, &says);
+            let says = format!("{from} to {to}");
+            let mut job = Job::restored(world, &kept, program(to), now, &says);
             if to != from % 8 + 1 {
-                let time = times.watermark + 30;
-                fire(&states, &mut model, Clock::Event, time, &says);
+                job.fire_soon();
                 continue;
             }
             // And on, and back.
-            live(world, &states, &mut model, &mut times, &mut rng, 300..400);
-            let saved = checkpoint_of(&states, 2);
-            drop(states);
-            let states = open(world.workers(from, &saved), true);
-            compare(&states, &mut model, times.now, true, &says);
-            for clock in [Clock::Event, Clock::Processing] {
-                fire(&states, &mut model, clock, i64::MAX, &says);
-            }
+            job.live(world, &mut rng, 300..400);
+            let (kept, now) = (job.checkpoint(2), job.now);
+            drop(job);
+            let mut job = Job::restored(world, &kept, program(from), now, &says);
+            job.fire_all();
         }
     }
 }
 
 fn many_rescales_in_a_row(world: &World) {
     let mut rng = Rng::new(5);
-    let (mut model, mut times) = (Model::new(), Times::default());
-    let mut saved = Saved::default();
+    let program = |workers| Program::of(workers, Some(Ttl::PLAIN));
+    let mut job = Job::new(world, program(1), "in a row");
     let mut step = 0;
-    for (id, parallelism) in (1..).zip([1, 8, 3, 5, 1, 7, 2, 8, 1]) {
-        let states = open(world.workers(parallelism, &saved), true);
-        compare(&states, &mut model, times.now, true, &world.name());
-        live(
-            world,
-            &states,
-            &mut model,
-            &mut times,
-            &mut rng,
-            step..step + 200,
-        );
+    for (id, parallelism) in (1..).zip([8, 3, 5, 1, 7, 2, 8, 1]) {
+        job.live(world, &mut rng, step..step + 200);
         step += 200;
-        saved = checkpoint_of(&states, id);
+        let (kept, now) = (job.checkpoint(id), job.now);
+        drop(job);
+        job = Job::restored(world, &kept, program(parallelism), now, "in a row");
     }
-    let states = open(world.workers(1, &saved), true);
-    compare(&states, &mut model, times.now, true, &world.name());
-    for clock in [Clock::Event, Clock::Processing] {
-        fire(&states, &mut model, clock, i64::MAX, &world.name());
-    }
+    job.fire_all();
 }
 
 /// On `forst` files are opened by whoever has a part of their keys: nothing is read, copied or written before somebody asks.
@@ -187,28 +145,35 @@ fn many_rescales_in_a_row(world: &World) {
 fn a_restore_reads_and_copies_nothing() {
     let world = World::forst(true);
     assert_eq!(world.kind.get(), BackendKind::Forst);
+    let program = |workers| Program::of(workers, Some(Ttl::PLAIN));
     for from in [1, 2, 3, 8] {
         let mut rng = Rng::new(u64::from(from));
-        let (mut model, mut times) = (Model::new(), Times::default());
-        world.at(0);
-        let states = open(world.workers(from, &Saved::default()), true);
-        live(&world, &states, &mut model, &mut times, &mut rng, 0..400);
-        let workers: Vec<Worker> = states.iter().map(|s| s.worker.clone()).collect();
+        let mut job = Job::new(&world, program(from), "copied");
+        job.live(&world, &mut rng, 0..400);
         let mut saved = Saved::default();
-        for worker in &workers {
+        for worker in job.workers() {
             // Nothing of theirs is under way when requests are counted.
             let part = worker.settled(1);
             saved.tables = part.tables;
             saved.keyed.extend(part.keyed);
         }
-        drop((states, workers));
+        let kept = Kept {
+            saved,
+            ..job.checkpoint(1000)
+        };
+        let now = job.now;
+        drop(job);
         for to in [1, 2, 3, 8] {
             world.objects.take_counts();
-            let states = open(world.workers(to, &saved), true);
+            let workers = world.workers(to, &kept.saved);
+            let states: Vec<States> = workers
+                .into_iter()
+                .map(|worker| States::open(worker, Some(Ttl::PLAIN)))
+                .collect();
             let counts = world.objects.take_counts();
             assert_eq!(counts.total(), 0, "{from} to {to}: {counts:?}");
-            let mut model = model.clone();
-            compare(&states, &mut model, times.now, true, "opened");
+            drop(states);
+            Job::restored(&world, &kept, program(to), now, "opened");
             let counts = world.objects.take_counts();
             assert!(counts.requests(RequestKind::Get) > 0);
         }

@@ -1,11 +1,13 @@
 //! Savepoints: written from the checkpoints of any backend, read by any.
+pub mod files;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_state::checkpoint::{
-    CheckpointKind, CheckpointMetadata, CheckpointStorage, ForeignCheckpoint, OperatorSnapshot,
-    Origin, SavepointFormat, SavepointLocation, SavepointSource, write_savepoint,
+    CheckpointKind, CheckpointMetadata, ForeignCheckpoint, OperatorSnapshot, Origin,
+    SavepointFormat,
 };
 use aquifer_state::operator::OperatorStateStore;
 use aquifer_state::rows::row_source;
@@ -16,14 +18,13 @@ use aquifer_state::{
     ReducingStateDescriptor, StateError, StateVisibility, TimerService, TtlConfig, ValueState,
     ValueStateDescriptor,
 };
-use aquifer_store::{BackgroundThreads, BlockCache, Environment, Executor, Job, KeyGroupRange};
+use aquifer_store::KeyGroupRange;
 use aquifer_testkit::{FaultPlan, RequestKind};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use futures_util::future::BoxFuture;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
+use self::files::{ROOT, delete_below, environment, found, objects_below, relocate};
 use crate::cases::{Case, all, ask, conformance};
 use crate::world::{MAX_PARALLELISM, Saved, Worker, World, checkpoint_all};
 
@@ -47,49 +48,6 @@ const CASES: &[Case] = &[
     #[cfg(feature = "rocksdb")]
     Case::ROCKSDB_INCREMENTAL,
 ];
-
-const ROOT: &str = "memory://world";
-
-fn location(world: &World, name: &str) -> SavepointLocation {
-    let directory = Path::from(format!("savepoints/{name}"));
-    SavepointLocation::in_store(Arc::new(world.objects.clone()), ROOT, directory)
-}
-
-/// Makes no pauses before it tries again, so that what fails for good is over soon.
-struct Impatient(Arc<dyn Executor>);
-
-impl Executor for Impatient {
-    fn start(&self, name: &'static str, job: Job) {
-        self.0.start(name, job);
-    }
-
-    fn block_on(&self, future: BoxFuture<'_, ()>) {
-        self.0.block_on(future);
-    }
-
-    fn threads(&self) -> BackgroundThreads {
-        self.0.threads()
-    }
-
-    fn skips_pauses(&self) -> bool {
-        true
-    }
-}
-
-fn environment(world: &World) -> Environment {
-    let mut environment = Environment::new(
-        Arc::new(world.objects.clone()),
-        "job/shared".into(),
-        world.runtime.handle().clone(),
-        BlockCache::new(1 << 20),
-        "reader",
-    );
-    environment.executor = Arc::new(Impatient(Arc::clone(&environment.executor)));
-    environment.temporary_directories = world.rocksdb.local_directories.clone();
-    let time_ms = Arc::clone(&world.time_ms);
-    environment.clock = Arc::new(move || time_ms.load(std::sync::atomic::Ordering::Relaxed));
-    environment
-}
 
 /// The metadata of a checkpoint of two workers.
 fn metadata(world: &World, saved: &Saved) -> CheckpointMetadata {
@@ -127,29 +85,15 @@ fn try_savepoint(
     format: SavepointFormat,
     name: &str,
 ) -> Result<CheckpointMetadata, StateError> {
-    let metadata = metadata(world, saved);
-    let storage = CheckpointStorage::new(Arc::new(world.objects.clone()), "job".into());
-    let source = SavepointSource {
-        metadata: &metadata,
-        storage: &storage,
-        root: ROOT,
-    };
-    let (to, environment) = (location(world, name), environment(world));
-    let writing = write_savepoint(source, &to, format, &environment, Arc::new(|_| ()));
-    world.runtime.block_on(writing)
-}
-
-fn found(world: &World, directory: &str) -> Option<ForeignCheckpoint> {
-    let objects = Arc::new(world.objects.clone());
-    let finding = ForeignCheckpoint::savepoint_in(objects, ROOT, Path::from(directory));
-    world.runtime.block_on(finding).unwrap()
+    files::try_write(world, &metadata(world, saved), format, name)
 }
 
 /// What a job restores from a savepoint.
 fn read(world: &World, directory: &str) -> Saved {
-    let metadata = found(world, directory)
-        .expect("the savepoint is there")
-        .metadata;
+    keyed_part(files::read(world, directory))
+}
+
+fn keyed_part(metadata: CheckpointMetadata) -> Saved {
     Saved {
         tables: metadata.tables,
         keyed: metadata.keyed,
@@ -157,35 +101,9 @@ fn read(world: &World, directory: &str) -> Saved {
 }
 
 fn savepoint(world: &World, saved: &Saved, format: SavepointFormat, name: &str) -> Saved {
-    let written = try_savepoint(world, saved, format, name).unwrap();
-    let mut paths = Vec::new();
-    written.for_each_path(&mut |path, _| paths.push(path.to_owned()));
-    assert!(paths.iter().all(|path| path.starts_with("./")), "{paths:?}");
-    let read = read(world, &format!("savepoints/{name}"));
+    let read = keyed_part(files::written(world, &metadata(world, saved), format, name));
     assert_eq!(read.tables, saved.tables);
     read
-}
-
-fn objects_below(world: &World, directory: &str) -> BTreeMap<String, Bytes> {
-    let path = Path::from(directory);
-    let listing = async {
-        let listed = world.objects.list(Some(&path)).map_ok(|meta| meta.location);
-        let listed: Vec<Path> = listed.try_collect().await.unwrap();
-        let mut objects = BTreeMap::new();
-        for path in listed {
-            let body = world
-                .objects
-                .get(&path)
-                .await
-                .unwrap()
-                .bytes()
-                .await
-                .unwrap();
-            objects.insert(path.to_string(), body);
-        }
-        objects
-    };
-    world.runtime.block_on(listing)
 }
 
 #[derive(Clone)]
@@ -488,13 +406,6 @@ fn a_savepoint_is_the_same_whoever_wrote_it() {
     }
 }
 
-fn delete_below(world: &World, directory: &str) {
-    for path in objects_below(world, directory).into_keys() {
-        let path = Path::from(path);
-        world.runtime.block_on(world.objects.delete(&path)).unwrap();
-    }
-}
-
 fn a_native_savepoint_stands_alone(world: &World) {
     let saved = filled(world);
     let restored = savepoint(world, &saved, SavepointFormat::Native, "n");
@@ -508,12 +419,7 @@ fn a_savepoint_can_be_moved(world: &World) {
     let saved = filled(world);
     for format in [SavepointFormat::Canonical, SavepointFormat::Native] {
         savepoint(world, &saved, format, "here");
-        for (path, body) in objects_below(world, "savepoints/here") {
-            let moved = Path::from(path.replace("savepoints/here", "else/where/renamed"));
-            let put = world.objects.put(&moved, body.into());
-            world.runtime.block_on(put).unwrap();
-        }
-        delete_below(world, "savepoints");
+        relocate(world, "savepoints/here", "else/where/renamed");
         let workers = world.workers(2, &read(world, "else/where/renamed"));
         check(world, &workers, 110);
         drop(workers);

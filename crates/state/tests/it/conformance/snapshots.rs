@@ -294,7 +294,7 @@ fn either_api_reads_what_the_other_wrote(world: &World) {
     const KEYS: u32 = 100;
     let (mut model, mut rng) = (Model::default(), Rng::new(16));
     let mut saved = Saved::default();
-    let mut world = World::like(world);
+    let world = World::like(world);
     for _ in 0..4 {
         let operator = Operator::new(world.restore(&saved));
         operator.check(&model, KEYS);
@@ -302,7 +302,7 @@ fn either_api_reads_what_the_other_wrote(world: &World) {
             operator.step(&mut model, KEYS, &mut rng);
         }
         saved = operator.worker.checkpoint(1);
-        world.asynchronous = !world.asynchronous;
+        world.asynchronous.set(!world.asynchronous.get());
     }
     Operator::new(world.restore(&saved)).check(&model, KEYS);
 }
