@@ -2,7 +2,7 @@
 //!
 //! Numbers of tables are never reused: a state that a program no longer has keeps its number, because its rows are still in the files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_store::{Clock, TableId, TableOptions};
 
@@ -42,6 +42,16 @@ impl TableRegistry {
                 return Err(StateError::Corrupt(format!(
                     "the checkpoint gives table {} to state `{}` of operator `{}` and to state `{}` of operator `{}`",
                     a.0, first.state, first.operator, second.state, second.operator
+                )));
+            }
+        }
+        let mut names = BTreeMap::new();
+        for (description, id) in &tables {
+            let name = (description.operator.as_str(), description.state.as_str());
+            if let Some(first) = names.insert(name, id.0) {
+                return Err(StateError::Corrupt(format!(
+                    "the checkpoint gives tables {first} and {} to one state, `{}` of operator `{}`",
+                    id.0, description.state, description.operator
                 )));
             }
         }
@@ -354,6 +364,22 @@ mod tests {
             (state("b", "s", ""), TableId(3)),
         ];
         assert!(matches!(registry(tables), Err(StateError::Corrupt(_))));
+    }
+
+    /// The first one was taken, and nobody ever saw the rows of the second.
+    #[test]
+    fn two_numbers_for_one_state_are_corrupt() {
+        let tables = vec![
+            (state("a", "s", ""), TableId(3)),
+            (state("a", "t", ""), TableId(4)),
+            (state("a", "s", ""), TableId(5)),
+        ];
+        let Err(StateError::Corrupt(text)) = registry(tables) else {
+            panic!("two tables for one state");
+        };
+        for part in ["tables 3 and 5", "`s`", "`a`"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

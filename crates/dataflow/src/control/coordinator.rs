@@ -288,8 +288,13 @@ impl Coordinator {
         for part in std::mem::take(&mut open.parts).into_values() {
             if metadata.tables.is_empty() {
                 metadata.tables = part.tables;
-            } else {
-                keep_latest_beginning(&mut metadata.tables, &part.tables);
+            } else if let Err(why) = merge_tables(&mut metadata.tables, part.tables) {
+                self.done = true;
+                effects.push(Effect::Fail(JobError::failed(format!(
+                    "checkpoint {} cannot be written: {why}",
+                    metadata.checkpoint_id
+                ))));
+                return;
             }
             metadata.keyed.push((part.range, part.keyed));
             for one in part.operators {
@@ -357,19 +362,40 @@ impl Coordinator {
     }
 }
 
+/// Adds what another worker knows of the tables. Both must mean the same by a number: rows have nothing else that tells their state.
+///
 /// Event time begins on one worker after the other. What has no time counts from the latest of these moments, so that nothing expires on a
 /// worker earlier than that worker would have said.
-fn keep_latest_beginning(
-    known: &mut [(StateDescription, TableId)],
-    other: &[(StateDescription, TableId)],
-) {
-    for ((known, id), (other, other_id)) in known.iter_mut().zip(other) {
-        if id == other_id && known.options.event_time {
+fn merge_tables(
+    known: &mut Vec<(StateDescription, TableId)>,
+    other: Vec<(StateDescription, TableId)>,
+) -> Result<(), String> {
+    let mut missing = Vec::new();
+    for (at, (other, id)) in other.into_iter().enumerate() {
+        // Mostly they are the same, in the same order.
+        let same_place = known.get(at).filter(|(_, known)| *known == id);
+        let place = match same_place {
+            Some(_) => Some(at),
+            None => known.iter().position(|(_, known)| *known == id),
+        };
+        let Some((known, _)) = place.and_then(|place| known.get_mut(place)) else {
+            missing.push((other, id));
+            continue;
+        };
+        if (&known.operator, &known.state) != (&other.operator, &other.state) {
+            return Err(format!(
+                "table {} is state `{}` of operator `{}` on one worker and state `{}` of operator `{}` on another: every worker must ask for the same states in the same order",
+                id.0, known.state, known.operator, other.state, other.operator
+            ));
+        }
+        if known.options.event_time {
             let latest = known.schema.untimed_as_ms.max(other.schema.untimed_as_ms);
             known.schema.untimed_as_ms = latest;
             known.options.untimed_as_ms = latest;
         }
     }
+    known.extend(missing);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -292,3 +292,50 @@ fn what_has_no_time_counts_from_the_latest_beginning_of_event_time() {
         assert_eq!(known.options.untimed_as_ms, Some(20));
     }
 }
+
+/// Only the first worker's tables were kept: rows of what another one had asked for besides were nobody's, and of what it had asked for in another
+/// order somebody else's.
+#[test]
+fn tables_of_all_workers_are_kept_and_must_agree() {
+    let part = |worker, states: &[&str]| {
+        let Event::Acknowledged(mut part) = part(worker, 7, 0) else {
+            panic!("a part is an acknowledgement")
+        };
+        let tables = states.iter().zip(0..).map(|(state, id)| {
+            let options = aquifer_store::TableOptions::default();
+            let description = StateDescription::raw("op", *state, options, "bytes");
+            (description, TableId(id))
+        });
+        part.tables = tables.collect();
+        Event::Acknowledged(part)
+    };
+    let step = |first: &[&str], second: &[&str]| {
+        let mut c = coordinator(2, Some(100));
+        c.step(Event::Tick, 100);
+        c.step(part(0, first), 101);
+        c.step(part(1, second), 102)
+    };
+    for (first, second) in [
+        (&["a", "b"][..], &["a", "b"][..]),
+        (&["a"], &["a", "b"]),
+        (&["a", "b"], &["a"]),
+        (&[], &["a", "b"]),
+    ] {
+        let effects = step(first, second);
+        let [Effect::Write(metadata)] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        let states = metadata
+            .tables
+            .iter()
+            .map(|(known, id)| (known.state.as_str(), id.0));
+        assert_eq!(states.collect::<Vec<_>>(), [("a", 0), ("b", 1)]);
+    }
+    let effects = step(&["a", "b"], &["b", "a"]);
+    let [Effect::Fail(error)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    for part in ["table 0", "`a`", "`b`", "`op`"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+}

@@ -21,19 +21,16 @@ pub(crate) struct Custody {
     named: FileOwnership,
     /// What workers keep in a primary directory elsewhere: needed as long as a worker names it.
     primary: Option<(Path, FileOwnership)>,
-    /// The `_metadata` of the foreign checkpoint that the run has claimed, until it is marked as discarded.
-    claimed: Option<String>,
     /// The checkpoint that was written last, and the files that it names, which may be copies of those that the workers name.
     written: Option<(u64, Vec<String>)>,
 }
 
 impl Custody {
     /// `named` knows the checkpoints that exist.
-    pub fn new(named: FileOwnership, primary: Option<Path>, claimed: Option<String>) -> Self {
+    pub fn new(named: FileOwnership, primary: Option<Path>) -> Self {
         Self {
             named,
             primary: primary.map(|directory| (directory, FileOwnership::new(1))),
-            claimed,
             written: None,
         }
     }
@@ -53,7 +50,6 @@ impl Custody {
             checkpoints,
             files,
             primary: primary.filter(|(_, files)| !files.is_empty()),
-            claimed: self.claimed.take(),
         }
     }
 }
@@ -64,8 +60,6 @@ struct Gone {
     checkpoints: Vec<u64>,
     files: Vec<String>,
     primary: Option<(Path, Vec<String>)>,
-    /// To be marked before the files are deleted.
-    claimed: Option<String>,
 }
 
 /// Writes and deletes for the coordinator.
@@ -78,6 +72,8 @@ pub(crate) struct StorageTask {
     events: Mutex<Vec<Event>>,
     wake: Mutex<Option<Wake>>,
     custody: Mutex<Custody>,
+    /// The `_metadata` of the foreign checkpoints that the run has claimed, until they are marked as discarded. No file is deleted before.
+    claimed: tokio::sync::Mutex<Vec<String>>,
     /// Taken out while a checkpoint is written; one is at a time.
     placement: Mutex<Placement>,
     /// How many were completed in this attempt, and the newest.
@@ -97,6 +93,7 @@ impl StorageTask {
         runtime: tokio::runtime::Handle,
         observer: Arc<dyn JobObserver>,
         custody: Custody,
+        claimed: Vec<String>,
         savepoints: Option<Savepoints>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -107,6 +104,7 @@ impl StorageTask {
             events: Mutex::default(),
             wake: Mutex::default(),
             custody: Mutex::new(custody),
+            claimed: tokio::sync::Mutex::new(claimed),
             placement: Mutex::default(),
             completed: Mutex::default(),
             background: Mutex::default(),
@@ -229,22 +227,34 @@ impl StorageTask {
         }
         let task = Arc::clone(self);
         let deletion = self.runtime.spawn(async move {
-            task.remove(gone).await;
-            if first {
+            let marked = task.mark_claimed().await;
+            task.remove(gone, marked).await;
+            if first && marked {
                 task.sweep().await;
             }
         });
         self.keep(deletion);
     }
 
-    async fn remove(&self, gone: Gone) {
-        if let Some(claimed) = gone.claimed
-            && let Err(error) = self.storage.discard_claimed(&claimed).await
-        {
-            self.observer.note(&format!(
-                "`{claimed}` was claimed but could not be marked as discarded: {error}"
-            ));
+    /// Marks the foreign checkpoints that were claimed as discarded, for nobody may go on from them once files of them are deleted. False if
+    /// that has failed: it is tried again with the next checkpoint.
+    async fn mark_claimed(&self) -> bool {
+        let mut claimed = self.claimed.lock().await;
+        let mut unmarked = Vec::new();
+        for metadata in claimed.drain(..) {
+            if let Err(error) = self.storage.discard_claimed(&metadata).await {
+                self.observer.note(&format!(
+                    "`{metadata}` was claimed but could not be marked as discarded: {error}"
+                ));
+                unmarked.push(metadata);
+            }
         }
+        *claimed = unmarked;
+        claimed.is_empty()
+    }
+
+    /// Removes what nobody needs. State files are left to a later sweep unless what was claimed is marked.
+    async fn remove(&self, gone: Gone, marked: bool) {
         for checkpoint_id in gone.checkpoints {
             if let Err(error) = self.storage.discard(checkpoint_id).await {
                 self.observer.note(&format!(
@@ -252,7 +262,10 @@ impl StorageTask {
                 ));
             }
         }
-        let mut deleted = self.storage.delete_files(&gone.files).await;
+        let mut deleted = Ok(());
+        if marked {
+            deleted = self.storage.delete_files(&gone.files).await;
+        }
         if let Some((directory, files)) = gone.primary {
             let too = self.storage.delete_primary_files(&directory, &files).await;
             deleted = deleted.and(too);

@@ -68,13 +68,10 @@ impl Begin {
         let (attempt, restored) = storage.begin_attempt_from(foreign).await?;
 
         let mut ownership = FileOwnership::new(options.num_retained.max(1));
-        if let Some(restored) = restored.as_ref().filter(|r| r.origin.claimed.is_none()) {
-            let shared = storage.shared();
-            let outside = |file: &String| !Path::from(file.as_str()).prefix_matches(&shared);
-            ownership.exclude_foreign(restored.files().into_iter().filter(outside));
-        }
         for id in storage.completed().await? {
-            ownership.restore(id, storage.read(id).await?.files());
+            let complete = storage.read(id).await?;
+            ownership.exclude_foreign(complete.files_of_others(&storage.shared()));
+            ownership.restore(id, complete.files());
         }
 
         let (primary, mut mounts) = primary(options, &root, &storage.run, &run_id)?;

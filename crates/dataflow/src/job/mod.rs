@@ -100,13 +100,14 @@ impl Begin {
                 .note("no checkpoint was complete yet: the job starts from the beginning");
         }
 
-        let claimed = restored.as_ref().and_then(|r| r.origin.claimed.clone());
+        let claimed = restored.as_ref().map(|r| r.origin.claimed.clone());
         let storage_task = StorageTask::new(
             storage.clone(),
             attempt,
             handle.clone(),
             Arc::clone(&options.observer),
-            Custody::new(ownership, primary.clone(), claimed),
+            Custody::new(ownership, primary.clone()),
+            claimed.unwrap_or_default(),
             savepoints(options)?,
         );
         let counters = Arc::clone(&options.counters);

@@ -153,7 +153,7 @@ fn a_job_goes_on_from_another_runs_checkpoint() {
                     last.files().iter().all(|file| file.starts_with(own)),
                     "{name}"
                 );
-                assert!(last.origin.mounts.is_empty() && last.origin.claimed.is_none());
+                assert!(last.origin.mounts.is_empty() && last.origin.claimed.is_empty());
             }
             ClaimMode::Claim => {
                 let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -184,6 +184,49 @@ fn a_job_goes_on_from_another_runs_checkpoint() {
             }
         }
     }
+}
+
+/// A run that began with somebody's checkpoint and failed before it had one of its own names files that are not its own. Who claimed it
+/// deleted them.
+#[test]
+fn a_claimed_run_does_not_bring_what_it_did_not_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = slow();
+    let job = |name: &str| {
+        let mut job = small(options(name, 2, BackendKind::Forst));
+        job.checkpoint_dir = text(directory.path());
+        job
+    };
+    let database = first_half(job("old"), &source);
+    let old_run = directory.path().join("old");
+    let (before, uri) = (state_files(&old_run), text(&old_run));
+    let old = newest(&uri).metadata;
+
+    let from = |name: &str, uri: String, mode| {
+        let mut job = job(name);
+        job.restore = Some(RestoreFrom { uri, mode });
+        job
+    };
+    // Its first row fails, and there is no checkpoint before.
+    database.fail_after.store(0, Ordering::Relaxed);
+    let mut loops = from("loops", uri.clone(), ClaimMode::NoClaim);
+    loops.checkpoint_interval_ms = None;
+    run(loops, counting(source.clone(), &database)).unwrap_err();
+    let looped = text(&directory.path().join("loops"));
+    assert_eq!(newest(&looped).metadata.files(), old.files());
+
+    database.fail_after.store(i64::MAX, Ordering::Relaxed);
+    let last = from("last", looped.clone(), ClaimMode::Claim);
+    run(last, counting(source.clone(), &database)).unwrap();
+    assert_eq!(database.committed(), expected_counts(&source));
+    assert_eq!(state_files(&old_run), before, "nothing was touched");
+    assert_eq!(newest(&uri).metadata, old);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let again = runtime.block_on(ForeignCheckpoint::open(
+        &format!("{looped}/run-000001/chk-000001"),
+        &BTreeMap::new(),
+    ));
+    assert!(again.unwrap_err().to_string().contains("discarded"));
 }
 
 /// The snapshot may go as soon as one checkpoint is complete, while the job that was restored from it still runs.

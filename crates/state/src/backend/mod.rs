@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
 pub use self::kind::{BackendKind, SnapshotStorage, StorageKind, choose};
-pub(crate) use self::moments::Moments;
+pub(crate) use self::moments::{LIST_CHUNKS_CLOSED_MAX, Moments};
 pub use self::open::{BackendSetup, RocksdbOptions, open, open_backend};
 pub use self::snapshot::{
     ClosedChunks, DbFile, DbSnapshot, InlineFile, KeyedSnapshot, TableMoment,

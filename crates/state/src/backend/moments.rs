@@ -8,7 +8,7 @@
 //! has expired nobody needs to look for the chunk any more. Where elements without a time may be in it, they count as written when the
 //! table is first looked at again, or when the last element was, whatever is later.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use aquifer_store::TableId;
 
@@ -16,8 +16,8 @@ use super::{ClosedChunks, KeyedSnapshot, ListChunk, ListTimes, TableMoment};
 
 /// Bytes merged into a table after which its lists begin another chunk: no chunk becomes larger, however slowly a list grows.
 const LIST_CHUNK_BYTES_MAX: u64 = 256 << 20;
-/// Closed chunks whose times are kept apart.
-const CLOSED_MAX: usize = 64;
+/// Closed chunks of a table whose times are kept apart.
+pub(crate) const LIST_CHUNKS_CLOSED_MAX: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -61,43 +61,43 @@ struct Closed {
     untimed: bool,
 }
 
+impl State {
+    /// A table as its parts go on together. `silent`: there are parts that say nothing of it. They may have lists in chunk 0, and have not known
+    /// any event time.
+    fn of_parts(parts: &[&TableMoment], silent: bool) -> Self {
+        let all = || parts.iter();
+        let newest = all().map(|part| (part.list_chunk, part.list_bytes)).max();
+        let (chunk, bytes) = newest.unwrap_or_default();
+        let oldest = all().map(|part| part.list_oldest).min();
+        // None is less than Some.
+        let event_time_ms = all().map(|part| part.event_time_ms).min().flatten();
+        Self {
+            chunk,
+            bytes,
+            oldest: oldest.filter(|_| !silent).unwrap_or(0).min(chunk),
+            latest_ms: all().filter_map(|part| part.list_latest_ms).max(),
+            event_time_ms: event_time_ms.filter(|_| !silent),
+        }
+    }
+}
+
 impl Moments {
     /// Goes on from the parts of a checkpoint.
     pub(crate) fn restored<'a>(parts: impl IntoIterator<Item = &'a KeyedSnapshot>) -> Self {
-        let parts: Vec<&KeyedSnapshot> = parts.into_iter().collect();
         let mut moments = Self::default();
-        // A part that says nothing of a table's lists may have some in chunk 0.
-        let oldest = |part: &KeyedSnapshot, table| {
-            let moment = part.tables.iter().find(|moment| moment.table == table);
-            moment.map_or(0, |moment| moment.list_oldest)
-        };
-        // A part that says nothing of a table's event time has not known any.
-        let said = |part: &KeyedSnapshot, table| {
-            let moment = part.tables.iter().find(|moment| moment.table == table);
-            moment.and_then(|moment| moment.event_time_ms)
-        };
-        for moment in parts.iter().flat_map(|part| &part.tables) {
-            let known = &mut moments.at(moment.table).now;
-            if (moment.list_chunk, moment.list_bytes) > (known.chunk, known.bytes) {
-                (known.chunk, known.bytes) = (moment.list_chunk, moment.list_bytes);
+        let mut parts_count = 0;
+        // By table what each part says of it.
+        let mut said: BTreeMap<TableId, Vec<&TableMoment>> = BTreeMap::new();
+        for part in parts {
+            parts_count += 1;
+            for moment in &part.tables {
+                said.entry(moment.table).or_default().push(moment);
             }
-            // None is less than Some.
-            known.latest_ms = known.latest_ms.max(moment.list_latest_ms);
-            let all = parts.iter();
-            let least = all.clone().map(|part| oldest(part, moment.table)).min();
-            known.oldest = least.unwrap_or(0).min(known.chunk);
-            known.event_time_ms = all.map(|part| said(part, moment.table)).min().flatten();
         }
-        moments.restored = !parts.is_empty();
-        for (number, moment) in moments.tables.iter_mut().enumerate() {
-            moment.untimed = true;
-            let of_table = |part: &&'a KeyedSnapshot| {
-                let tables = part.tables.iter();
-                tables
-                    .into_iter()
-                    .find(|m| usize::from(m.table.0) == number)
-            };
-            let parts: Vec<&TableMoment> = parts.iter().filter_map(of_table).collect();
+        moments.restored = parts_count > 0;
+        for (table, parts) in said {
+            let moment = moments.at(table);
+            moment.now = State::of_parts(&parts, parts.len() < parts_count);
             moment.closed = closed_of_parts(&parts, moment.now);
         }
         moments
@@ -255,7 +255,7 @@ fn closed_of_parts(parts: &[&TableMoment], now: State) -> VecDeque<Closed> {
 
 /// Adds the next closed chunks, together with those before where their times need not be told apart, or cannot.
 fn push_closed(all: &mut VecDeque<Closed>, next: Closed) {
-    let is_full = all.len() >= CLOSED_MAX;
+    let is_full = all.len() >= LIST_CHUNKS_CLOSED_MAX;
     match all.back_mut() {
         Some(back) if is_full || (back.untimed && next.untimed) => {
             back.last = next.last;

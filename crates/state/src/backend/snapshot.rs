@@ -21,7 +21,7 @@ pub struct KeyedSnapshot {
     pub databases: Vec<DbSnapshot>,
     /// Small files whose bytes the metadata holds; `files` names them by [`KeyedSnapshot::inline_path`].
     pub inline: Vec<InlineFile>,
-    /// What tables are besides their rows. A table that is not named has nothing to say.
+    /// What tables are besides their rows, in the order of their numbers. A table that is not named has nothing to say.
     pub tables: Vec<TableMoment>,
 }
 
@@ -112,6 +112,14 @@ impl KeyedSnapshot {
             files,
             ..Self::default()
         }
+    }
+
+    /// What is said of a table.
+    pub(crate) fn moment(&self, table: TableId) -> Option<&TableMoment> {
+        let found = self
+            .tables
+            .binary_search_by_key(&table, |moment| moment.table);
+        found.ok().and_then(|at| self.tables.get(at))
     }
 
     /// How `files` names an inline file.

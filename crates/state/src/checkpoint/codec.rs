@@ -6,6 +6,8 @@ mod inline;
 mod keyed;
 mod operators;
 
+use std::collections::BTreeSet;
+
 use aquifer_store::{KeyGroupRange, TableId, TableOptions};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -116,11 +118,11 @@ pub(super) fn encode(metadata: &CheckpointMetadata) -> Vec<u8> {
             put_bytes(out, mount.name.as_bytes());
             put_bytes(out, mount.uri.as_bytes());
         }
-        let claimed = metadata.origin.claimed.as_deref();
-        put_bytes(out, claimed.unwrap_or_default().as_bytes());
-        put_u64(out, metadata.origin.claimed_files.len() as u64);
-        for file in &metadata.origin.claimed_files {
-            put_bytes(out, file.as_bytes());
+        for paths in [&metadata.origin.claimed, &metadata.origin.claimed_files] {
+            put_u64(out, paths.len() as u64);
+            paths
+                .iter()
+                .for_each(|path| put_bytes(out, path.as_bytes()));
         }
     });
     if metadata
@@ -215,9 +217,18 @@ fn read_job(mut reader: Reader<'_>) -> Result<CheckpointMetadata, StateError> {
 
 fn read_tables(mut reader: Reader<'_>) -> Result<Vec<(StateDescription, TableId)>, StateError> {
     let mut tables = reader.list(2 + 5 * 8)?;
+    let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..tables.count {
         let table = TableId(reader.u16()?);
         let (operator, state, layout) = (reader.text()?, reader.text()?, reader.text()?);
+        if !ids.insert(table) || !names.insert((operator.clone(), state.clone())) {
+            return Err(reader.wrong(&format!(
+                "table {} of state `{}` of operator `{}` has the number or the state of another one",
+                table.0,
+                state.escape_default(),
+                operator.escape_default()
+            )));
+        }
         let options = TableOptions::decode(reader.bytes()?)?;
         let schema = StateSchema::decode(reader.bytes()?)?;
         tables.items.push((
@@ -261,24 +272,39 @@ fn read_keyed(
 
 fn read_origin(mut reader: Reader<'_>) -> Result<Origin, StateError> {
     let mut mounts = reader.list(2 * 8)?;
+    let mut names = BTreeSet::new();
     for _ in 0..mounts.count {
         let (name, uri) = (reader.text()?, reader.text()?);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || !name.chars().all(plain) {
             return Err(reader.wrong("the name of a mount is not made of letters and digits"));
         }
+        if !names.insert(name.clone()) {
+            return Err(reader.wrong(&format!("two stores are mounted as `{name}`")));
+        }
         mounts.items.push(MountPoint { name, uri });
     }
-    let claimed = Some(reader.text()?).filter(|path| !path.is_empty());
-    let mut files = reader.list(8)?;
-    for _ in 0..files.count {
-        files.items.push(reader.text()?);
+    let mut texts = || {
+        let mut texts = reader.list(8)?;
+        for _ in 0..texts.count {
+            texts.items.push(reader.text()?);
+        }
+        Ok::<_, StateError>(texts.items)
+    };
+    let (claimed, claimed_files) = (texts()?, texts()?);
+    // It is overwritten when the claim is carried out.
+    let is_metadata = |path: &&String| path.rsplit('/').next() == Some("_metadata");
+    if let Some(other) = claimed.iter().find(|path| !is_metadata(path)) {
+        return Err(reader.wrong(&format!(
+            "the claimed checkpoint `{}` is not the path of a `_metadata`",
+            other.escape_default()
+        )));
     }
     reader.end()?;
     Ok(Origin {
         mounts: mounts.items,
         claimed,
-        claimed_files: files.items,
+        claimed_files,
     })
 }
 

@@ -2,8 +2,11 @@
 //!
 //! The other run may lie in another store. Its files stay where they are and are named through a mount
 //! (`aquifer_store::objects::Mounted`), whose URI the metadata carries, so that a restart finds them again. Nothing is copied here.
+//!
+//! What always holds: only files that the foreign checkpoint's run (or the savepoint) owns are claimed. Others that it names, because it began with
+//! them itself under `NO_CLAIM`, stay whose they were.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aquifer_store::objects::{self, Mounted};
@@ -28,7 +31,8 @@ pub enum ClaimMode {
     /// Whoever owned it before. Nothing of it is ever deleted, and the first checkpoint of the new run depends on none of its files.
     #[default]
     NoClaim,
-    /// The new run: its files are used as long as they are needed and then deleted.
+    /// The new run: its files are used as long as they are needed and then deleted. Files that it names and does not own are treated as
+    /// under `NoClaim`.
     Claim,
 }
 
@@ -43,6 +47,8 @@ pub struct ForeignCheckpoint {
     pub root: String,
     /// Its `_metadata`.
     path: Path,
+    /// The directory of the files that it owns: the run's `shared/`, or a savepoint's own.
+    owned: Path,
 }
 
 impl ForeignCheckpoint {
@@ -100,6 +106,7 @@ impl ForeignCheckpoint {
         storage.mount(&root, &metadata.origin.mounts, settings)?;
         Ok(Self {
             path: storage.metadata_path(metadata.checkpoint_id),
+            owned: storage.shared(),
             storage,
             metadata,
             root,
@@ -144,13 +151,14 @@ impl ForeignCheckpoint {
         metadata
             .resolve(&directory)
             .map_err(|error| at(&path, error))?;
-        let mut storage = CheckpointStorage::new(objects, directory);
+        let mut storage = CheckpointStorage::new(objects, directory.clone());
         storage.mount_all(root, Vec::new())?;
         Ok(Some(Self {
             storage,
             metadata,
             root: root.to_owned(),
             path,
+            owned: directory,
         }))
     }
 
@@ -200,21 +208,22 @@ impl ForeignCheckpoint {
             mut metadata,
             root,
             path,
+            owned,
             ..
         } = self;
+        let of_others: BTreeSet<String> = metadata.files_of_others(&owned).into_iter().collect();
         metadata.kind = CheckpointKind::Checkpoint;
+        let known = metadata.origin.mounts.iter();
+        let known: BTreeMap<&str, &str> = known
+            .map(|mount| (mount.name.as_str(), mount.uri.as_str()))
+            .collect();
         let mut mounts = BTreeMap::new();
         let mut here = |path: &Path| {
             let (uri, inner) = match Mounted::mount_of(path) {
                 None => (root.as_str(), path.clone()),
                 Some(name) => {
-                    let known = metadata
-                        .origin
-                        .mounts
-                        .iter()
-                        .find(|mount| mount.name == name);
-                    let known = known.ok_or_else(|| unmounted(path))?;
-                    (known.uri.as_str(), path.parts().skip(2).collect())
+                    let uri = known.get(name.as_str()).ok_or_else(|| unmounted(path))?;
+                    (*uri, path.parts().skip(2).collect())
                 }
             };
             if uri == own_root {
@@ -225,20 +234,30 @@ impl ForeignCheckpoint {
             mounts.insert(name, uri.to_owned());
             Ok::<_, StateError>(outer)
         };
-        let claimed = here(&path)?;
+        let mut claimed = Vec::new();
+        if mode == ClaimMode::Claim {
+            for earlier in &metadata.origin.claimed {
+                claimed.push(here(&parsed(earlier)?)?.to_string());
+            }
+            claimed.push(here(&path)?.to_string());
+        }
+        let mut claimed_files = BTreeSet::new();
         for (_, snapshot) in &mut metadata.keyed {
-            snapshot.map_paths(&mut |name| Ok(here(&parsed(name)?)?.to_string()))?;
+            snapshot.map_paths(&mut |name| {
+                let path = here(&parsed(name)?)?.to_string();
+                if mode == ClaimMode::Claim && !of_others.contains(name) {
+                    claimed_files.insert(path.clone());
+                }
+                Ok(path)
+            })?;
         }
         metadata.origin = Origin {
             mounts: mounts
                 .into_iter()
                 .map(|(name, uri)| MountPoint { name, uri })
                 .collect(),
-            claimed: (mode == ClaimMode::Claim).then(|| claimed.to_string()),
-            claimed_files: match mode {
-                ClaimMode::Claim => metadata.files(),
-                ClaimMode::NoClaim => Vec::new(),
-            },
+            claimed,
+            claimed_files: claimed_files.into_iter().collect(),
         };
         Ok(metadata)
     }

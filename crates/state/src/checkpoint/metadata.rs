@@ -1,6 +1,6 @@
 //! The content of `_metadata`: everything a job needs to go on from a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_store::{KeyGroupRange, TableId};
 use object_store::path::Path;
@@ -85,8 +85,9 @@ pub struct MountPoint {
 pub struct Origin {
     /// Stores that hold files of this checkpoint beside the run's own.
     pub mounts: Vec<MountPoint>,
-    /// The `_metadata` of the foreign checkpoint, if its files were claimed: then they belong to this run, wherever they lie.
-    pub claimed: Option<String>,
+    /// The `_metadata` of the foreign checkpoint, if it was claimed, after those that its own run had claimed: the files that they owned
+    /// belong to this run, wherever they lie.
+    pub claimed: Vec<String>,
     /// The claimed files that may still be there, whether this checkpoint names them or not.
     pub claimed_files: Vec<String>,
 }
@@ -145,6 +146,19 @@ impl CheckpointMetadata {
         self.sizes().into_keys().map(str::to_owned).collect()
     }
 
+    /// The files of these that are somebody else's: they neither lie below `directory`, where the owner of this metadata keeps its files, nor
+    /// were claimed. There are some as long as a run that began under `NO_CLAIM` has no checkpoint of its own.
+    pub fn files_of_others(&self, directory: &Path) -> Vec<String> {
+        let claimed: BTreeSet<&String> = self.origin.claimed_files.iter().collect();
+        let mut files = self.files();
+        files.retain(|file| {
+            let path = Path::parse(file).ok();
+            let below = path.is_some_and(|path| path.prefix_matches(directory));
+            !below && !claimed.contains(file)
+        });
+        files
+    }
+
     /// Bytes of all state files, and of those that the metadata holds itself; a file that several workers share counts once.
     pub fn state_bytes(&self) -> u64 {
         let inline = self.keyed.iter().map(|(_, part)| part.inline_bytes());
@@ -170,20 +184,24 @@ impl CheckpointMetadata {
         Ok(())
     }
 
-    /// Gives paths that are relative to the directory of the metadata their full form.
+    /// Gives the paths of a savepoint, which are relative to the directory of its metadata, their full form. Any other path is refused, and so
+    /// are other stores: whoever claims the savepoint deletes its files.
     pub(super) fn resolve(&mut self, directory: &Path) -> Result<(), StateError> {
+        if self.origin != Origin::default() {
+            return Err(StateError::Corrupt(
+                "a savepoint names other stores or claimed files, expected none".into(),
+            ));
+        }
         self.map_paths(&mut |path| {
-            let Some(relative) = path.strip_prefix(RELATIVE) else {
-                return Ok(path.to_owned());
-            };
-            let inner = Path::parse(relative)
-                .ok()
-                .filter(|_| !relative.is_empty() && !relative.starts_with('/'))
-                .ok_or_else(|| {
-                    StateError::Corrupt(format!(
-                        "`{path}` is not the path of a file below the metadata"
-                    ))
-                })?;
+            let inner = path.strip_prefix(RELATIVE).and_then(|relative| {
+                let inner = Path::parse(relative).ok();
+                inner.filter(|_| !relative.is_empty() && !relative.starts_with('/'))
+            });
+            let inner = inner.ok_or_else(|| {
+                StateError::Corrupt(format!(
+                    "`{path}` is not the path of a file below the metadata, expected `{RELATIVE}…`"
+                ))
+            })?;
             let full: Path = directory.parts().chain(inner.parts()).collect();
             Ok(full.to_string())
         })

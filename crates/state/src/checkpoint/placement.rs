@@ -91,7 +91,7 @@ impl CheckpointStorage {
         metadata.for_each_path(&mut |name, _| used.extend(mounted(name)));
         let origin = &mut metadata.origin;
         if origin.claimed_files.is_empty() {
-            origin.claimed = None;
+            origin.claimed.clear();
         }
         let claimed = origin.claimed.iter().chain(&origin.claimed_files);
         used.extend(claimed.filter_map(|path| mounted(path)));

@@ -229,7 +229,7 @@ impl CheckpointStorage {
             let mut lineage = self.lineage();
             lineage.newest = marker.checkpoint_id;
         }
-        if let Some(claimed) = &claimed {
+        for claimed in &claimed {
             self.discard_claimed(claimed).await?;
         }
         for id in self.completed().await? {

@@ -263,19 +263,24 @@ fn sort_freed(work: usize) {
     }
 }
 
-/// The lists of a table have chunks up to this number: whoever goes on with the snapshot appends there or behind.
+/// The lists of a table have chunks up to this number: whoever goes on with the snapshot appends there or behind. Tables stay in the order of their
+/// numbers.
 fn lists_reach(tables: &mut Vec<TableMoment>, table: TableId, chunk: u64) {
-    match tables.iter_mut().find(|moment| moment.table == table) {
-        Some(moment) => {
+    match tables.binary_search_by_key(&table, |moment| moment.table) {
+        Ok(at) => {
+            let moment = &mut tables[at];
             moment.list_chunk = moment.list_chunk.max(chunk);
             // They are numbered from 0 on.
             moment.list_oldest = 0;
             moment.list_closed.clear();
         }
-        None if chunk == 0 => {}
-        None => tables.push(TableMoment {
-            list_chunk: chunk,
-            ..TableMoment::new(table)
-        }),
+        Err(_) if chunk == 0 => {}
+        Err(at) => tables.insert(
+            at,
+            TableMoment {
+                list_chunk: chunk,
+                ..TableMoment::new(table)
+            },
+        ),
     }
 }

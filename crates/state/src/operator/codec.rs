@@ -3,7 +3,7 @@
 //! Workers often hold the same list: copies of a broadcast map, a union that nobody has changed. Such a list is written once, and the others
 //! refer to it. The decoder shares it, too, so that a short file cannot ask for much memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -94,13 +94,10 @@ pub(crate) fn read_states(
     let mut states = reader.list(3 * 8)?;
     for _ in 0..states.count {
         let mut lists = reader.list(LIST_BYTES_MIN)?;
+        let mut names = BTreeSet::new();
         for _ in 0..lists.count {
             let list = read_list(reader, references)?;
-            if lists
-                .items
-                .iter()
-                .any(|known: &NamedList| known.name == list.name)
-            {
+            if !names.insert(list.name.clone()) {
                 return Err(reader.wrong(&format!(
                     "one worker has two states named `{}`",
                     list.name.escape_default()

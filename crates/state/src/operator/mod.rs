@@ -46,7 +46,9 @@ use bytes::Bytes;
 pub use self::broadcast::{BroadcastState, ReadOnlyBroadcastState};
 pub(crate) use self::codec::{ListReferences, encode_states, read_states};
 pub use self::list::OperatorList;
-pub use self::raw::{RAW_BYTES_MAX, RawInput, RawKeyedOutput, RawOperatorOutput};
+pub use self::raw::{
+    RAW_BYTES_MAX, RAW_PARTITIONS_MAX, RawInput, RawKeyedOutput, RawOperatorOutput,
+};
 pub use self::redistribute::redistribute;
 pub use self::store::OperatorStateStore;
 use crate::serializer::SerializerSnapshot;

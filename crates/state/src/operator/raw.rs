@@ -1,7 +1,8 @@
 //! Raw streams: bytes that only the operator understands, written anew for every checkpoint.
 //!
 //! A raw operator stream is made of partitions, which are dealt out like the elements of a split list; a raw keyed stream has a part
-//! per key group, which goes where the key group goes. Both lie in the checkpoint's metadata, so they are bounded ([`RAW_BYTES_MAX`]).
+//! per key group, which goes where the key group goes. Both lie in the checkpoint's metadata, so they are bounded ([`RAW_BYTES_MAX`],
+//! [`RAW_PARTITIONS_MAX`]); the metadata of a whole job has 256 MiB at most.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,6 +15,8 @@ use crate::StateError;
 
 /// Bytes that the raw streams of one operator on one worker may have in one checkpoint: 64 MiB.
 pub const RAW_BYTES_MAX: usize = 64 << 20;
+/// Partitions that the raw stream of one operator on one worker may have in one checkpoint, however short they are.
+pub const RAW_PARTITIONS_MAX: usize = 1 << 20;
 
 /// What is written for the checkpoint under way.
 #[derive(Debug, Default)]
@@ -56,8 +59,16 @@ pub struct RawOperatorOutput {
 
 impl RawOperatorOutput {
     /// Begins a partition: what is written from now on stays together.
-    pub fn start_partition(&mut self) {
-        self.written.borrow_mut().partitions.push(Vec::new());
+    pub fn start_partition(&mut self) -> Result<(), StateError> {
+        let mut written = self.written.borrow_mut();
+        if written.partitions.len() >= RAW_PARTITIONS_MAX {
+            return Err(StateError::Limit(format!(
+                "the raw state of operator `{}` has more than {RAW_PARTITIONS_MAX} partitions, which is all that a worker may put into one checkpoint",
+                self.operator
+            )));
+        }
+        written.partitions.push(Vec::new());
+        Ok(())
     }
 
     /// Appends to the partition.

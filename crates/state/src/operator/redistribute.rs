@@ -6,7 +6,8 @@
 //! * A union list is whole on every worker, also when their number has not changed.
 //! * A broadcast map stays as it is when as many workers go on as have reported it; else worker `i` gets the copy of the `i mod n`-th of
 //!   the `n` that have.
-//! * Partitions of raw streams are dealt out as split lists are; raw keyed streams go where their key groups go.
+//! * Partitions of raw streams are dealt out as split lists are; raw keyed streams go where their key groups go. A key group that does not
+//!   exist, or that two workers report, is an error (`Corrupt`): nobody could say whose bytes count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,14 +93,24 @@ pub fn redistribute(
             share.raw = raw;
         }
     }
+    let mut raw_keyed = BTreeMap::new();
     for (group, bytes) in parts.iter().flat_map(|part| &part.raw_keyed) {
-        let worker = operator_index(*group, max_parallelism, parallelism);
-        if let Some(share) = shares.get_mut(usize::from(worker)) {
-            share.raw_keyed.push((*group, bytes.clone()));
+        if *group >= max_parallelism {
+            return Err(StateError::Corrupt(format!(
+                "there is raw keyed state of key group {group}, expected groups below the max parallelism {max_parallelism}"
+            )));
+        }
+        if raw_keyed.insert(*group, bytes).is_some() {
+            return Err(StateError::Corrupt(format!(
+                "two workers have raw keyed state of key group {group}, expected one"
+            )));
         }
     }
-    for share in &mut shares {
-        share.raw_keyed.sort_by_key(|(group, _)| *group);
+    for (group, bytes) in raw_keyed {
+        let worker = operator_index(group, max_parallelism, parallelism);
+        if let Some(share) = shares.get_mut(usize::from(worker)) {
+            share.raw_keyed.push((group, bytes.clone()));
+        }
     }
     Ok(shares)
 }

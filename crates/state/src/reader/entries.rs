@@ -321,7 +321,7 @@ impl Entries {
 /// What a part of the checkpoint says of a table besides its rows.
 fn moment(shared: &Shared, part: usize, table: TableId) -> Option<&TableMoment> {
     let (_, snapshot) = shared.metadata.keyed.get(part)?;
-    snapshot.tables.iter().find(|moment| moment.table == table)
+    snapshot.moment(table)
 }
 
 /// When an entry expires, and whether it has.

@@ -43,7 +43,7 @@ impl SstRowSource {
         for (description, table) in tables {
             store.create_table(*table, description.options.clone())?;
             ids.push(*table);
-            let moment = snapshot.tables.iter().find(|moment| moment.table == *table);
+            let moment = snapshot.moment(*table);
             if description.options.event_time
                 && let Some(now_ms) = moment.and_then(|moment| moment.event_time_ms)
             {

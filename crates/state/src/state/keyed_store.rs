@@ -5,6 +5,7 @@ mod register;
 mod sync;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -45,6 +46,8 @@ pub struct KeyedStateStore<K> {
     event_time: RefCell<Vec<TableId>>,
     /// Heap tables that every record cleans a little.
     cleaned: RefCell<Vec<Cleaned>>,
+    /// By table number: asked for again they are the same, because their bounds are in memory.
+    timers: RefCell<BTreeMap<TableId, TimerService>>,
     scratch: RefCell<Vec<u8>>,
     key: PhantomData<fn(K)>,
 }
@@ -63,6 +66,7 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
             tables: RefCell::default(),
             event_time: RefCell::default(),
             cleaned: RefCell::default(),
+            timers: RefCell::default(),
             scratch: RefCell::default(),
             key: PhantomData,
         }
@@ -238,12 +242,12 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
         Ok(FoldingState { inner })
     }
 
-    /// Event-time timers of this name (Flink's `InternalTimerService`).
+    /// Event-time timers of this name (Flink's `InternalTimerService`). Asked for again it is the same service.
     pub fn timer_service(&self, name: &str) -> Result<TimerService, StateError> {
         self.timers(TimeDomain::Event, name)
     }
 
-    /// Processing-time timers of this name.
+    /// Processing-time timers of this name. Asked for again it is the same service.
     pub fn processing_timers(&self, name: &str) -> Result<TimerService, StateError> {
         self.timers(TimeDomain::Processing, name)
     }

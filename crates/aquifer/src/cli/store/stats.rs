@@ -97,9 +97,9 @@ fn heading(opened: &Opened, files: usize, totals: &Totals) -> String {
     let metadata = &opened.metadata;
     let all = totals.rows();
     let finished = if metadata.finished { ", finished" } else { "" };
-    let claimed = match &metadata.origin.claimed {
-        Some(claimed) => format!("\nclaimed from {claimed}"),
-        None => String::new(),
+    let claimed = match &metadata.origin.claimed[..] {
+        [] => String::new(),
+        claimed => format!("\nclaimed from {}", claimed.join(", ")),
     };
     format!(
         "checkpoint {} of job '{}'{finished}: {}\nattempt {}, {} workers, {} key groups, {} states, {} operators{claimed}\n\

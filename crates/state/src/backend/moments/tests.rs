@@ -154,3 +154,27 @@ fn what_nobody_tells_of_counts_as_written_when_it_is_looked_at() {
     assert_eq!(oldest(&mut moments, 1099), 0);
     assert_eq!(oldest(&mut moments, 1100), 200);
 }
+
+/// Each moment looked through all tables of all parts: with so many it took minutes.
+#[test]
+fn many_tables_of_many_parts_are_restored_in_one_pass() {
+    let part = |number: u64| KeyedSnapshot {
+        tables: (0..=u16::MAX)
+            .filter(|table| number > 0 || *table > 0)
+            .map(|table| TableMoment {
+                list_chunk: number + 5,
+                list_oldest: number + 1,
+                event_time_ms: Some(100 - number as i64),
+                ..TableMoment::new(TableId(table))
+            })
+            .collect(),
+        ..KeyedSnapshot::default()
+    };
+    let parts: Vec<KeyedSnapshot> = (0..4).map(part).collect();
+    let all = Moments::restored(&parts).take();
+    assert_eq!(all.len(), 1 << 16);
+    let of = |moment: &TableMoment| (moment.list_chunk, moment.list_oldest, moment.event_time_ms);
+    // The first part says nothing of the first table.
+    assert_eq!(of(&all[0]), (8, 0, None));
+    assert!(all[1..].iter().all(|moment| of(moment) == (8, 1, Some(97))));
+}

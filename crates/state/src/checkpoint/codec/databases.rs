@@ -1,5 +1,7 @@
 //! Files of embedded databases: section 7.
 
+use std::collections::BTreeSet;
+
 use aquifer_store::{KeyGroupRange, TableId};
 
 use crate::encoding::{Reader, put_bytes, put_u16, put_u64};
@@ -92,9 +94,18 @@ pub(super) fn read_part(reader: &mut Reader<'_>) -> Result<Vec<DbSnapshot>, Stat
                 .push((reader.text()?, TableId(reader.u16()?)));
         }
         let mut files = reader.list(FILE_BYTES_MIN)?;
+        let mut names = BTreeSet::new();
         for _ in 0..files.count {
+            let name = file_name(reader)?;
+            if !names.insert(name.clone()) {
+                // One would be written over the other.
+                return Err(reader.wrong(&format!(
+                    "a database has two files named `{}`",
+                    name.escape_default()
+                )));
+            }
             files.items.push(DbFile {
-                name: file_name(reader)?,
+                name,
                 path: reader.text()?,
                 size_bytes: reader.u64()?,
                 checksum: reader.u64()?,

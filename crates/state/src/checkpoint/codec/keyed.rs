@@ -2,6 +2,7 @@
 
 use aquifer_store::{Checkpoint, TableId};
 
+use crate::backend::LIST_CHUNKS_CLOSED_MAX;
 use crate::encoding::{Reader, put_u16, put_u64, with_length};
 use crate::{ClosedChunks, KeyedSnapshot, StateError, TableMoment};
 
@@ -46,6 +47,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<KeyedSnapshot, StateError>
             list_closed: Vec::new(),
         };
         let mut closed = reader.list(CLOSED_BYTES)?;
+        if closed.count > LIST_CHUNKS_CLOSED_MAX {
+            return Err(reader.wrong(&format!(
+                "table {} has {} closed chunks, expected at most {LIST_CHUNKS_CLOSED_MAX}",
+                moment.table.0, closed.count
+            )));
+        }
         for _ in 0..closed.count {
             let chunks = ClosedChunks {
                 last: reader.u64()?,

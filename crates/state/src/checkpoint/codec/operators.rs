@@ -1,5 +1,7 @@
 //! State of operators that is not keyed: section 4.
 
+use std::collections::BTreeSet;
+
 use crate::StateError;
 use crate::checkpoint::OperatorSnapshot;
 use crate::encoding::{Reader, put_bytes, put_u64};
@@ -24,9 +26,18 @@ pub(super) fn encode(operators: &[OperatorSnapshot], out: &mut Vec<u8>) {
 pub(super) fn read(mut reader: Reader<'_>) -> Result<Vec<OperatorSnapshot>, StateError> {
     let mut references = ListReferences::default();
     let mut operators = reader.list(OPERATOR_BYTES_MIN)?;
+    let mut names = BTreeSet::new();
     for _ in 0..operators.count {
+        let operator = reader.text()?;
+        if !names.insert(operator.clone()) {
+            // Only one of them would be restored.
+            return Err(reader.wrong(&format!(
+                "operator `{}` has two states",
+                operator.escape_default()
+            )));
+        }
         operators.items.push(OperatorSnapshot {
-            operator: reader.text()?,
+            operator,
             elements: reader.byte_strings()?,
             committables: reader.byte_strings()?,
             states: read_states(&mut reader, &mut references)?,

@@ -150,7 +150,10 @@ fn sample() -> CheckpointMetadata {
                 name: "0f1e".into(),
                 uri: "s3://other".into(),
             }],
-            claimed: Some("_at/0f1e/job/run-000001/chk-000009/_metadata".into()),
+            claimed: vec![
+                "s/_metadata".into(),
+                "_at/0f1e/job/run-000001/chk-000009/_metadata".into(),
+            ],
             claimed_files: vec!["_at/0f1e/job/run-000001/shared/1.sst".into()],
         },
     }
@@ -499,6 +502,10 @@ fn further_sections_are_checked() {
             },
             "backwards",
         ),
+        (
+            |m| m.keyed[0].1.databases[0].files[1].name = "000012.sst".into(),
+            "two files named `000012.sst`",
+        ),
         (|m| m.keyed[0].1.tables.reverse(), "ascending"),
     ];
     for (spoil, says) in cases {
@@ -528,5 +535,124 @@ fn further_sections_are_checked() {
         assert!(error.to_string().contains("part 2"), "{error}");
         let nothing = 0u64.to_le_bytes();
         assert!(CheckpointMetadata::decode(&with(tag, &nothing)).is_ok());
+    }
+}
+
+/// Each name was compared with all before it: a file of some megabytes took minutes.
+#[test]
+fn many_named_lists_are_read_in_one_pass() {
+    let list = |number: u32| NamedList {
+        name: format!("list {number}"),
+        mode: Redistribution::Split,
+        value: SerializerSnapshot::raw(),
+        key: None,
+        elements: Arc::default(),
+    };
+    let mut state = OperatorStateSnapshot {
+        lists: (0..200_000).map(list).collect(),
+        ..OperatorStateSnapshot::default()
+    };
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    assert_eq!(
+        OperatorStateSnapshot::decode(&bytes).unwrap().lists.len(),
+        200_000
+    );
+    state.lists.push(list(7));
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    let error = OperatorStateSnapshot::decode(&bytes)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("`list 7`"), "{error}");
+}
+
+/// One of them was taken, and nobody ever saw the rows of the other.
+#[test]
+fn two_tables_of_one_state_are_refused() {
+    let mut metadata = sample();
+    let [(first, _), (second, _)] = &mut metadata.tables[..] else {
+        panic!("the sample has two tables");
+    };
+    second.operator.clone_from(&first.operator);
+    second.state.clone_from(&first.state);
+    let state = first.state.clone();
+    let error = CheckpointMetadata::decode(&metadata.encode()).unwrap_err();
+    assert!(
+        matches!(&error, StateError::Corrupt(text) if text.contains(&state)),
+        "{error}"
+    );
+    let mut metadata = sample();
+    metadata.tables[1].1 = metadata.tables[0].1;
+    let error = CheckpointMetadata::decode(&metadata.encode()).unwrap_err();
+    assert!(
+        matches!(&error, StateError::Corrupt(text) if text.contains("table 1")),
+        "{error}"
+    );
+}
+
+/// A table has a few closed chunks; the work of restoring them grows with those of all parts together.
+#[test]
+fn more_closed_chunks_than_are_kept_apart_are_refused() {
+    let part = |count: u64| {
+        let closed = |last| ClosedChunks {
+            last,
+            latest_ms: None,
+        };
+        KeyedSnapshot {
+            tables: vec![TableMoment {
+                list_chunk: count + 1,
+                list_closed: (0..count).map(closed).collect(),
+                ..TableMoment::new(TableId(1))
+            }],
+            ..KeyedSnapshot::default()
+        }
+    };
+    let decoded = |count| {
+        let mut bytes = Vec::new();
+        part(count).encode(&mut bytes);
+        KeyedSnapshot::decode(&bytes)
+    };
+    assert!(decoded(64).unwrap() == part(64));
+    let error = decoded(65).unwrap_err().to_string();
+    assert!(error.contains("65") && error.contains("64"), "{error}");
+}
+
+#[test]
+fn two_states_of_one_operator_are_refused() {
+    let mut metadata = sample();
+    let first = metadata.operators[0].operator.clone();
+    metadata.operators[1].operator.clone_from(&first);
+    let error = CheckpointMetadata::decode(&metadata.encode()).unwrap_err();
+    assert!(
+        matches!(&error, StateError::Corrupt(text) if text.contains(&first)),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_origin_that_nobody_wrote_is_refused() {
+    let refused = |origin: Origin| {
+        let metadata = CheckpointMetadata { origin, ..sample() };
+        CheckpointMetadata::decode(&metadata.encode())
+            .unwrap_err()
+            .to_string()
+    };
+    let mount = sample().origin.mounts.remove(0);
+    let error = refused(Origin {
+        mounts: vec![mount.clone(), mount],
+        ..Origin::default()
+    });
+    assert!(error.contains("0f1e"), "{error}");
+    // What is claimed is overwritten one day.
+    for path in ["", "data/orders.csv", "job/_metadata2", "_metadata/x"] {
+        let error = refused(Origin {
+            claimed: vec![path.into()],
+            ..Origin::default()
+        });
+        assert!(
+            error.contains("_metadata") && error.contains(path),
+            "{error}"
+        );
     }
 }

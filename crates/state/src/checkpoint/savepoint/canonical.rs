@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aquifer_store::{Environment, KeyGroupRange, StoreOptions, TableId};
+use object_store::path::Path;
 
 use super::lists::{Ended, Expiry, OpenList};
 use super::{Progress, SavepointLocation, SavepointSource};
 use crate::backend::Moments;
+use crate::checkpoint::conditional;
 use crate::rows::{RowRefs, RowSink, SstRowSink, row_source};
 use crate::serializer::StateKind;
 use crate::{KeyedSnapshot, StateDescription, StateError, TableMoment};
@@ -37,7 +39,7 @@ pub(super) async fn write(
     writing.objects = Arc::clone(&to.objects);
     writing.local_paths = None;
     writing.file_cache = None;
-    writing.directory = to.directory.clone().join("state");
+    writing.directory = directory(to);
 
     let mut parts = source.metadata.keyed.clone();
     parts.sort_by_key(|(range, _)| range.start);
@@ -58,6 +60,27 @@ pub(super) async fn write(
     let runtime = environment.runtime.clone();
     let done = runtime.spawn_blocking(move || job.run(writing)).await;
     done.map_err(|_| StateError::runtime_gone("the writing of a savepoint"))?
+}
+
+fn directory(to: &SavepointLocation) -> Path {
+    to.directory.clone().join("state")
+}
+
+/// The files that a listing shows of a savepoint whose writing has failed.
+pub(super) async fn files_below(to: &SavepointLocation) -> Vec<Path> {
+    let directory = directory(to);
+    let listed = conditional::entries(&*to.objects, &directory).await;
+    let mut found = listed.unwrap_or_else(|error| {
+        tracing::warn!(%directory, %error, "what was written of a failed savepoint is not known");
+        Vec::new()
+    });
+    let prefix = format!("{FILE_PREFIX}-");
+    found.retain(|path| {
+        let name = path.filename().and_then(|name| name.strip_suffix(".sst"));
+        let number = name.and_then(|name| name.strip_prefix(&prefix));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    found
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -128,7 +151,7 @@ impl Job {
         let lists = lists.filter(|(description, _)| description.schema.kind == StateKind::List);
         let expiry = |(description, table): &(StateDescription, TableId)| {
             let options = &description.options;
-            let moment = part.tables.iter().find(|moment| moment.table == *table);
+            let moment = part.moment(*table);
             let now_ms = match options.event_time {
                 true => moment.and_then(|moment| moment.event_time_ms),
                 false => Some((self.reading.clock)()),

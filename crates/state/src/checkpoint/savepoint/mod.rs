@@ -2,28 +2,30 @@
 //!
 //! ```text
 //! <directory>/savepoint-<job>-<number>/
+//!     _writing          there while it is written: the name is taken
 //!     _metadata         written last, by create-if-absent: before it is there, there is no savepoint
 //!     state/…           canonical: one sorted run of SSTs that every backend reads
 //!     data/…            native: the files of the backend that took the checkpoint, copied
 //! ```
 //! What always holds: every path in the metadata begins with `./`, so the directory can be copied elsewhere as it is; a savepoint shares no
-//! file with the checkpoint it was made from; a canonical one holds nothing but live rows, whichever backend wrote them. What can go
-//! wrong: a request fails, and then what was written so far is removed if it can be (`Retry` and friends), or the name is taken
-//! (`Usage`).
+//! file with the checkpoint it was made from; a canonical one holds nothing but live rows, whichever backend wrote them; nothing in the
+//! directory is overwritten or removed that another writer put there. What can go wrong: a request fails, and then the files written so far
+//! are removed if they can be (`Retry` and friends), or the name is taken (`Usage`).
 
 mod canonical;
 mod lists;
 mod location;
 mod native;
+mod reservation;
 
 use std::sync::Arc;
 
 use aquifer_store::Environment;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
 pub use self::location::SavepointLocation;
+use self::reservation::{Reservation, taken};
 use super::conditional::{self, Creation, OBJECT_BYTES_MAX};
 use super::metadata::RELATIVE;
 use super::{CheckpointKind, CheckpointMetadata, CheckpointStorage, Origin};
@@ -64,18 +66,33 @@ pub async fn write_savepoint(
     environment: &Environment,
     progress: Progress,
 ) -> Result<CheckpointMetadata, StateError> {
-    let path = to.metadata_path();
-    if conditional::size(&*to.objects, &path).await?.is_some() {
-        return Err(taken(to));
-    }
+    let conditional = source.storage.conditional;
+    let reservation = Reservation::take(to, conditional).await?;
     let written = write(source, to, format, environment, progress).await;
-    if written.is_err() {
-        // Without metadata nobody reads it. What cannot be removed now is in nobody's way.
-        if let Err(error) = remove(to).await {
-            tracing::warn!(directory = %to.uri(), %error, "what was written of a failed savepoint was not removed");
+    let written = written.and_then(|metadata| Ok((encoded(&metadata, to)?, metadata)));
+    let (body, metadata) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            let files = match format {
+                SavepointFormat::Canonical => canonical::files_below(to).await,
+                SavepointFormat::Native => native::copies(source, to).into_values().collect(),
+            };
+            reservation.undo(files).await;
+            return Err(error);
         }
+    };
+    // An error says that nobody knows whether the savepoint is there: then all stays as it is.
+    match conditional::create(&*to.objects, &to.metadata_path(), &body, conditional).await? {
+        Creation::Ours => {
+            reservation.release().await;
+            Ok(metadata)
+        }
+        // Only where the store ignores create-if-absent. The files may be the other's by now.
+        Creation::Taken => Err(taken(to)),
     }
-    let metadata = written?;
+}
+
+fn encoded(metadata: &CheckpointMetadata, to: &SavepointLocation) -> Result<Bytes, StateError> {
     let body = Bytes::from(metadata.encode());
     if body.len() as u64 > OBJECT_BYTES_MAX {
         return Err(StateError::Usage(format!(
@@ -84,11 +101,7 @@ pub async fn write_savepoint(
             body.len()
         )));
     }
-    let conditional = source.storage.conditional;
-    match conditional::create(&*to.objects, &path, &body, conditional).await? {
-        Creation::Ours => Ok(metadata),
-        Creation::Taken => Err(taken(to)),
-    }
+    Ok(body)
 }
 
 async fn write(
@@ -125,22 +138,6 @@ async fn write(
         }
     })?;
     Ok(metadata)
-}
-
-fn taken(to: &SavepointLocation) -> StateError {
-    StateError::Usage(format!(
-        "there is a savepoint at {} already: it is not overwritten",
-        to.uri()
-    ))
-}
-
-/// Removes what lies in the directory of a savepoint that was not finished.
-async fn remove(to: &SavepointLocation) -> object_store::Result<()> {
-    let listing = to.objects.list(Some(&to.directory));
-    let found: Vec<Path> = listing.map_ok(|meta| meta.location).try_collect().await?;
-    let locations = stream::iter(found.into_iter().map(Ok)).boxed();
-    let deleted = to.objects.delete_stream(locations);
-    deleted.map_ok(drop).try_collect().await
 }
 
 #[cfg(test)]

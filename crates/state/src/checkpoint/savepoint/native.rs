@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aquifer_store::objects::Mounted;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
 
 use super::{Progress, SavepointLocation, SavepointSource};
 use crate::StateError;
@@ -16,6 +17,23 @@ use crate::checkpoint::foreign::parsed;
 /// Copies that are under way together.
 const COPIES_MAX: usize = 8;
 
+/// By the path of each file where its copy goes.
+pub(super) fn copies(
+    source: SavepointSource<'_>,
+    to: &SavepointLocation,
+) -> BTreeMap<String, Path> {
+    let data = to.directory.clone().join("data");
+    let files = source.metadata.files().into_iter().enumerate();
+    files
+        .map(|(number, name)| {
+            // Names are unique in a run, but files of several runs may be named.
+            let last = name.rsplit('/').next().unwrap_or_default();
+            let copy = data.clone().join(format!("{number:06}-{last}"));
+            (name, copy)
+        })
+        .collect()
+}
+
 /// Copies all files, and has the metadata name the copies.
 pub(super) async fn write(
     source: SavepointSource<'_>,
@@ -23,20 +41,13 @@ pub(super) async fn write(
     metadata: &mut CheckpointMetadata,
     progress: Progress,
 ) -> Result<(), StateError> {
-    let mut files = BTreeMap::new();
-    metadata.for_each_path(&mut |path, size| {
-        files.insert(path.to_owned(), size);
+    let copies = copies(source, to);
+    let mut work = BTreeMap::new();
+    metadata.for_each_path(&mut |name, size| {
+        if let Some(copy) = copies.get(name) {
+            work.insert(copy.clone(), (name.to_owned(), size));
+        }
     });
-    let mut copies = BTreeMap::new();
-    let mut work = Vec::new();
-    for (number, (name, size)) in files.into_iter().enumerate() {
-        let from = parsed(&name)?;
-        // Names are unique in a run, but files of several runs may be named.
-        let copy = format!("{number:06}-{}", from.filename().unwrap_or_default());
-        let to = to.directory.clone().join("data").join(copy);
-        copies.insert(name, to.to_string());
-        work.push((from, to, size));
-    }
     let copier = Copier {
         from: Arc::clone(&source.storage.objects),
         to: Arc::clone(&to.objects),
@@ -45,7 +56,8 @@ pub(super) async fn write(
     let copied = AtomicU64::new(0);
     let (copier, copied, progress) = (&copier, &copied, &progress);
     stream::iter(work)
-        .map(|(from, path, size)| async move {
+        .map(|(path, (from, size))| async move {
+            let from = parsed(&from)?;
             let same_store = source.root == to.root && Mounted::mount_of(&from).is_none();
             copier.copy(&from, &path, size, same_store).await?;
             progress(copied.fetch_add(1, Ordering::Relaxed) + 1);
@@ -55,7 +67,7 @@ pub(super) async fn write(
         .try_collect::<Vec<()>>()
         .await?;
     metadata.map_paths(&mut |path| {
-        let copy: Option<&String> = copies.get(path);
-        Ok(copy.map_or_else(|| path.to_owned(), String::clone))
+        let copy = copies.get(path);
+        Ok(copy.map_or_else(|| path.to_owned(), Path::to_string))
     })
 }

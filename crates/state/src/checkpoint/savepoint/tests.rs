@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aquifer_store::objects;
 use aquifer_store::{BlockCache, Checkpoint, FileRef, KeyGroupRange};
 use aquifer_testkit::{FaultyObjects, RequestKind};
+use futures_util::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -67,21 +68,33 @@ async fn written(
     to: &SavepointLocation,
 ) -> CheckpointMetadata {
     let metadata = checkpoint(storage).await;
+    try_written(&metadata, storage, root, to).await.unwrap()
+}
+
+async fn try_written(
+    metadata: &CheckpointMetadata,
+    storage: &CheckpointStorage,
+    root: &str,
+    to: &SavepointLocation,
+) -> Result<CheckpointMetadata, StateError> {
     let source = SavepointSource {
-        metadata: &metadata,
+        metadata,
         storage,
         root,
     };
     let progress: Progress = Arc::new(|_| ());
-    write_savepoint(
-        source,
-        to,
-        SavepointFormat::Native,
-        &environment(),
-        progress,
-    )
-    .await
-    .unwrap()
+    let format = SavepointFormat::Native;
+    write_savepoint(source, to, format, &environment(), progress).await
+}
+
+/// The names of all objects of a directory.
+async fn names(objects: &dyn ObjectStore, directory: &str) -> Vec<String> {
+    let directory = Path::from(directory);
+    let listing = objects.list(Some(&directory));
+    let names = listing.map_ok(|meta| meta.location.to_string());
+    let mut names: Vec<String> = names.try_collect().await.unwrap();
+    names.sort();
+    names
 }
 
 async fn content(storage: &CheckpointStorage, path: &str) -> String {
@@ -202,7 +215,7 @@ async fn claim_mode(mode: ClaimMode) {
         ClaimMode::Claim => {
             assert!(copies.is_empty());
             assert_eq!(second.files(), restored.files());
-            run.discard_claimed(restored.origin.claimed.as_deref().unwrap())
+            run.discard_claimed(&restored.origin.claimed[0])
                 .await
                 .unwrap();
             let again = ForeignCheckpoint::open(to.uri(), &settings()).await;
@@ -225,7 +238,17 @@ async fn paths_that_lead_out_of_the_directory_are_refused() {
     let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let storage = CheckpointStorage::new(objects.clone(), "job/run-000001".into());
     let mut metadata = checkpoint(&storage).await;
-    for path in ["./../secret", "./a/../../b", ".//x", "./a//b"] {
+    for path in [
+        "./../secret",
+        "./a/../../b",
+        ".//x",
+        "./a//b",
+        "./",
+        // Whoever claimed these deleted files of others.
+        "job/run-000001/shared/a.sst",
+        "/s/a.sst",
+        "_at/0f1e/a.sst",
+    ] {
         metadata.map_paths(&mut |_| Ok(path.to_owned())).unwrap();
         let at = Path::from("s/_metadata");
         objects.put(&at, metadata.encode().into()).await.unwrap();
@@ -237,6 +260,126 @@ async fn paths_that_lead_out_of_the_directory_are_refused() {
             "{path}: {error:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_savepoint_names_no_other_stores_and_no_claimed_files() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let storage = CheckpointStorage::new(objects.clone(), "job/run-000001".into());
+    let mut good = checkpoint(&storage).await;
+    good.map_paths(&mut |_| Ok("./a.sst".to_owned())).unwrap();
+    let mount = crate::checkpoint::MountPoint {
+        name: "0f1e".into(),
+        uri: "memory://y".into(),
+    };
+    let origins = [
+        Origin {
+            mounts: vec![mount],
+            ..Origin::default()
+        },
+        Origin {
+            claimed: vec!["other/_metadata".into()],
+            ..Origin::default()
+        },
+        Origin {
+            claimed_files: vec!["other/a.sst".into()],
+            ..Origin::default()
+        },
+    ];
+    let at = Path::from("s/_metadata");
+    let found = || ForeignCheckpoint::savepoint_in(objects.clone(), "memory://x", "s".into());
+    objects.put(&at, good.encode().into()).await.unwrap();
+    found().await.unwrap().unwrap();
+    for origin in origins {
+        let forged = CheckpointMetadata {
+            origin,
+            ..good.clone()
+        };
+        objects.put(&at, forged.encode().into()).await.unwrap();
+        let error = found().await.unwrap_err();
+        assert!(matches!(error, StateError::Corrupt(_)), "{error}");
+    }
+}
+
+/// Everything below the directory was removed, also what was there before and what another writer had completed meanwhile.
+#[tokio::test]
+async fn a_savepoint_that_fails_removes_its_own_files_only() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let storage = CheckpointStorage::new(objects.clone(), "job/run-000001".into());
+    let to = SavepointLocation::in_store(objects.clone(), "memory://x", "s".into());
+    let good = checkpoint(&storage).await;
+    let mut bad = good.clone();
+    bad.map_paths(&mut |path| Ok(path.replace("b.sst", "missing.sst")))
+        .unwrap();
+    for name in [
+        "s/notes",
+        "s/data/notes",
+        "s/state/notes",
+        "s/state/rows-x.sst",
+    ] {
+        objects.put(&Path::from(name), "mine".into()).await.unwrap();
+    }
+    let before = names(&*objects, "s").await;
+    for _ in 0..2 {
+        // Afterwards the name is free again.
+        let failed = try_written(&bad, &storage, "memory://x", &to).await;
+        assert!(failed.is_err());
+        assert_eq!(names(&*objects, "s").await, before);
+    }
+    try_written(&good, &storage, "memory://x", &to)
+        .await
+        .unwrap();
+    let after = names(&*objects, "s").await;
+    assert_eq!(after.len(), before.len() + 3, "{after:?}");
+    // A second writer changes nothing, whether it would succeed or fail.
+    for metadata in [&good, &bad] {
+        let error = try_written(metadata, &storage, "memory://x", &to).await;
+        assert!(matches!(&error, Err(StateError::Usage(text)) if text.contains("already")));
+        assert_eq!(names(&*objects, "s").await, after);
+    }
+}
+
+#[tokio::test]
+async fn two_writers_of_one_savepoint_do_not_meet() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let storage = CheckpointStorage::new(objects.clone(), "job/run-000001".into());
+    let to = SavepointLocation::in_store(objects.clone(), "memory://x", "s".into());
+    let good = checkpoint(&storage).await;
+    let first = Reservation::take(&to, true).await.unwrap();
+    let held = names(&*objects, "s").await;
+    assert_eq!(held, ["s/_writing"]);
+    let error = try_written(&good, &storage, "memory://x", &to).await;
+    assert!(matches!(&error, Err(StateError::Usage(text)) if text.contains("somebody else")));
+    assert_eq!(names(&*objects, "s").await, held);
+    first.release().await;
+    try_written(&good, &storage, "memory://x", &to)
+        .await
+        .unwrap();
+}
+
+/// Files that the listing of a failed canonical savepoint shows are its own by their names.
+#[tokio::test]
+async fn files_of_a_canonical_savepoint_are_known_by_their_names() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let to = SavepointLocation::in_store(objects.clone(), "memory://x", "s".into());
+    for name in [
+        "rows-00000000.sst",
+        "rows-00000017.sst",
+        "rows-x.sst",
+        "rows-1",
+        "other-1.sst",
+        "below/rows-1.sst",
+    ] {
+        let path = Path::from(format!("s/state/{name}"));
+        objects.put(&path, "x".into()).await.unwrap();
+    }
+    let mut found = canonical::files_below(&to).await;
+    found.sort();
+    assert_eq!(
+        found,
+        ["rows-00000000.sst", "rows-00000017.sst"]
+            .map(|name| Path::from(format!("s/state/{name}")))
+    );
 }
 
 #[test]

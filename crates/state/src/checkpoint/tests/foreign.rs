@@ -137,7 +137,7 @@ async fn a_claimed_checkpoint_is_used_and_then_removed() {
             "claimed files stay where they are"
         );
         assert_eq!(run.commit(&second).await.unwrap(), CommitOutcome::Committed);
-        run.discard_claimed(restored.origin.claimed.as_deref().unwrap())
+        run.discard_claimed(&restored.origin.claimed[0])
             .await
             .unwrap();
         assert_eq!(second.origin.claimed_files, restored.files());
@@ -158,6 +158,86 @@ async fn a_claimed_checkpoint_is_used_and_then_removed() {
             .await
             .unwrap();
         assert!(!two.exists(&two.files[0]).await);
+    }
+}
+
+/// A third run that begins with the only checkpoint of the second one.
+async fn third(two: &Two, second: &CheckpointStorage) -> (CheckpointStorage, CheckpointMetadata) {
+    let settings = BTreeMap::new();
+    let (root, _) = aquifer_store::objects::root_of(&two.here).unwrap();
+    let uri = format!("{}/{}", root.trim_end_matches('/'), second.metadata_path(1));
+    let foreign = ForeignCheckpoint::open(&uri, &settings).await.unwrap();
+    let adopted = foreign.adopt(&root, ClaimMode::Claim).unwrap();
+    let (objects, base) = aquifer_store::objects::open(&two.here, &settings).unwrap();
+    let mut run = CheckpointStorage::create_run(objects, &base, "third job", false)
+        .await
+        .unwrap();
+    run.mount(&root, &adopted.origin.mounts, &settings).unwrap();
+    let (_, restored) = run.begin_attempt_from(Some(adopted)).await.unwrap();
+    (run, restored.unwrap())
+}
+
+/// A run began under `NO_CLAIM` and died before it had a checkpoint of its own. Who claimed it deleted the files of the checkpoint that it had
+/// begun with, although that one went on saying that it is whole.
+#[tokio::test]
+async fn what_a_claimed_run_did_not_own_is_not_claimed() {
+    for same_store in [true, false] {
+        let two = two(&format!("not-owned-{same_store}"), same_store).await;
+        let (second, _, _) = two.begin(ClaimMode::NoClaim).await;
+        let (run, restored) = third(&two, &second).await;
+        assert_eq!(restored.files().len(), 2);
+        assert_eq!(restored.origin.claimed_files, [""; 0]);
+        assert_eq!(restored.files_of_others(&run.shared()), restored.files());
+        let deleted = run.delete_files(&restored.files()).await;
+        assert!(matches!(deleted, Err(StateError::Usage(_))));
+        // They are copied, as under NO_CLAIM.
+        let mut next = CheckpointMetadata {
+            checkpoint_id: 2,
+            ..restored.clone()
+        };
+        let copies = run
+            .place(&mut next, &mut Placement::default())
+            .await
+            .unwrap();
+        assert_eq!(copies.len(), 2);
+        assert_eq!(run.commit(&next).await.unwrap(), CommitOutcome::Committed);
+        // What was claimed is the second run's checkpoint, and nothing else.
+        let [claimed] = &restored.origin.claimed[..] else {
+            panic!("{:?}", restored.origin);
+        };
+        run.discard_claimed(claimed).await.unwrap();
+        run.discard(1).await.unwrap();
+        run.sweep_orphans(1).await.unwrap();
+        assert!(second.read(1).await.is_err());
+        for file in &two.files {
+            assert!(two.exists(file).await, "{file}");
+        }
+        ForeignCheckpoint::open(&two.uri, &BTreeMap::new())
+            .await
+            .unwrap();
+    }
+}
+
+/// The files of the first checkpoint went, and its metadata was not marked: it said that it was whole.
+#[tokio::test]
+async fn a_claim_is_handed_on() {
+    for same_store in [true, false] {
+        let two = two(&format!("handed-on-{same_store}"), same_store).await;
+        let (second, _, _) = two.begin(ClaimMode::Claim).await;
+        let (run, restored) = third(&two, &second).await;
+        assert_eq!(restored.origin.claimed_files, restored.files());
+        assert_eq!(restored.files_of_others(&run.shared()), [""; 0]);
+        assert_eq!(restored.origin.claimed.len(), 2);
+        for claimed in &restored.origin.claimed {
+            run.discard_claimed(claimed).await.unwrap();
+        }
+        let first = ForeignCheckpoint::open(&two.uri, &BTreeMap::new()).await;
+        assert!(first.unwrap_err().to_string().contains("discarded"));
+        assert!(second.read(1).await.is_err());
+        run.delete_files(&restored.files()).await.unwrap();
+        for file in &two.files {
+            assert!(!two.exists(file).await, "{file}");
+        }
     }
 }
 

@@ -262,3 +262,33 @@ fn raw_streams_are_dealt_out() {
     assert_eq!(groups, [vec![0, 2], vec![7, 8], vec![15]]);
     assert_eq!(redistribute(&parts, 2, 2, 16).unwrap(), parts);
 }
+
+/// Bytes of a group that does not exist were dropped, and of a group that two workers report both came.
+#[test]
+fn raw_state_of_wrong_key_groups_is_corrupt() {
+    let part = |groups: &[u16]| OperatorStateSnapshot {
+        raw_keyed: groups
+            .iter()
+            .map(|g| (*g, Bytes::from_static(b"x")))
+            .collect(),
+        ..OperatorStateSnapshot::default()
+    };
+    for workers in [1, 2, 3] {
+        let good = redistribute(&[part(&[0, 3]), part(&[15])], 2, workers, 16).unwrap();
+        let groups: Vec<u16> = good
+            .iter()
+            .flat_map(|share| &share.raw_keyed)
+            .map(|(group, _)| *group)
+            .collect();
+        assert_eq!(groups, [0, 3, 15]);
+        for (parts, says) in [
+            ([part(&[0]), part(&[16])], "key group 16"),
+            ([part(&[0, 3]), part(&[3])], "key group 3"),
+        ] {
+            match redistribute(&parts, 2, workers, 16) {
+                Err(StateError::Corrupt(text)) => assert!(text.contains(says), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

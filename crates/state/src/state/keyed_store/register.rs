@@ -167,7 +167,11 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
             },
         };
         let table = self.register_described(&description, &Compatibility::AsIs)?;
-        Ok(TimerService::new(self.access.clone(), table))
+        let mut services = self.timers.borrow_mut();
+        let service = services
+            .entry(table)
+            .or_insert_with(|| TimerService::new(self.access.clone(), table));
+        Ok(service.clone())
     }
 
     fn register_described(

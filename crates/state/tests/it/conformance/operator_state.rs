@@ -294,7 +294,7 @@ fn all_modes_are_redistributed_together() {
             .put(1, 2)
             .unwrap();
         let mut raw = store.raw_output();
-        raw.start_partition();
+        raw.start_partition().unwrap();
         raw.put(&[worker as u8]).unwrap();
     }
     for workers in [3, 5, 4] {
@@ -316,7 +316,7 @@ fn all_modes_are_redistributed_together() {
             let mut raw = store.raw_output();
             for input in store.raw_inputs() {
                 partitions.push(input.bytes().to_vec());
-                raw.start_partition();
+                raw.start_partition().unwrap();
                 raw.put(input.bytes()).unwrap();
             }
         }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use aquifer_state::StateError;
 use aquifer_state::key_group::range_of;
-use aquifer_state::operator::{OperatorStateStore, RAW_BYTES_MAX};
+use aquifer_state::operator::{OperatorStateStore, RAW_BYTES_MAX, RAW_PARTITIONS_MAX};
 
 use crate::operators::Operators;
 
@@ -102,7 +102,7 @@ fn partitions_are_dealt_out() {
                 matches!(early, Err(StateError::Usage(text)) if text.contains("first partition"))
             );
             for partition in [&[b"a", b"b", b"c"][..], &[b"d", b"e"]][worker] {
-                out.start_partition();
+                out.start_partition().unwrap();
                 out.write_all(*partition).unwrap();
             }
         }
@@ -121,7 +121,7 @@ fn partitions_are_dealt_out() {
 fn a_large_stream_is_refused_where_it_becomes_too_large() {
     let store = OperatorStateStore::empty("op");
     let mut out = store.raw_output();
-    out.start_partition();
+    out.start_partition().unwrap();
     let piece = vec![1; 1 << 20];
     for _ in 0..RAW_BYTES_MAX >> 20 {
         out.put(&piece).unwrap();
@@ -137,6 +137,21 @@ fn a_large_stream_is_refused_where_it_becomes_too_large() {
     let error = out.write(&[1]).unwrap_err();
     assert!(error.to_string().contains("`op`"), "{error}");
     assert_eq!(store.freeze().unwrap().raw[0].len(), RAW_BYTES_MAX);
-    out.start_partition();
+    out.start_partition().unwrap();
     out.put(&piece).unwrap();
+}
+
+/// Empty partitions cost no bytes, and yet a place each.
+#[test]
+fn partitions_have_an_end_too() {
+    let store = OperatorStateStore::empty("op");
+    let mut out = store.raw_output();
+    for _ in 0..RAW_PARTITIONS_MAX {
+        out.start_partition().unwrap();
+    }
+    let Err(StateError::Limit(text)) = out.start_partition() else {
+        panic!("one more than the limit");
+    };
+    assert!(text.contains("`op`") && text.contains("1048576"), "{text}");
+    assert_eq!(store.freeze().unwrap().raw.len(), RAW_PARTITIONS_MAX);
 }

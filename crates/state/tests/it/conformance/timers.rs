@@ -15,6 +15,7 @@ conformance!(
     a_key_group_holds_only_its_own_timers,
     processing_time_timers_fire_at_their_time,
     timers_of_a_namespace_are_listed_and_removed,
+    a_service_asked_for_twice_is_one,
 );
 
 fn key(i: u64) -> (u16, Vec<u8>) {
@@ -315,4 +316,26 @@ fn timers_of_a_namespace_are_listed_and_removed(world: &World) {
         "{}",
         world.name()
     );
+}
+
+/// The second service had bounds of its own, which a timer of the first did not lower: it never fired.
+fn a_service_asked_for_twice_is_one(world: &World) {
+    let worker = world.worker();
+    let store = worker.store::<Vec<u8>>("op");
+    let first = store.timer_service("t").unwrap();
+    let second = store.timer_service("t").unwrap();
+    assert!(worker.fire(&second, 0).is_empty());
+    add(&first, 5, 1, b"");
+    assert_eq!(second.first_bound(), Some(5));
+    assert_eq!(second.current_watermark(), 0);
+    assert_eq!(worker.fire(&second, 10), [(5, b"k1".to_vec(), vec![])]);
+    assert!(worker.fire(&first, 10).is_empty());
+    // Other names and the other time are other services.
+    let other = store.timer_service("u").unwrap();
+    let processing = store.processing_timers("t").unwrap();
+    add(&other, 15, 2, b"");
+    add(&processing, 16, 3, b"");
+    assert!(worker.fire(&first, 20).is_empty());
+    assert_eq!(worker.fire(&other, 20), [(15, b"k2".to_vec(), vec![])]);
+    assert_eq!(worker.fire(&processing, 20), [(16, b"k3".to_vec(), vec![])]);
 }
