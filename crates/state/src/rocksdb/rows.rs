@@ -51,8 +51,8 @@ impl ReadTable {
 }
 
 impl DatabaseRows {
-    /// Finds the databases of a snapshot that have one of `tables` among those that are `open`, or downloads and opens them. Rows that have expired by the options of `tables`
-    /// are left out.
+    /// Finds the databases of a snapshot that have one of `tables` among those that are `open`, or downloads and opens them. Rows that have
+    /// expired by the options of `tables` are left out.
     pub(crate) fn open(
         snapshot: &KeyedSnapshot,
         clip: KeyGroupRange,
