@@ -925,8 +925,8 @@ fn a_ttl_may_count_in_another_time(world: &World) {
 fn a_ttl_that_is_back_counts_in_every_chunk(world: &World) {
     let all_elements: Vec<u32> = (0..300).collect();
     let mut saved = Saved::default();
-    let plain = ListStateDescriptor::<u32>::new("l").chunk_bytes_max(256);
-    let with_ttl = plain.clone().ttl(ttl());
+    let plain = || ListStateDescriptor::<u32>::new("l").chunk_bytes_max(256);
+    let (plain, with_ttl) = (plain(), plain().ttl(ttl()));
     for (id, (now_ms, descriptor, elements)) in [
         (0, &with_ttl, 0..200),
         (60, &plain, 200..300),
