@@ -33,7 +33,9 @@ fn access(
         BlockCache::new(8 << 20),
         "w0",
     );
-    environment.waker = Arc::new(move || drop(wake.send(())));
+    environment.waker = Arc::new(move || {
+        let _ = wake.send(());
+    });
     let options = StoreOptions::default();
     let backend = open_backend(kind, environment, options, range, vec![], vec![]).unwrap();
     let handle = runtime.handle().clone();

@@ -598,7 +598,7 @@ fn scanning_sixty_four_megabytes_holds_a_part_of_them() {
 }
 
 #[test]
-#[ignore = "writes two gigabytes"]
+#[ignore = "writes two gigabytes: cargo test -p aquifer --test it -- --ignored scanning_two_gigabytes"]
 fn scanning_two_gigabytes_stays_below_two_hundred_megabytes() {
     scanning_stays_below(2 << 30, 200 << 10);
 }

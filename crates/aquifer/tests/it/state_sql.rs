@@ -172,7 +172,7 @@ fn sorting_sixty_four_megabytes_holds_a_part_of_them() {
 }
 
 #[test]
-#[ignore = "writes two gigabytes"]
+#[ignore = "writes two gigabytes: cargo test -p aquifer --features state-sql --test it -- --ignored sorting_two_gigabytes"]
 fn sorting_two_gigabytes_stays_below_two_hundred_megabytes() {
     sorting_stays_below(2 << 30, 64, 200 << 10);
 }

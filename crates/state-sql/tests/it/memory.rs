@@ -112,7 +112,7 @@ fn what_needs_memory_and_has_none_is_refused() {
 
 /// How much memory all of it takes is measured with the command: `crates/aquifer/tests/it/state_sql.rs`.
 #[test]
-#[ignore = "two gigabytes of state take minutes"]
+#[ignore = "two gigabytes of state take minutes: cargo test -p aquifer-state-sql --test it -- --ignored two_gigabytes"]
 fn two_gigabytes_are_sorted_in_a_tenth() {
     let world = filled(2 << 30);
     let options = StateSqlOptions {

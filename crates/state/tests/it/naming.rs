@@ -171,7 +171,7 @@ fn errors_of_reading_name_the_state(world: &World) {
         named("map", try_ask!(worker, map.get(&1)));
         named("sum", try_ask!(worker, sum.get()));
         named("sum", try_ask!(worker, sum.add(1)));
-        let (elements, entries, values) = if world.asynchronous {
+        let (elements, entries, values) = if world.asynchronous.get() {
             worker.run(async {
                 (
                     list.get().next().await,

@@ -287,7 +287,7 @@ fn scans_ask_filters_for_the_prefix() {
 fn the_answer_of_a_scan_is_bounded_in_bytes() {
     const VALUE_BYTES: usize = SCAN_BYTES_MAX / 4;
     const KEYS: u8 = 11;
-    let world = World::new();
+    let world = World::new(8 << 20);
     let open = |restored: Vec<Checkpoint>| {
         let options = StoreOptions {
             memtable_bytes_max: 256 << 20,

@@ -475,7 +475,7 @@ fn nonsense_is_named() {
 #[test]
 fn further_sections_are_checked() {
     type Spoil = fn(&mut CheckpointMetadata);
-    let cases: [(Spoil, &str); 7] = [
+    let cases: [(Spoil, &str); 8] = [
         (
             |m| m.keyed[1].1.inline[0].name = "w0-1.sst".into(),
             "two files are named `w0-1.sst`",

@@ -140,7 +140,7 @@ fn lists_of_many_chunks_go_on_where_they_are_restored(world: &World) {
 
 /// The same beyond what any value can be.
 #[test]
-#[ignore = "writes two gibibytes"]
+#[ignore = "writes two gibibytes: cargo test -p aquifer-state --test it -- --ignored longer_than_two_gibibytes"]
 fn a_list_is_longer_than_two_gibibytes() {
     let mut world = World::forst(true);
     world.options = aquifer_store::StoreOptions::default();

@@ -101,6 +101,7 @@ fn keys_and_namespaces_are_listed_once(world: &World) {
 }
 
 fn a_key_of_a_large_map_is_listed_once(world: &World) {
+    const KEYS: u32 = 4;
     let open = |worker: &Worker| {
         let store = worker.store::<u32>("op");
         let map = MapStateDescriptor::<u32, u8>::new("m").namespace::<u8>();
@@ -116,7 +117,7 @@ fn a_key_of_a_large_map_is_listed_once(world: &World) {
     let worker = world.worker();
     let (map, list, store) = open(&worker);
     let mut expected = Vec::new();
-    for key in 0..10 {
+    for key in 0..KEYS {
         store.set_current_key(&key);
         for namespace in [1, 2] {
             map.set_namespace(&namespace);
@@ -140,7 +141,7 @@ fn a_key_of_a_large_map_is_listed_once(world: &World) {
     of_list.sort_unstable();
     assert_eq!(of_map, expected, "{}", world.name());
     assert_eq!(of_list, expected, "{}", world.name());
-    assert_eq!(all!(worker, store.keys(&map, &2)).len(), 10);
+    assert_eq!(all!(worker, store.keys(&map, &2)).len(), KEYS as usize);
 }
 
 fn entries_are_counted(world: &World) {

@@ -731,7 +731,7 @@ fn upgraded(at: usize) -> V2 {
 }
 
 fn an_upgrade_rewrites_values_elements_and_entries(world: &World) {
-    const KEYS: u32 = 400;
+    const KEYS: u32 = 200;
     let worker = world.worker();
     let store = worker.store::<u32>("op");
     let value = store
@@ -914,7 +914,8 @@ fn old_values(world: &World, keys: u32) -> Saved {
 }
 
 fn an_upgrade_that_is_cut_off_starts_over(world: &World) {
-    const KEYS: u32 = 2000;
+    // More than a memtable.
+    const KEYS: u32 = 1000;
     let saved = old_values(world, KEYS);
     let descriptor = || ValueStateDescriptor::with_serializer("s", upgrading());
     // It dies after the rewrite and before the next checkpoint, twice; flushes have happened.

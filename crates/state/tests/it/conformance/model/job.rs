@@ -138,8 +138,10 @@ impl Job {
     fn present(&self, record_ms: Option<i64>) -> Present {
         let by_event = self.program.ttl.is_some_and(|ttl| ttl.event_time);
         let now = if by_event { self.watermark } else { self.now };
-        let stamp = match record_ms {
-            Some(record_ms) if by_event => now.max(record_ms),
+        let stamp = match (self.program.ttl, record_ms) {
+            // It has no time.
+            (None, _) => i64::MIN,
+            (_, Some(record_ms)) if by_event => now.max(record_ms),
             _ => now,
         };
         Present {
@@ -219,8 +221,7 @@ impl Job {
                 entry.map.remove(&user_key);
             }
             20 => {
-                let map = &own.map;
-                ask!(worker, map.clear());
+                own.map.clear().unwrap();
                 entry.map.clear();
             }
             21..=24 => {
