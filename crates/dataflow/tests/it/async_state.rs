@@ -190,6 +190,9 @@ fn work_for_keys_of_other_types_or_workers_is_refused() {
 #[test]
 fn code_before_a_sync_point_runs_out_of_order() {
     let began = Arc::new(AtomicUsize::new(0));
+    // Opens when the code of all records has begun.
+    let (gate, opened) = tokio::sync::watch::channel(false);
+    let gate = Arc::new(gate);
     let job = Job::new(
         options("first-request", 1, BackendKind::Forst),
         vec![Step::Records((0..20).map(|n| (n % 2, n)).collect())],
@@ -197,12 +200,16 @@ fn code_before_a_sync_point_runs_out_of_order() {
     let (seen, ended) = {
         let began = Arc::clone(&began);
         job.play(move || {
-            let began = Arc::clone(&began);
+            let (began, gate, opened) = (Arc::clone(&began), Arc::clone(&gate), opened.clone());
             let mut function = Function::new(code(move |states, (key, number), context| {
-                let began = Arc::clone(&began);
+                let (began, gate) = (Arc::clone(&began), Arc::clone(&gate));
+                let mut opened = opened.clone();
                 async move {
-                    began.fetch_add(1, Ordering::Relaxed);
-                    elsewhere().await?;
+                    if began.fetch_add(1, Ordering::Relaxed) + 1 == 20 {
+                        gate.send_replace(true);
+                    }
+                    let all = opened.wait_for(|open| *open).await.map(|_| ());
+                    all.map_err(|error| JobError::failed(error.to_string()))?;
                     context.sync_point().await;
                     if number < 2 {
                         // Nobody has waited for a key before its code began.

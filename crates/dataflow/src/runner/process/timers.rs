@@ -26,7 +26,7 @@ use crate::runner::epochs::{Epochs, Item};
 const LOOKS_MAX: u32 = 16;
 /// Keys whose timers in processing time may be under way before more are looked for: after a long pause millions may be due at once. Far more
 /// than wait for each other.
-const KEYS_FIRING_MAX: usize = 16 << 10;
+const KEYS_FIRING_MAX: usize = 4 << 10;
 /// The longest sleep until a timer; then the clock is asked again.
 const SLEEP_MS_MAX: i64 = 60_000;
 
