@@ -32,6 +32,8 @@ pub struct Written {
     pub uri: String,
     /// Keys of its states.
     pub users: usize,
+    /// Its keyed states lie in databases, which do not say how large each is.
+    pub in_databases: bool,
 }
 
 /// A worker that writes into a directory.
@@ -132,7 +134,12 @@ impl Writer {
         drop(self.access);
         drop(self.backend);
         drop(self.runtime);
-        Written { uri, users }
+        let in_databases = self.kind == BackendKind::Rocksdb;
+        Written {
+            uri,
+            users,
+            in_databases,
+        }
     }
 }
 

@@ -49,8 +49,10 @@ fn tables_tell_names_kinds_and_types() {
         );
         for line in &lines {
             assert_eq!(line.len(), 9, "{line:?}");
-            line[7].parse::<u64>().unwrap();
-            line[8].parse::<u64>().unwrap();
+            let untold = written.in_databases && !line[1].starts_with("operator");
+            for size in &line[7..] {
+                assert_eq!(size.parse::<u64>().is_err(), untold, "{line:?}");
+            }
         }
         let json = state(place, &["tables", &written.uri, "--json"]).with_status(0);
         let tables = rows(&json);

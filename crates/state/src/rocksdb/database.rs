@@ -287,8 +287,8 @@ impl Database {
         rows
     }
 
-    /// The rows of a key group from `from` on and before `end`, `rows_max` at most, fewer if they are large. Keys come without their group, and rows that `hides`
-    /// says yes to are passed over.
+    /// The rows of a key group from `from` on and before `end`, `rows_max` at most, fewer if they are large. Keys come without their group,
+    /// and rows that `hides` says yes to are passed over.
     pub(super) fn scan(
         &self,
         family: &str,
