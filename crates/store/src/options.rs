@@ -166,6 +166,10 @@ pub struct StoreOptions {
     pub block_bytes: usize,
     /// Memtable bytes of all tables together that start a flush between checkpoints; 64 MiB.
     pub memtable_bytes_max: usize,
+    /// Memtables that have become files stay in memory, so that reads find there what was written last, as long as all memtables
+    /// together take at most so many times `memtable_bytes_max` more than the one that is written to; 1. They are given back before
+    /// any write is delayed. 0: none stays.
+    pub retained_memtables_max: usize,
     /// Memtable bytes that are worth a part of a flush with a thread and a file of its own; 12 MiB.
     pub flush_part_bytes_min: usize,
     /// Bytes of a compaction's inputs that are worth a part of it with a thread of its own; 16 MiB.
@@ -215,6 +219,7 @@ impl Default for StoreOptions {
         Self {
             block_bytes: 8 << 10,
             memtable_bytes_max: 64 << 20,
+            retained_memtables_max: 1,
             flush_part_bytes_min: 12 << 20,
             compaction_part_bytes_min: 16 << 20,
             l0_files_max: 4,
@@ -355,8 +360,10 @@ fn spread(seed: u64) -> Random {
 /// What a store has done and holds, for metrics.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStats {
-    /// Bytes in memtables, whether frozen or not.
+    /// Bytes in memtables that are not files yet, whether frozen or not.
     pub memtable_bytes: u64,
+    /// Bytes in memtables that have become files and stay in memory as long as there is room.
+    pub retained_bytes: u64,
     /// Files of the current version.
     pub files: u64,
     /// Bytes of those files on the object store.

@@ -66,6 +66,8 @@ pub(crate) struct VersionFile {
     pub(crate) file: Arc<SstFile>,
     pub(crate) level: u8,
     pub(crate) clip: KeyGroupRange,
+    /// The flush of this store that wrote the file; 0 if something else did.
+    pub(crate) flush: u64,
     /// First key that may count.
     pub(crate) lower: Bytes,
     /// First key above all that may count.
@@ -122,9 +124,24 @@ impl VersionFile {
             file,
             level,
             clip,
+            flush: 0,
             lower,
             upper,
         }
+    }
+
+    /// What a flush of this store wrote: a file in L0 of which everything counts.
+    pub(crate) fn flushed(file: Arc<SstFile>, flush: u64) -> Option<Arc<Self>> {
+        let mut this = Self::whole(file, 0)?;
+        Arc::get_mut(&mut this)?.flush = flush;
+        Some(this)
+    }
+
+    /// The same file at another level.
+    pub(crate) fn moved(&self, level: u8) -> Option<Arc<Self>> {
+        let mut this = Self::new(self.file.clone(), level, self.clip)?;
+        Arc::get_mut(&mut this)?.flush = self.flush;
+        Some(this)
     }
 
     /// A file of which everything counts, clipped to the key groups it holds so that a later union never shows more.

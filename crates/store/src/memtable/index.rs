@@ -52,6 +52,16 @@ impl HashIndex {
         }
     }
 
+    /// Has a look at the slot where the search for a hash starts.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> u64 {
+        let Some(mask) = self.slots.len().checked_sub(1) else {
+            return 0;
+        };
+        let at = (tag(hash) >> self.shift) as usize & mask;
+        self.slots.get(at).copied().unwrap_or_default()
+    }
+
     /// Has a look at the slots where searches for some hashes start, all at once, so that their cache lines are fetched
     /// together; then the same with whatever the caller looks at in the rows that have the right tag.
     pub(super) fn look_ahead(&self, hashes: &[u64], look_at: impl Fn(Place) -> u8) {

@@ -51,6 +51,11 @@ impl Memtable {
         RowIter { arena, group, at }
     }
 
+    /// Whether `rows_from` need not sort first.
+    pub(crate) fn is_sorted(&self) -> bool {
+        self.ordered.is_some() || self.sorted.get().is_some()
+    }
+
     /// Sorts a frozen memtable, so that `sorted_row` and `rows_from` are cheap. Safe to call from any thread.
     pub(crate) fn sort(&self) {
         self.sorted.get_or_init(|| {

@@ -30,6 +30,7 @@ impl Memtable {
         let Some(found) = self.find(hash, group, key) else {
             let times = time_ms.map(|time| (time, time));
             if older {
+                self.has_operands = true;
                 self.insert(hash, group, key, Kind::One, times, operand)?;
                 return Ok(operand.len());
             }

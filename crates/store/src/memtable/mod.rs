@@ -5,7 +5,8 @@
 //! scanned often keep an [`OrderedIndex`] too, others are sorted when somebody asks. A delete leaves a tombstone, which
 //! hides older values in files; a delete by prefix a range tombstone, and tombstones of the memtable's own rows under it.
 //! Operands fold into the row at once where the memtable knows what they meet, and wait in a row of operands where not.
-//! A frozen memtable is an `Arc<Memtable>` that nobody can change.
+//! A frozen memtable is an `Arc<Memtable>` that nobody can change; one that stays in memory although it has become a file may take up
+//! what newer ones hold.
 //!
 //! A row that outgrows its place moves to one with twice the room, so that a list grows at a cost in proportion to what is
 //! appended.
@@ -16,6 +17,7 @@ mod layout;
 mod merge;
 mod ordered;
 pub(crate) mod ranges;
+mod retain;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +25,7 @@ use std::sync::OnceLock;
 
 use self::arena::{Arena, Place};
 use self::index::HashIndex;
-pub(crate) use self::iterate::Row;
+pub(crate) use self::iterate::{Row, RowIter};
 use self::layout::{HEAD_BYTES, Head, Kind, TIMES_BYTES, compare, first_lines, row_is, said};
 use self::ordered::{OrderedIndex, Prefix};
 use self::ranges::RangeSet;
@@ -47,6 +49,8 @@ pub(crate) struct Memtable {
     ranges: RangeSet,
     /// The least time of any row.
     oldest_ms: i64,
+    /// Some row may be operands on what older sources hold.
+    has_operands: bool,
     scratch: Vec<u8>,
     /// Places in key order, made once when a frozen memtable without a companion is flushed or scanned.
     sorted: OnceLock<Vec<Place>>,
@@ -67,6 +71,7 @@ impl Memtable {
             ordered: ordered.then(OrderedIndex::default),
             ranges: RangeSet::default(),
             oldest_ms: i64::MAX,
+            has_operands: false,
             scratch: Vec::new(),
             sorted: OnceLock::new(),
         }
@@ -102,6 +107,12 @@ impl Memtable {
             .index
             .find(hash, |place| row_is(arena, place, group, key))?;
         Some(said(arena, place))
+    }
+
+    /// Has a look at what looking up a hash will need first.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
     }
 
     /// Fetches the cache lines that looking up some hashes will need, together instead of one after the other.

@@ -171,6 +171,7 @@ impl Fetch {
         operands.clear();
         let below = match search_noting(
             &read.version,
+            read.before,
             read.hash,
             &read.key,
             &self.fetched,

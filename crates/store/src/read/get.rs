@@ -22,15 +22,18 @@ pub(crate) enum Search {
     Cold,
 }
 
-/// Files that may hold a key, newest first.
+/// Files that may hold a key, newest first, without those of the flushes from `before` on.
 fn candidates<'a>(
     version: &'a Version,
     key: &'a [u8],
+    before: u64,
 ) -> impl Iterator<Item = &'a Arc<VersionFile>> {
     let sought = Sought::new(key);
     let [newest, deeper @ ..] = &version.levels;
     let newest = newest.iter().filter(move |file| file.may_hold(sought));
-    newest.chain((1..=deeper.len()).filter_map(move |level| version.file_for(level, sought)))
+    let all =
+        newest.chain((1..=deeper.len()).filter_map(move |level| version.file_for(level, sought)));
+    all.filter(move |file| file.flush < before)
 }
 
 /// Ends a search at a row, unless it is one of operands that older rows may lie under.
@@ -51,10 +54,12 @@ pub(super) fn found(row: FileRow, operands: &mut Vec<HeldOperands>) -> Option<Se
     }
 }
 
-/// Searches what is in memory; stops at the first part that is not. Operands come newest first.
+/// Searches what is in memory of the files that are not of the flushes from `before` on; stops at the first part that is not.
+/// Operands come newest first.
 #[inline]
 pub(crate) fn search(
     version: &Version,
+    before: u64,
     hash: u64,
     key: &[u8],
     blocks: &impl Blocks,
@@ -65,7 +70,7 @@ pub(crate) fn search(
     let mut near = [None; FILTERS_AT_ONCE];
     let mut known = 0;
     let mut touched = 0;
-    let mut rest = candidates(version, key);
+    let mut rest = candidates(version, key, before);
     while let Some(place) = near.get_mut(known)
         && let Some(file) = rest.next()
     {
@@ -96,8 +101,13 @@ pub(crate) fn search(
 
 /// Like [`search`], but notes what is missing. Index and filter of every candidate are asked for at once, because they
 /// decide which block is worth a request. Where rows may be operands (`merges`), blocks of older files are asked for too.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what a search is about, and what it brings"
+)]
 pub(crate) fn search_noting(
     version: &Version,
+    before: u64,
     hash: u64,
     key: &[u8],
     blocks: &impl Blocks,
@@ -106,7 +116,7 @@ pub(crate) fn search_noting(
     operands: &mut Vec<HeldOperands>,
 ) -> Search {
     let mut cold = false;
-    for file in candidates(version, key) {
+    for file in candidates(version, key, before) {
         match file.file.look(hash, key, blocks) {
             Ok(None) => {}
             // Whether this row counts may depend on newer files that are not known yet; older ones do not matter.

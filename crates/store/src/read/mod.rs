@@ -121,6 +121,8 @@ impl<'a> From<&'a [u8]> for Value<'a> {
 /// memtables had for its key at that moment; other than that, they knew nothing of it.
 pub struct ColdRead {
     pub(crate) version: Arc<Version>,
+    /// Files of the flushes from this one on know nothing of the key.
+    pub(crate) before: u64,
     pub(crate) key: Box<[u8]>,
     pub(crate) hash: u64,
     pub(crate) rules: Arc<Rules>,

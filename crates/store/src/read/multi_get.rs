@@ -34,6 +34,8 @@ struct Pending<'m> {
     /// Position in the caller's list.
     index: usize,
     hash: u64,
+    /// Files of the flushes from this one on know nothing of the key.
+    before: u64,
     start: usize,
     end: usize,
     open: bool,
@@ -42,10 +44,19 @@ struct Pending<'m> {
     files: Vec<HeldOperands>,
 }
 
+impl Pending<'_> {
+    /// Whether a file has to be asked for the key.
+    fn asks(&self, file: &VersionFile) -> bool {
+        self.open && file.flush < self.before
+    }
+}
+
 impl<'m> PendingKeys<'m> {
+    /// Adds a key of which files decide, but none of the flushes from `before` on.
     pub(crate) fn push(
         &mut self,
         index: usize,
+        before: u64,
         hash: u64,
         header: &[u8],
         key: &[u8],
@@ -57,6 +68,7 @@ impl<'m> PendingKeys<'m> {
         self.keys.push(Pending {
             index,
             hash,
+            before,
             start,
             end: self.bytes.len(),
             open: true,
@@ -131,6 +143,7 @@ impl<B: Blocks> Visit<'_, B> {
         pending.open = false;
         let read = ColdRead {
             version: self.terms.version.clone(),
+            before: pending.before,
             key: self.key(pending).into(),
             hash: pending.hash,
             rules: self.terms.rules.clone(),
@@ -154,11 +167,11 @@ impl<B: Blocks> Visit<'_, B> {
 
     /// Asks one file for keys in its range.
     fn file(&mut self, file: &VersionFile, keys: &mut [Pending<'_>]) -> Result<()> {
-        if !keys.iter().any(|k| k.open) {
+        if !keys.iter().any(|k| k.asks(file)) {
             return Ok(());
         }
-        let looked = self.look_ahead(&file.file, keys);
-        for (pending, looked) in keys.iter_mut().filter(|k| k.open).zip(looked) {
+        let looked = self.look_ahead(file, keys);
+        for (pending, looked) in keys.iter_mut().filter(|k| k.asks(file)).zip(looked) {
             let row = match looked {
                 Ok(None) => continue,
                 Ok(Some(block)) => {
@@ -184,7 +197,7 @@ impl<B: Blocks> Visit<'_, B> {
         if file.file.range_tombstones == 0 {
             return Ok(());
         }
-        for pending in keys.iter_mut().filter(|k| k.open) {
+        for pending in keys.iter_mut().filter(|k| k.asks(file)) {
             match file.hides_older(self.key(pending)) {
                 Ok(None) => {}
                 Ok(Some(_)) => self.end(pending, None)?,
@@ -196,8 +209,9 @@ impl<B: Blocks> Visit<'_, B> {
 
     /// The block in which each open key must lie, if it is in the file. What one key needs from memory next is touched for all keys
     /// before it is used for any: cache lines that are fetched together cost little more than one.
-    fn look_ahead(&self, file: &SstFile, keys: &[Pending<'_>]) -> Vec<Looked> {
-        let open = || keys.iter().filter(|k| k.open);
+    fn look_ahead(&self, file: &VersionFile, keys: &[Pending<'_>]) -> Vec<Looked> {
+        let open = || keys.iter().filter(|k| k.asks(file));
+        let file: &SstFile = &file.file;
         let touched = open().fold(0, |sum, k| sum ^ file.touch_filter(k.hash));
         std::hint::black_box(touched);
         let mut current: Option<(Place, Option<Arc<DataBlock>>)> = None;

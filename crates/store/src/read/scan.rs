@@ -1,9 +1,12 @@
 //! Rows of a key range in order: a merge of memtables and files, newest first, tombstones hidden.
 //!
 //! What the memtables hold of the range is copied when the scan starts, but no more of it than the answer can need. So a
-//! scan that has to wait for the object store still gives the rows of the moment it was asked.
+//! scan that has to wait for the object store still gives the rows of the moment it was asked. Scans that memtables can answer alone
+//! do without that.
+mod alone;
 mod memory;
 mod merge;
+mod output;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -17,9 +20,10 @@ use super::{Blocks, Needs};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::rules::Rules;
-use crate::version::Version;
+use crate::version::{Version, VersionFile};
 use merge::Merge;
 
+pub(crate) use alone::{Asked, scan_alone};
 pub(crate) use memory::MemoryRows;
 
 /// Bytes of keys and values at which the answer of a scan ends, however many rows were asked for: the row that comes to them is its last.
@@ -79,9 +83,16 @@ pub(crate) struct Window {
     pub(crate) now_ms: i64,
     /// The hash of the prefix that all rows have, if the table's files have such hashes in their filters.
     pub(crate) prefix_hash: Option<u64>,
+    /// What files of the flushes from this one on hold is in the memory rows.
+    pub(crate) before: u64,
 }
 
 impl Window {
+    /// Whether a file may have rows that are not in the memory rows.
+    fn reads(&self, file: &VersionFile) -> bool {
+        file.flush < self.before
+    }
+
     fn is_below_upper(&self, key: &[u8]) -> bool {
         self.upper.as_deref().is_none_or(|upper| key < upper)
     }

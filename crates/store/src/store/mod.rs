@@ -7,10 +7,13 @@
 //! the barrier and what is after it as files of their own; the latter are *ahead*: reads see them, the checkpoint and compactions do
 //! not, until the checkpoint is made. So no file mixes epochs, and memory is bounded throughout.
 //!
+//! Memtables that have become files stay in memory while there is room, in front of those files (see `retained`).
+//!
 //! A store whose flush has failed for good reports that error from then on: its memory can no longer become durable, and
 //! the job must go back to its last checkpoint.
 mod pressure;
 mod reads;
+mod retained;
 mod table;
 mod work;
 mod writes;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use self::retained::Retained;
 use self::table::Table;
 use self::work::{Compaction, Flush};
 use crate::Checkpoint;
@@ -50,6 +54,8 @@ pub struct Store {
     active_bytes: usize,
     /// The value of `active_bytes` at which a write stops to look what is going on.
     look_at_bytes: usize,
+    /// Bytes of memtables that have become files and stay in memory.
+    retained_bytes: usize,
     limits: Limits,
     write_delayed_total: Duration,
     l0_runs: usize,
@@ -121,6 +127,7 @@ impl Store {
             version,
             installs: 0,
             active_bytes: 0,
+            retained_bytes: 0,
             limits,
             write_delayed_total: Duration::ZERO,
             ahead: 0,
@@ -129,7 +136,8 @@ impl Store {
             ageless: BTreeSet::new(),
             barrier: false,
             flushes: VecDeque::new(),
-            flushes_started: 0,
+            // 0 is what files have that no flush has written.
+            flushes_started: 1,
             checkpoints: VecDeque::new(),
             compactions: Vec::new(),
             compactions_started: 0,
@@ -182,8 +190,10 @@ impl Store {
                     event_ms: expiry::BEFORE_ALL,
                     active,
                     frozen: Vec::new(),
+                    retained: Retained::new(),
                     passed: false,
                 });
+                self.note_flushed_files();
                 Ok(())
             }
         }
@@ -269,6 +279,7 @@ impl Store {
         let memtables = self.tables.iter().flatten().flat_map(Table::newest_first);
         StoreStats {
             memtable_bytes: memtables.map(|memtable| memtable.bytes() as u64).sum(),
+            retained_bytes: self.retained_bytes as u64,
             files: self.version.files().count() as u64,
             file_bytes: self.version.files().map(|file| file.file.size_bytes).sum(),
             l0_files: self.version.levels[0].len() as u64,

@@ -12,7 +12,9 @@ use crate::read::answer::answer;
 use crate::read::fetch::{fetch, on_runtime};
 use crate::read::get::{Search, search};
 use crate::read::multi_get::{PendingKeys, Terms};
-use crate::read::scan::{ColdScan, MemoryRows, ScanLookup, ScanRows, Window, fetch_scan, scan};
+use crate::read::scan::{
+    Asked, ColdScan, MemoryRows, ScanLookup, ScanRows, Window, fetch_scan, scan, scan_alone,
+};
 use crate::read::{self, Cached, ColdRead, Lookup, Value};
 use crate::row::SourceRow;
 use crate::rules::Rules;
@@ -60,10 +62,10 @@ impl Store {
         let mut memory = Vec::new();
         let below = match found.look(hash, header, key, &mut memory) {
             Seen::Value(value, time_ms) => Some(Value::with_time(value, time_ms)),
-            Seen::Unknown if !self.version.is_empty() => {
-                return self.get_from_files(found, hash, header, key, &memory);
+            Seen::Files(before) if !self.version.is_empty() => {
+                return self.get_from_files(found, before, hash, header, key, &memory);
             }
-            Seen::Gone | Seen::Unknown => None,
+            Seen::Gone | Seen::Files(_) => None,
         };
         if memory.is_empty() && found.rules.ttl_ms.is_none() {
             return Ok(below.map_or(Lookup::Absent, Lookup::Found));
@@ -76,6 +78,7 @@ impl Store {
     fn get_from_files(
         &self,
         table: &Table,
+        before: u64,
         hash: u64,
         header: [u8; KEY_HEADER_BYTES],
         key: &[u8],
@@ -85,6 +88,7 @@ impl Store {
         let mut operands = Vec::new();
         let below = match search(
             &self.version,
+            before,
             hash,
             whole.as_slice(),
             &self.cached(),
@@ -96,6 +100,7 @@ impl Store {
                 self.count_cold();
                 return Ok(Lookup::Cold(ColdRead {
                     version: self.version.clone(),
+                    before,
                     key: whole.as_slice().into(),
                     hash,
                     rules: table.rules.clone(),
@@ -137,8 +142,8 @@ impl Store {
             let below = match found.look(hash, header, key, &mut memory) {
                 Seen::Value(value, time_ms) => Some(Value::with_time(value, time_ms)),
                 Seen::Gone => None,
-                Seen::Unknown => {
-                    pending.push(i, hash, &header, key, memory);
+                Seen::Files(before) => {
+                    pending.push(i, before, hash, &header, key, memory);
                     continue;
                 }
             };
@@ -191,7 +196,21 @@ impl Store {
         until: Option<&[u8]>,
         rows_max: usize,
     ) -> Result<ScanLookup> {
-        let memtables = self.table(table)?;
+        let found = self.table(table)?;
+        let (before, memtables) = found.for_scan();
+        if found.retained.stands_alone() {
+            let asked = Asked {
+                table,
+                group,
+                prefix,
+                from,
+                until,
+                rows_max,
+                rules: &found.rules,
+                now_ms: self.now_ms(found),
+            };
+            return Ok(ScanLookup::Rows(scan_alone(memtables, &asked)?));
+        }
         let whole_prefix = key::encode(group, table, prefix);
         let lower = whole_prefix.clone().max(key::encode(group, table, from));
         let mut upper = key::successor(&whole_prefix);
@@ -203,9 +222,10 @@ impl Store {
             lower,
             upper,
             rows_max,
-            rules: memtables.rules.clone(),
-            now_ms: self.now_ms(memtables),
-            prefix_hash: prefix_hash(&memtables.rules, group, table, prefix),
+            rules: found.rules.clone(),
+            now_ms: self.now_ms(found),
+            prefix_hash: prefix_hash(&found.rules, group, table, prefix),
+            before,
         };
         if window
             .upper
@@ -217,7 +237,7 @@ impl Store {
                 ..ScanRows::default()
             }));
         }
-        let memory = MemoryRows::capture(memtables.newest_first(), group, &window)?;
+        let memory = MemoryRows::capture(memtables, group, &window)?;
         match scan(&self.version, &window, &memory, &self.cached())? {
             Some(rows) => Ok(ScanLookup::Rows(rows)),
             None => {

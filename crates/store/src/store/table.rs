@@ -1,11 +1,13 @@
-//! One table of a [`super::Store`]: its active memtable and those that are frozen but not installed.
+//! One table of a [`super::Store`]: its active memtable, those that are frozen but not installed, and those that stay in memory after that.
 use std::sync::Arc;
 
+use super::retained::Retained;
 use crate::key::{KEY_HEADER_BYTES, KeyBuffer};
 use crate::memtable::Memtable;
 use crate::options::TableOptions;
 use crate::row::{Content, SourceRow};
 use crate::rules::Rules;
+use crate::version::Version;
 
 pub(super) struct Table {
     pub(super) options: TableOptions,
@@ -15,6 +17,8 @@ pub(super) struct Table {
     pub(super) active: Memtable,
     /// Not installed yet; oldest first.
     pub(super) frozen: Vec<FrozenTable>,
+    /// Installed, and still in memory.
+    pub(super) retained: Retained,
     /// The barrier in progress has passed this table.
     pub(super) passed: bool,
 }
@@ -30,9 +34,12 @@ pub(super) enum Seen<'a> {
     Value(&'a [u8], Option<i64>),
     /// Deleted.
     Gone,
-    /// Files decide.
-    Unknown,
+    /// Files decide, but none of the flushes from this one on.
+    Files(u64),
 }
+
+/// Takes no file out: no flush has this number.
+const NO_FLUSH: u64 = u64::MAX;
 
 impl Table {
     /// What the memtables know of a key; operands upon that are pushed to `operands`, newest first.
@@ -44,25 +51,74 @@ impl Table {
         key: &[u8],
         operands: &mut Vec<SourceRow<'a>>,
     ) -> Seen<'a> {
-        let seen = look_into(&self.active, hash, header, key, operands);
-        if !matches!(seen, Seen::Unknown) || self.frozen.is_empty() {
+        if let Some(seen) = look_into(&self.active, hash, header, key, operands) {
             return seen;
         }
         for frozen in self.frozen.iter().rev() {
-            let seen = look_into(&frozen.memtable, hash, header, key, operands);
-            if !matches!(seen, Seen::Unknown) {
+            if let Some(seen) = look_into(&frozen.memtable, hash, header, key, operands) {
                 return seen;
             }
         }
-        Seen::Unknown
+        if self.retained.is_empty() {
+            return Seen::Files(self.retained.since());
+        }
+        self.look_into_retained(hash, header, key)
+    }
+
+    fn look_into_retained(
+        &self,
+        hash: u64,
+        header: [u8; KEY_HEADER_BYTES],
+        key: &[u8],
+    ) -> Seen<'_> {
+        // What decides lies somewhere else in each of them: it is fetched at once, so that the key waits for one and not for one after
+        // the other.
+        let touched = self.retained.newest_first();
+        std::hint::black_box(touched.fold(0, |all, memtable| all ^ memtable.touch(hash)));
+        let group = u16::from_be_bytes([header[0], header[1]]);
+        for memtable in self.retained.newest_first() {
+            if let Some(row) = memtable.get(hash, group, key) {
+                return match row.content {
+                    _ if self.joins_expired() && self.rules.expired(row.time_ms, self.event_ms) => {
+                        Seen::Files(NO_FLUSH)
+                    }
+                    Content::Value(value) => Seen::Value(value, row.time_ms),
+                    Content::Tombstone => Seen::Gone,
+                    // The files have them, too. Before ranges: those of a memtable that has taken up others may be older.
+                    Content::Operands(_) => Seen::Files(NO_FLUSH),
+                };
+            }
+            if is_hidden(memtable, header, key) {
+                return Seen::Gone;
+            }
+        }
+        Seen::Files(self.retained.since())
+    }
+
+    /// Whether an operand joins a row that has expired as long as no compaction has dropped it: then only files know.
+    pub(super) fn joins_expired(&self) -> bool {
+        self.rules.merges && self.rules.event_time
     }
 
     /// Prepares all memtables for looking up some hashes.
     pub(super) fn look_ahead(&self, hashes: &[u64]) {
         self.newest_first()
+            .chain(self.retained.newest_first())
             .for_each(|memtable| memtable.look_ahead(hashes));
     }
 
+    /// What a scan reads: files that are not of the flushes from a number on, and memtables, newest first.
+    pub(super) fn for_scan(&self) -> (u64, impl Iterator<Item = &Memtable>) {
+        let (before, retained) = self.retained.for_scan();
+        (before, self.newest_first().chain(retained))
+    }
+
+    /// Older sources than the active memtable may know keys of the table.
+    pub(super) fn has_older(&self, version: &Version) -> bool {
+        !(version.is_empty() && self.frozen.is_empty() && self.retained.is_empty())
+    }
+
+    /// Memtables with rows that are not in files, newest first.
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Memtable> {
         std::iter::once(&self.active)
             .chain(self.frozen.iter().rev().map(|frozen| &*frozen.memtable))
@@ -86,22 +142,24 @@ fn look_into<'a>(
     header: [u8; KEY_HEADER_BYTES],
     key: &[u8],
     operands: &mut Vec<SourceRow<'a>>,
-) -> Seen<'a> {
+) -> Option<Seen<'a>> {
     let group = u16::from_be_bytes([header[0], header[1]]);
     if let Some(row) = memtable.get(hash, group, key) {
         match row.content {
-            Content::Value(value) => return Seen::Value(value, row.time_ms),
-            Content::Tombstone => return Seen::Gone,
+            Content::Value(value) => return Some(Seen::Value(value, row.time_ms)),
+            Content::Tombstone => return Some(Seen::Gone),
             Content::Operands(_) => operands.push(row),
         }
     }
+    is_hidden(memtable, header, key).then_some(Seen::Gone)
+}
+
+/// Whether a range tombstone of a memtable hides what older sources hold of a key.
+#[inline]
+fn is_hidden(memtable: &Memtable, header: [u8; KEY_HEADER_BYTES], key: &[u8]) -> bool {
     let ranges = memtable.ranges();
-    if !ranges.is_empty()
+    !ranges.is_empty()
         && ranges
             .covering(KeyBuffer::new(header, key).as_slice())
             .is_some()
-    {
-        return Seen::Gone;
-    }
-    Seen::Unknown
 }

@@ -205,7 +205,7 @@ impl Store {
 
     fn install_flush(&mut self, number: u64, kind: FlushKind, files: Vec<NewFile>) {
         let files: Vec<_> = (files.into_iter())
-            .filter_map(|file| VersionFile::whole(file.warm(&self.context), 0))
+            .filter_map(|file| VersionFile::flushed(file.warm(&self.context), number))
             .collect();
         // What is before the barrier lies behind what has overtaken it.
         let behind = match kind {
@@ -221,9 +221,7 @@ impl Store {
             self.flushes_installed += 1;
             self.count_l0_runs();
         }
-        for table in self.tables.iter_mut().flatten() {
-            table.frozen.retain(|frozen| frozen.flush != Some(number));
-        }
+        self.retain_flushed(number);
         if kind == FlushKind::Checkpoint {
             let named = self.version.files_behind(self.ahead);
             named.for_each(|file| file.file.name());
@@ -260,9 +258,7 @@ impl Store {
                 Action::Move => {
                     let level = picked.output_level;
                     let moved = picked.inputs().into_iter();
-                    let moved = moved
-                        .filter_map(|f| VersionFile::new(f.file.clone(), level, f.clip))
-                        .collect();
+                    let moved = moved.filter_map(|file| file.moved(level)).collect();
                     self.install_compaction(&picked, moved);
                 }
                 Action::Drop => {
@@ -399,6 +395,7 @@ impl Store {
         self.compactions_installed += 1;
         self.compaction_failures = 0;
         self.count_l0_runs();
+        self.note_flushed_files();
         if job.action != Action::Move {
             job.inputs().iter().for_each(|input| input.file.retire());
         }

@@ -120,7 +120,7 @@ impl Store {
         let header = key::header(group, table);
         let hash = key::hash_parts(header, key);
         let ranges = found.active.ranges();
-        let older = !(self.version.is_empty() && found.frozen.is_empty())
+        let older = found.has_older(&self.version)
             && (ranges.is_empty()
                 || ranges
                     .covering(KeyBuffer::new(header, key).as_slice())
@@ -141,7 +141,7 @@ impl Store {
         let Some(Some(found)) = self.tables.get_mut(usize::from(table.0)) else {
             return Err(unknown(table));
         };
-        let older = !(self.version.is_empty() && found.frozen.is_empty());
+        let older = found.has_older(&self.version);
         let before = found.active.bytes();
         let header = key::header(group, table);
         found.active.delete_prefix(header, prefix, older)?;

@@ -131,7 +131,12 @@ fn cold_reads_of_a_batch_go_together() {
 #[test]
 fn newly_written_files_are_never_cold() {
     let world = World::new(8 << 20);
-    let mut worker = world.open(small(), vec![]);
+    let options = StoreOptions {
+        // Else memtables would answer.
+        retained_memtables_max: 0,
+        ..small()
+    };
+    let mut worker = world.open(options, vec![]);
     for i in 0..2_000 {
         worker.put(POINTS, 3, &key(i), &key(i));
     }

@@ -10,4 +10,5 @@ mod life;
 mod local;
 mod model;
 mod remote;
+mod retained;
 mod rows;

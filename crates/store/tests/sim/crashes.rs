@@ -18,6 +18,7 @@ fn shape() -> Shape {
         cache_bytes: 64 << 10,
         block_bytes: 256,
         memtable_bytes: 64 << 10,
+        memtables_retained: 1,
         l0_files: 2,
         file_bytes: 4 << 10,
         level_bytes: 8 << 10,

@@ -36,6 +36,7 @@ fn a_damaged_copy_of_a_value_does_not_end_a_compaction() {
         cache_bytes: 4096,
         block_bytes: 1024,
         memtable_bytes: 32768,
+        memtables_retained: 1,
         l0_files: 1,
         file_bytes: 4096,
         level_bytes: 65536,

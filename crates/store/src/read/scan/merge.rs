@@ -1,11 +1,10 @@
 //! The merge of memtables and runs of files, newest first, into rows of the answer.
 use std::cmp::Ordering;
 
-use bytes::Bytes;
-
 use super::memory::MemoryRows;
+use super::output::Output;
 use super::run::FileRun;
-use super::{SCAN_BYTES_MAX, ScanRows, Window};
+use super::{ScanRows, Window};
 use crate::error::Result;
 use crate::key::KEY_HEADER_BYTES;
 use crate::merge::Merging;
@@ -17,45 +16,6 @@ use crate::version::Version;
 /// Runs that are begun together when a scan comes to the first of them: waiting for one after the other would take longer than to read some
 /// for nothing.
 const BEGUN_TOGETHER_MIN: usize = 2;
-
-/// The rows put out so far, in one allocation.
-#[derive(Default)]
-struct Output {
-    bytes: Vec<u8>,
-    rows: Vec<(usize, usize, usize)>,
-    /// Empty until a row has a time.
-    times: Vec<Option<i64>>,
-}
-
-impl Output {
-    /// Whether an answer of so many rows at most ends here.
-    fn is_full(&self, rows_max: usize) -> bool {
-        self.rows.len() >= rows_max || self.bytes.len() >= SCAN_BYTES_MAX
-    }
-
-    fn push(&mut self, key: &[u8], value: &[u8], time_ms: Option<i64>) {
-        if time_ms.is_some() || !self.times.is_empty() {
-            self.times.resize(self.rows.len(), None);
-            self.times.push(time_ms);
-        }
-        let start = self.bytes.len();
-        self.bytes
-            .extend_from_slice(key.get(KEY_HEADER_BYTES..).unwrap_or_default());
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.rows.push((start, middle, self.bytes.len()));
-    }
-
-    fn finish(self, done: bool) -> ScanRows {
-        let bytes = Bytes::from(self.bytes);
-        let slice = |(start, middle, end)| (bytes.slice(start..middle), bytes.slice(middle..end));
-        ScanRows {
-            rows: self.rows.into_iter().map(slice).collect(),
-            times: self.times,
-            done,
-        }
-    }
-}
 
 /// A scan under way.
 pub(super) struct Merge<'a> {
@@ -84,8 +44,9 @@ impl<'a> Merge<'a> {
         let levels =
             (1..version.levels.len()).map(|level| version.overlapping(level, lower, upper));
         let runs: Vec<FileRun<'_>> = newest
-            .chain(levels.filter(|files| !files.is_empty()))
-            .map(|files| FileRun::new(files, lower))
+            .chain(levels)
+            .filter(|files| files.iter().any(|file| window.reads(file)))
+            .map(|files| FileRun::new(files, window))
             .collect();
         let mut ahead: Vec<usize> = (0..runs.len()).filter(|&i| runs[i].is_ahead()).collect();
         ahead.sort_unstable_by(|&a, &b| runs[b].begins_at().cmp(runs[a].begins_at()));
@@ -217,7 +178,7 @@ fn put_out<'a>(
         RowKind::Tombstone => {}
         RowKind::Value => {
             if !rules.hides(newest.time_ms, now_ms) {
-                output.push(key, newest.value, newest.time_ms);
+                output.push(user_key(key), newest.value, newest.time_ms);
             }
         }
         RowKind::Operands => {
@@ -237,9 +198,13 @@ fn put_out<'a>(
             if let Some((value, time_ms)) = merging.take_value()?
                 && !rules.hides(time_ms, now_ms)
             {
-                output.push(key, &value, time_ms);
+                output.push(user_key(key), &value, time_ms);
             }
         }
     }
     Ok(())
+}
+
+fn user_key(whole: &[u8]) -> &[u8] {
+    whole.get(KEY_HEADER_BYTES..).unwrap_or_default()
 }

@@ -26,7 +26,7 @@ pub(super) struct FileRun<'a> {
     files: &'a [Arc<VersionFile>],
     /// Rows below this are not wanted any more.
     from: Option<&'a [u8]>,
-    /// Some of the files have range tombstones.
+    /// Some of the files that are read have range tombstones.
     ranged: bool,
     at: At,
     cursor: BlockCursor,
@@ -50,16 +50,18 @@ enum At {
 type HidesOlder<'a> = std::result::Result<Option<&'a [u8]>, (&'a Arc<VersionFile>, PartPlace)>;
 
 impl<'a> FileRun<'a> {
-    /// A run under a window that starts at `lower`.
-    pub(super) fn new(files: &'a [Arc<VersionFile>], lower: &[u8]) -> Self {
+    /// A run under a window.
+    pub(super) fn new(files: &'a [Arc<VersionFile>], window: &Window) -> Self {
         let is_ahead = files
             .first()
-            .is_some_and(|file| lower < file.lower.as_ref());
+            .is_some_and(|file| window.lower.as_slice() < file.lower.as_ref());
+        let has_ranges =
+            |file: &Arc<VersionFile>| file.file.range_tombstones > 0 && window.reads(file);
         Self {
             all: files,
             files,
             from: None,
-            ranged: files.iter().any(|file| file.file.range_tombstones > 0),
+            ranged: files.iter().any(has_ranges),
             at: if is_ahead { At::Ahead } else { At::Start },
             cursor: BlockCursor::default(),
             aside: None,
@@ -102,7 +104,9 @@ impl<'a> FileRun<'a> {
             };
             let lower = self.from.unwrap_or(&window.lower).max(file.lower.as_ref());
             if matches!(self.at, At::Start)
-                && (lower >= file.upper.as_ref() || !may_hold_prefix(file, blocks, window, needs))
+                && (lower >= file.upper.as_ref()
+                    || !window.reads(file)
+                    || !may_hold_prefix(file, blocks, window, needs))
             {
                 self.leave_file();
                 continue;

@@ -40,6 +40,7 @@ fn window(rows_max: usize) -> Window {
         rules: Rules::UNKNOWN.into(),
         now_ms: 0,
         prefix_hash: None,
+        before: u64::MAX,
     }
 }
 
@@ -165,8 +166,11 @@ fn the_longer_a_scan_is_cold_the_more_it_asks_for_at_once() {
         }
     }
     let (_runtime, _context, version) = written();
-    let window = window(usize::MAX);
-    let mut run = FileRun::new(&version.levels[0][..1], &version.levels[0][0].lower);
+    let window = Window {
+        lower: version.levels[0][0].lower.to_vec(),
+        ..window(usize::MAX)
+    };
+    let mut run = FileRun::new(&version.levels[0][..1], &window);
     let mut asked = Vec::new();
     for _ in 0..6 {
         let mut needs = Needs::default();

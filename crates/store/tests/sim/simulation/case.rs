@@ -25,6 +25,8 @@ pub struct Shape {
     pub cache_bytes: u64,
     pub block_bytes: usize,
     pub memtable_bytes: usize,
+    /// How much of what has become files stays in memory.
+    pub memtables_retained: usize,
     pub l0_files: usize,
     pub file_bytes: u64,
     pub level_bytes: u64,
@@ -48,6 +50,7 @@ impl Shape {
             cache_bytes: pick(&[4 << 10, 64 << 10, 1 << 20]),
             block_bytes: pick(&[64, 256, 1024, 8192]) as usize,
             memtable_bytes: pick(&[32 << 10, 64 << 10, 256 << 10]) as usize,
+            memtables_retained: 0,
             l0_files: pick(&[1, 2, 3, 4]) as usize,
             file_bytes: pick(&[1 << 10, 4 << 10, 16 << 10, 1 << 20]),
             level_bytes: pick(&[2 << 10, 8 << 10, 64 << 10]),
@@ -66,6 +69,7 @@ impl Shape {
         StoreOptions {
             block_bytes: self.block_bytes,
             memtable_bytes_max: self.memtable_bytes,
+            retained_memtables_max: self.memtables_retained,
             flush_part_bytes_min: self.memtable_bytes / 4,
             compaction_part_bytes_min: self.file_bytes,
             l0_files_max: self.l0_files,
@@ -102,6 +106,8 @@ impl Case {
         if shape.disk {
             strike_disk(&mut ops, &mut random);
         }
+        let mut random = Rng::new(seed ^ 0x3E7A << 40);
+        shape.memtables_retained = [0, 1, 1, 3][random.below(4) as usize];
         Self {
             seed,
             shape,
