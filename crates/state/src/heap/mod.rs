@@ -382,9 +382,8 @@ impl KeyedStateBackend for HeapBackend {
     fn poll(&mut self) -> Result<Option<(u64, KeyedSnapshot)>, StateError> {
         self.end_cancelled();
         let ended = self.ended_snapshot();
-        if ended.is_none() {
-            self.fold_some();
-        }
+        // Also when one has just ended: whoever takes one snapshot after the other may not poll in between.
+        self.fold_some();
         ended.transpose()
     }
 
