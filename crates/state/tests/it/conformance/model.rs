@@ -90,7 +90,9 @@ fn places(world: &World, everywhere: bool) -> Vec<(BackendKind, SnapshotStorage)
     };
     let begun = (world.kind.get(), world.storage.get());
     let mut places = vec![begun; BACKENDS.len()];
-    let all = BACKENDS.iter().filter(|kind| everywhere || **kind != BackendKind::Rocksdb);
+    let all = BACKENDS
+        .iter()
+        .filter(|kind| everywhere || **kind != BackendKind::Rocksdb);
     places.extend(all.map(|kind| (*kind, files)));
     places
 }

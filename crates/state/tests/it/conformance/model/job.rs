@@ -356,13 +356,17 @@ impl Job {
     /// The keys and namespaces of every state are those of the model.
     fn enumerate(&self) {
         let present = self.present(None);
+        // Of one kind also the keys of one namespace, which is one more walk.
+        let turn = self.now.rem_euclid(6);
         macro_rules! listed {
             ($($at:literal $state:ident)*) => {$({
                 let mut listed: Vec<(u64, u64)> = Vec::new();
                 let mut first: Vec<u64> = Vec::new();
                 for States { worker, store, $state, .. } in &self.states {
                     listed.extend(all!(worker, store.keys_and_namespaces($state)));
-                    first.extend(all!(worker, store.keys($state, &0)));
+                    if turn == $at {
+                        first.extend(all!(worker, store.keys($state, &0)));
+                    }
                 }
                 listed.sort_unstable();
                 first.sort_unstable();
@@ -370,7 +374,8 @@ impl Job {
                 let expected: Vec<(u64, u64)> = holding.map(|(at, _)| *at).collect();
                 assert_eq!(listed, expected, "{}, {}", stringify!($state), self.says);
                 let expected = expected.into_iter().filter(|(_, namespace)| *namespace == 0);
-                assert!(first.into_iter().eq(expected.map(|(key, _)| key)), "{}", self.says);
+                let expected = expected.map(|(key, _)| key);
+                assert!(turn != $at || first.into_iter().eq(expected), "{}", self.says);
             })*};
         }
         listed!(0 value 1 list 2 map 3 sum 4 inputs 5 text);
