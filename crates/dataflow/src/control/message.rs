@@ -174,7 +174,7 @@ fn index(worker: u64) -> Result<usize, StateError> {
 mod tests {
     use aquifer_state::serializer::StateKind;
     use aquifer_state::{ClosedChunks, InlineFile, TableMoment};
-    use aquifer_store::{KeyPart, Merge};
+    use aquifer_store::{ExpiryCleanup, KeyPart, Merge};
 
     use super::*;
 
@@ -243,6 +243,12 @@ mod tests {
                 untimed_as_ms: Some(1_700_000_000_000),
                 event_time: true,
                 show_expired: true,
+                cleanup: ExpiryCleanup {
+                    in_compactions: false,
+                    query_time_after_rows: Some(70_000),
+                    periodic_ms: Some(0),
+                    in_full_snapshots: true,
+                },
                 prefix: vec![
                     KeyPart::Terminated,
                     KeyPart::Optional(vec![KeyPart::Fixed(8)]),

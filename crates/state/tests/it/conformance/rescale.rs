@@ -150,17 +150,15 @@ fn a_restore_reads_and_copies_nothing() {
         let mut rng = Rng::new(u64::from(from));
         let mut job = Job::new(&world, program(from), "copied");
         job.live(&world, &mut rng, 0..400);
+        let known = job.checkpoint(1);
         let mut saved = Saved::default();
         for worker in job.workers() {
             // Nothing of theirs is under way when requests are counted.
-            let part = worker.settled(1);
+            let part = worker.settled(2);
             saved.tables = part.tables;
             saved.keyed.extend(part.keyed);
         }
-        let kept = Kept {
-            saved,
-            ..job.checkpoint(1000)
-        };
+        let kept = Kept { saved, ..known };
         let now = job.now;
         drop(job);
         for to in [1, 2, 3, 8] {
@@ -173,9 +171,10 @@ fn a_restore_reads_and_copies_nothing() {
             let counts = world.objects.take_counts();
             assert_eq!(counts.total(), 0, "{from} to {to}: {counts:?}");
             drop(states);
-            Job::restored(&world, &kept, program(to), now, "opened");
+            let opened = Job::restored(&world, &kept, program(to), now, "opened");
             let counts = world.objects.take_counts();
             assert!(counts.requests(RequestKind::Get) > 0);
+            opened.workers().iter().for_each(Worker::quiet);
         }
     }
 }
