@@ -73,6 +73,18 @@ fn committed(place: &Place) -> Rows {
     rows
 }
 
+/// Waits until rows are committed, so that there is a checkpoint to resume however slow the machine is. A job that has ended without any is found
+/// out when it is to be killed.
+fn wait_for_rows(place: &Place) {
+    const TRIES: usize = 6_000;
+    for _ in 0..TRIES {
+        if !committed(place).is_empty() {
+            return;
+        }
+        wait_ms(20);
+    }
+}
+
 fn hidden(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with('.') || name.starts_with('_')
@@ -123,18 +135,20 @@ pub fn survives(seed: u64, arguments: &[&str], environment: &[(&str, &str)]) {
         let mut messages = BufReader::new(child.stderr.take().expect("its messages"));
         // One life in four ends while the job starts or restores; the others some time after it has said where it goes on.
         let early = resume && random.below(4) == 0;
+        let mut said = String::new();
         if resume && !early {
-            let mut first = String::new();
-            messages.read_line(&mut first).expect("a message");
+            messages.read_line(&mut said).expect("a message");
         }
-        let (least_ms, spread_ms) = match (resume, early) {
-            (false, _) => (500, 500),
-            (true, true) => (0, 200),
-            (true, false) => (0, 900),
-        };
-        wait_ms(least_ms + random.below(spread_ms));
+        if !resume {
+            wait_for_rows(&place);
+        }
+        wait_ms(random.below(match (resume, early) {
+            (false, _) => 500,
+            (true, true) => 200,
+            (true, false) => 900,
+        }));
         if !kill(child) {
-            let mut said = String::new();
+            // The first line is part of it: it may be the error that has ended the job.
             let _ = messages.read_to_string(&mut said);
             panic!("the job ended before kill {kills}, parallelisms {parallelisms:?}: {said}");
         }

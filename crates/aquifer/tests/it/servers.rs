@@ -1,7 +1,7 @@
 //! S3 servers on loopback for tests.
 //!
-//! `AQUIFER_TEST_S3_ENDPOINT` names a server that runs already; otherwise moto is started from the environment that `scripts/prepare-test-servers` makes
-//! below the target directory. Without either the tests are skipped with a note, and fail where `CI=true`.
+//! `AQUIFER_TEST_S3_ENDPOINT` names a server that runs already; otherwise moto is started (`atomic_moto.py`) from the environment that
+//! `scripts/prepare-test-servers` makes below the target directory. Without either the tests are skipped with a note, and fail where `CI=true`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ impl Moto {
                 process: None,
             },
             Err(_) => {
-                let program = environment().join("bin/moto_server");
+                let program = environment().join("bin/python");
                 if !program.exists() {
                     let message = format!(
                         "{} is missing; run scripts/prepare-test-servers",
@@ -37,7 +37,9 @@ impl Moto {
                 }
                 let port = free_port();
                 let mut command = Command::new(program);
-                command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+                let script =
+                    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/atomic_moto.py");
+                command.arg(script).args(["127.0.0.1", &port.to_string()]);
                 Self {
                     endpoint: format!("http://127.0.0.1:{port}"),
                     process: Some(spawn(command)),

@@ -385,9 +385,9 @@ fn a_barrier_costs_the_same_for_ten_entries_and_for_many() {
             maps.remove_entry(GROUP, &key, b"a").unwrap();
         }
         drop(frozen);
-        // Folding moves at most what was written.
+        // Folding moves at most what was written, and passes over the empty buckets between, sixteen for one entry.
         let folded = lists.fold_some(0, usize::MAX);
-        assert!(folded.moved <= entries as usize);
+        assert!(folded.moved <= (entries + entries / 8) as usize);
         maps.fold_some(0, usize::MAX);
         assert_eq!(CLONES.load(Ordering::Relaxed), before);
         assert_eq!(lists.count(GROUP, &1u32.to_be_bytes()).unwrap(), 3);
