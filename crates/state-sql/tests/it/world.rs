@@ -133,7 +133,7 @@ impl World {
 
     /// A savepoint of the checkpoint, in the same store.
     pub fn into_savepoint(self, format: SavepointFormat) -> Self {
-        const ROOT: &str = "memory://";
+        const ROOT: &str = "memory://tests";
         let objects: Arc<dyn ObjectStore> = Arc::new(self.objects.clone());
         let storage = CheckpointStorage::new(Arc::clone(&objects), "job".into());
         let source = SavepointSource {
