@@ -1183,11 +1183,12 @@ fn a_full_snapshot_leaves_out_what_has_expired() {
 /// The same by event time, which is a table's own.
 #[test]
 fn a_full_snapshot_leaves_out_what_has_expired_by_event_time() {
-    for world in [
+    let worlds = vec![
         World::hashmap(true),
         #[cfg(feature = "rocksdb")]
         World::of(Case::ROCKSDB_FULL, true),
-    ] {
+    ];
+    for world in worlds {
         let ttl = ttl().event_time().disable_cleanup_in_background();
         let ttl = ttl.cleanup_full_snapshot();
         let state = Kept::new(&world, Kind::Value, &ttl);
