@@ -133,7 +133,8 @@ fn run(world: &World, seed: u64, expiry: Expiry, everywhere: bool) {
                 {
                     // A world sees several jobs.
                     let name = format!("{seed}-{expiry:?}-{step}");
-                    let moved = by_savepoint(world, last, &mut rng, &name);
+                    let mut moved = by_savepoint(world, last, &mut rng, &name);
+                    moved.pass(now);
                     if rng.chance(300) {
                         // It needs nothing of what there was.
                         files::delete_below(world, "job");

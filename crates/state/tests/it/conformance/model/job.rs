@@ -74,6 +74,20 @@ pub struct Job {
     says: String,
 }
 
+impl Kept {
+    /// A savepoint is written of it, which leaves out what has expired by now.
+    pub fn pass(&mut self, now: i64) {
+        let by_event = self.ttl.is_some_and(|ttl| ttl.event_time);
+        let now = if by_event { self.watermark } else { now };
+        let present = Present {
+            ttl: self.ttl,
+            now,
+            stamp: now,
+        };
+        self.model.values_mut().for_each(|entry| entry.pass(&present));
+    }
+}
+
 impl Job {
     pub fn new(world: &World, program: Program, says: &str) -> Self {
         let operators = OperatorStates::new(program.workers);
@@ -432,7 +446,8 @@ fn read(own: &States, entry: &mut Entry, user_key: u8, present: &Present, says: 
     entry.read(&own.read(), present, says);
     let (list_is_empty, map_is_empty, found, contains) = own.look(user_key);
     let [_, list, map, ..] = entry.holds(present);
-    assert_eq!((list_is_empty, map_is_empty), (!list, !map), "{says}");
+    let empty = (list_is_empty, map_is_empty);
+    assert_eq!(empty, (!list, !map), "{entry:?} at {present:?}, {says}");
     let known = entry.map.get(&user_key);
     let known = known.filter(|part| present.is_live(part));
     assert_eq!(found, known.map(|part| part.value), "{user_key}, {says}");
