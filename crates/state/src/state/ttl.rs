@@ -168,7 +168,8 @@ impl Ttl {
             TtlTime::Processing => time_ms,
             // A checkpoint may know of an earlier first watermark than that of this run.
             TtlTime::Event if self.rule.untimed_as_ms.is_some() => time_ms,
-            TtlTime::Event => time_ms.or(self.clocks.first_watermark_ms.get()),
+            // Older times are from before a pause of the TTL, and do not count.
+            TtlTime::Event => time_ms.max(self.clocks.first_watermark_ms.get()),
         }
     }
 }

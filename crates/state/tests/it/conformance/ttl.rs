@@ -28,6 +28,7 @@ conformance!(
     switching_on_counts_from_the_restore,
     switching_off_makes_what_is_there_permanent,
     on_off_on,
+    on_off_on_in_event_time,
     elements_expire_each_at_their_time,
     entries_expire_each_at_their_time,
     every_way_of_reading_a_map_keeps_alive_what_it_returns,
@@ -489,6 +490,27 @@ fn on_off_on(world: &World) {
         let state = state.restored(&ttl());
         assert_eq!(state.at(599).read(), Some(1), "{}", state.says());
         assert_eq!(state.at(600).read(), None, "{}", state.says());
+    }
+}
+
+/// The first watermark after the pause is when all of it counts as written: also what had a time before.
+fn on_off_on_in_event_time(world: &World) {
+    let by_event = ttl().event_time();
+    for kind in KINDS {
+        let state = Kept::new(world, kind, &by_event);
+        let watermark = |state: &Kept<'_>, now_ms| state.store.advance_event_time(now_ms).unwrap();
+        watermark(&state, 0);
+        state.write(1);
+        let saved = state.worker.checkpoint(1);
+        let state = open(world, kind, &saved, None);
+        let saved = state.worker.checkpoint(2);
+        let state = open(world, kind, &saved, Some(&by_event));
+        watermark(&state, 500);
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        watermark(&state, 599);
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        watermark(&state, 600);
+        assert_eq!(state.read(), None, "{}", state.says());
     }
 }
 
