@@ -111,8 +111,8 @@ impl Tree<'_> {
         }
     }
 
-    /// Whether nothing outside of `files`, which lie in `level`, is older and overlaps them. Files of L0 count as older wherever
-    /// they lie, which only keeps a tombstone longer than need be.
+    /// Whether nothing outside of `files`, which lie in `level`, is older and overlaps them. What lies behind the newest of them in L0
+    /// counts as older, which only keeps a tombstone longer than need be.
     pub(super) fn nothing_older<'f>(
         &self,
         files: impl Iterator<Item = &'f Arc<VersionFile>> + Clone,
@@ -122,6 +122,7 @@ impl Tree<'_> {
         let mine = |other: &Arc<VersionFile>| files.clone().any(|file| Arc::ptr_eq(file, other));
         let in_l0 = level == 0
             && (self.newest().iter())
+                .skip_while(|other| !mine(other))
                 .any(|other| !mine(other) && other.overlaps(&lower, Some(&upper)));
         !in_l0 && self.is_bottom(level, &lower, &upper)
     }

@@ -496,6 +496,22 @@ fn a_file_of_tombstones_is_cleaned_or_goes_to_meet_what_it_hides() {
     assert!(super::pick(&few, &OPTIONS, &at(0, 1)).is_none());
 }
 
+/// Each of two files of L0 used to count as older than the other, so that both stayed for as long as nothing was written.
+#[test]
+fn the_oldest_file_of_l0_has_nothing_below_it() {
+    let mut tree = Version::default();
+    for number in 0..2 {
+        let mut about = described(number, (0, 0, 9, 500));
+        (about.entries, about.tombstones) = (1_000, 600);
+        add(&mut tree, &context(), about);
+    }
+    let job = super::pick(&tree, &OPTIONS, &at(0, 1)).unwrap();
+    let oldest = tree.levels[0][1].file.path().to_string();
+    assert_eq!(shape(&job), [[oldest]]);
+    assert_eq!((job.reason, job.output_level), (Reason::Tombstones, 0));
+    assert!(job.drop_tombstones);
+}
+
 #[test]
 fn a_large_job_is_cut_where_files_begin() {
     let files = version(&[

@@ -84,7 +84,9 @@ impl Kept {
             now,
             stamp: now,
         };
-        self.model.values_mut().for_each(|entry| entry.pass(&present));
+        self.model
+            .values_mut()
+            .for_each(|entry| entry.pass(&present));
     }
 }
 
