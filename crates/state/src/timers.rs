@@ -6,7 +6,7 @@
 //! and a scan starts at the bound, past the tombstones of timers that have fired. Whoever runs an operator has a checkpoint keep the bounds
 //! ([`TimerService::encode_bounds`]), so that a restored operator reads nothing before a timer is due, and then only of the key groups that
 //! may hold one. Where bounds are unknown, because nobody kept them, the first look reads the first rows of every key group: one block per
-//! key group and sorted run at most, [`GROUPS_PER_PIECE`] key groups at a time.
+//! key group and sorted run at most, 1024 key groups at a time.
 //!
 //! ```text
 //! while let Some(timers) = service.next_due(watermark).await? {
