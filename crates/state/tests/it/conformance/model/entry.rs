@@ -76,14 +76,16 @@ impl Entry {
         let (live_ones, expired) = other.list.drain(..).partition(|part| present.is_live(part));
         self.list.extend::<Vec<_>>(live_ones);
         other.list = expired;
-        if let Some(sum) = other.sum.take().filter(|part| present.is_live(part)) {
+        if let Some(sum) = other.sum.take_if(|part| present.is_live(part)) {
             self.add_to_sum(sum.value, present);
         }
-        if let Some(more) = other.inputs.take().filter(|part| present.is_live(part)) {
+        if let Some(more) = other.inputs.take_if(|part| present.is_live(part)) {
             let mut all = live(&self.inputs, present).unwrap_or_default();
             all.extend(more.value);
             self.inputs = Some(present.part(all));
         }
+        // What has expired may stay where it was.
+        other.pass(present);
     }
 
     /// One entry of the map is read.
