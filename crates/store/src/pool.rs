@@ -230,6 +230,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{channel, sync_channel};
 
+    /// A bound on hanging, not on speed.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn pool(flush: usize, compaction: usize) -> (Arc<BackgroundPool>, tokio::runtime::Runtime) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -248,7 +251,7 @@ mod tests {
         let (tell, told) = channel();
         pool.start(COMPACTION, Box::new(move || assert!(held.recv().is_err())));
         pool.start(FLUSH, Box::new(move || tell.send("flushed").unwrap()));
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("flushed"));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("flushed"));
         drop(release);
     }
 
@@ -281,7 +284,7 @@ mod tests {
         let (tell, told) = channel();
         pool.start(FLUSH, Box::new(|| panic!("on purpose")));
         pool.start(FLUSH, Box::new(move || tell.send(()).unwrap()));
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(()));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(()));
     }
 
     #[test]
@@ -336,7 +339,7 @@ mod tests {
         let queued = Told(tell);
         pool.start(COMPACTION, Box::new(move || drop(queued)));
         drop(pool);
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("dropped"));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("dropped"));
         drop(release);
     }
 }

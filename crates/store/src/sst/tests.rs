@@ -231,7 +231,8 @@ fn a_file_that_is_asked_often_is_pinned() {
     for _ in 0..400 {
         place.get(&context, &file, keys.next().unwrap()).unwrap();
     }
-    for _ in 0..500 {
+    // A minute at least: a bound on hanging, not on speed.
+    for _ in 0..6_000 {
         if file.filter.get().is_some() && file.index.get().is_some() {
             return;
         }

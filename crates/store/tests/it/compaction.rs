@@ -1,9 +1,10 @@
 //! Compaction from outside: files stay few, content stays the same.
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
-use aquifer_store::{KeyGroupRange, StoreOptions, TableId, TableOptions};
+use aquifer_store::{IoOptions, KeyGroupRange, StoreOptions, TableId, TableOptions};
 use aquifer_testkit::{Fault, RequestKind, Rng};
 
 use crate::harness::{ALL, POINTS, SORTED, Worker, World, small};
@@ -14,7 +15,7 @@ fn files_stay_few_and_content_stays_the_same() {
     let mut worker = world.open(small(), vec![]);
     let mut random = Rng::new(3);
     let mut model = BTreeMap::new();
-    for _ in 0..120 {
+    for round in 0..120 {
         for _ in 0..150 {
             let key = format!("{:05}", random.below(4_000)).into_bytes();
             if random.chance(200) {
@@ -27,6 +28,10 @@ fn files_stay_few_and_content_stays_the_same() {
             }
         }
         worker.checkpoint();
+        // However far behind compactions are, they do not all become one.
+        if round % 10 == 0 {
+            worker.settle();
+        }
     }
     worker.settle();
     let stats = worker.store.stats();
@@ -96,21 +101,35 @@ fn rows_outside_of_the_clip_fall_out() {
 #[test]
 fn a_failed_compaction_changes_nothing_and_is_tried_again() {
     let world = World::new(4 << 20);
-    let mut worker = world.open(small(), vec![]);
+    let options = StoreOptions {
+        // Background work tries again by itself, four times in all.
+        io: IoOptions {
+            retries_max: 0,
+            ..IoOptions::default()
+        },
+        ..small()
+    };
+    let mut worker = world.open(options, vec![]);
     for round in 0..2u8 {
         worker.put(POINTS, 0, b"k", &[round]);
         worker.checkpoint();
     }
+    // The third flush goes through, and sets off a compaction, of which all four attempts fail.
+    let puts = AtomicU64::new(0);
+    let objects = world.objects.clone();
+    world.objects.set_hook(Some(Arc::new(move |kind| {
+        if kind == RequestKind::Put && (1..=4).contains(&puts.fetch_add(1, Ordering::SeqCst)) {
+            objects.fail_next(kind, Fault::ErrorNotApplied);
+        }
+        Box::pin(std::future::ready(()))
+    })));
     worker.put(POINTS, 0, b"k", &[2]);
-    worker.start_checkpoint();
-    // The flush goes through; then the four attempts of the compaction fail.
-    let third = worker.wait();
-    for _ in 0..4 {
-        world
-            .objects
-            .fail_next(RequestKind::Put, Fault::ErrorNotApplied);
-    }
+    let third = worker.checkpoint();
     worker.settle();
+    world.objects.set_hook(None);
+    let stats = worker.store.stats();
+    assert_eq!((stats.files, stats.compactions), (3, 0), "{stats:?}");
+    assert_eq!(worker.get(POINTS, 0, b"k"), Some(vec![2]));
     for round in 3..9u8 {
         worker.put(POINTS, 0, b"k", &[round]);
         worker.checkpoint();
@@ -156,8 +175,11 @@ fn wandering_writes_over_many_levels_lose_nothing_and_bring_nothing_back() {
             let checkpoint = worker.checkpoint();
             levels.extend(checkpoint.files.iter().map(|file| file.level));
             if round % 5 == 0 {
-                worker.wait_for_compactions();
-                assert_eq!(worker.rows(SORTED, 2), model, "seed {seed}, round {round}");
+                let rows = worker.rows(SORTED, 2);
+                assert_eq!(rows, model, "seed {seed}, round {round}, under way");
+                worker.settle();
+                let rows = worker.rows(SORTED, 2);
+                assert_eq!(rows, model, "seed {seed}, round {round}, settled");
             }
         }
         assert!(levels.len() >= 4, "the tree used levels {levels:?} only");
@@ -207,10 +229,17 @@ fn what_has_expired_goes_unread() {
 #[test]
 fn writers_slow_down_when_uploads_are_slow() {
     let world = World::new(4 << 20);
-    world.objects.set_hook(Some(Arc::new(|kind| {
+    // However slow the writer is, the first uploads are slower: they wait until it was slowed down.
+    let held = Arc::new(AtomicBool::new(true));
+    let hold = held.clone();
+    world.objects.set_hook(Some(Arc::new(move |kind| {
+        let hold = hold.clone();
         Box::pin(async move {
+            while kind == RequestKind::Put && hold.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             if kind == RequestKind::Put {
-                tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
             }
         })
     })));
@@ -224,7 +253,9 @@ fn writers_slow_down_when_uploads_are_slow() {
     for i in 0..30_000u32 {
         worker.put(POINTS, 0, &i.to_be_bytes(), &[1; 60]);
         if i % 500 == 0 {
-            most = most.max(worker.store.stats().memtable_bytes);
+            let stats = worker.store.stats();
+            most = most.max(stats.memtable_bytes);
+            held.fetch_and(stats.write_delayed_total_ns == 0, Ordering::SeqCst);
         }
     }
     let stats = worker.store.stats();

@@ -22,6 +22,11 @@ pub const POINTS: TableId = TableId(0);
 pub const SORTED: TableId = TableId(1);
 pub const ALL: KeyGroupRange = KeyGroupRange::ALL;
 
+/// Nothing takes this long, however busy the machine is: a bound on hanging, not on speed.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often something that tells nobody is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// One process: an object store that outlives it, a runtime, and names that are never used twice.
 pub struct World {
     pub bucket: Arc<InMemory>,
@@ -106,19 +111,27 @@ impl World {
         }
     }
 
-    /// Waits until something in the background has come about.
+    /// Waits until something has come about that the background tells nobody of.
     pub fn until(&self, true_of: impl Fn(&Self) -> bool) {
-        for _ in 0..1_000 {
+        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
             if true_of(self) {
                 return;
             }
             self.runtime
-                .block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
+                .block_on(async { tokio::time::sleep(LOOK_EVERY).await });
         }
         panic!(
-            "it has not come about after ten seconds; there are {:?}",
+            "it has not come about after {PATIENCE:?}; there are {:?}",
             self.files()
         );
+    }
+
+    /// Waits until nothing is on its way into the file cache or out of it any more. All stores must be closed.
+    pub fn until_file_cache_rests(&self) {
+        self.until(|world| {
+            let cache = world.file_cache.as_ref();
+            cache.is_none_or(|cache| Arc::strong_count(cache) == 1)
+        });
     }
 
     /// Names of all objects there are.
@@ -259,9 +272,7 @@ impl Worker {
             if let Some(checkpoint) = self.store.poll()? {
                 return Ok(checkpoint);
             }
-            self.woken
-                .recv_timeout(Duration::from_secs(30))
-                .expect("background work reports back");
+            self.wait_for_report();
         }
     }
 
@@ -270,22 +281,23 @@ impl Worker {
         self.wait()
     }
 
-    /// Polls for a moment, which lets compactions of tiny files finish.
-    pub fn wait_for_compactions(&mut self) {
-        while self.woken.recv_timeout(Duration::from_millis(5)).is_ok() {
-            self.store.poll().unwrap();
+    /// Waits until nothing is under way in the background: flushes and compactions that were due are installed, and no others are due.
+    /// What they leave to the runtime, such as deletions, may still be on its way: see [`World::until`].
+    pub fn settle(&mut self) {
+        loop {
+            let checkpoint = self.store.poll().unwrap();
+            assert_eq!(checkpoint, None, "nobody has waited for a checkpoint");
+            if self.store.stats().background_tasks == 0 {
+                return;
+            }
+            self.wait_for_report();
         }
     }
 
-    /// Polls until nothing is under way in the background.
-    pub fn settle(&mut self) {
-        loop {
-            self.store.poll().unwrap();
-            if self.woken.recv_timeout(Duration::from_millis(200)).is_err() {
-                self.store.poll().unwrap();
-                return;
-            }
-        }
+    /// While something is under way: waits until it may have ended.
+    fn wait_for_report(&self) {
+        let woken = self.woken.recv_timeout(PATIENCE);
+        woken.expect("background work reports back");
     }
 }
 

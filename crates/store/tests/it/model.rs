@@ -470,6 +470,10 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
         }
     }
     job.check_all();
+    job.workers
+        .iter_mut()
+        .for_each(|(_, worker)| worker.settle());
+    job.check_all();
     let stats = || job.workers.iter().map(|(_, worker)| worker.store.stats());
     (
         stats().map(|s| s.cold_reads).sum(),

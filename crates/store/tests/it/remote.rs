@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aquifer_store::{
-    Compactor, CompactorOptions, Folds, RateLimiter, RemoteCompaction, StoreOptions, TableId,
-    TableOptions,
+    Compactor, CompactorOptions, Folds, RateLimiter, RemoteCompaction, StoreOptions, StoreStats,
+    TableId, TableOptions,
 };
 use aquifer_testkit::{FaultPlan, FaultyObjects, RequestKind, Rng};
 use object_store::ObjectStore;
@@ -19,7 +19,8 @@ use crate::harness::{ALL, SORTED, Worker, World, small};
 /// The directory of the harness's stores is `job/shared`.
 const QUEUE: &str = "job/compactions";
 
-fn remote() -> RemoteCompaction {
+/// A worker that soon does itself what nobody claims, or whoever claimed it shows no life.
+fn hasty() -> RemoteCompaction {
     RemoteCompaction {
         claim_wait: Duration::from_millis(400),
         lease: Duration::from_millis(300),
@@ -27,6 +28,16 @@ fn remote() -> RemoteCompaction {
         patience: Duration::from_secs(20),
         bytes_min: 0,
         ..RemoteCompaction::new(Path::from(QUEUE))
+    }
+}
+
+/// A worker that leaves to compactors what it can, however slow they are.
+fn patient() -> RemoteCompaction {
+    RemoteCompaction {
+        claim_wait: Duration::from_secs(120),
+        lease: Duration::from_secs(60),
+        patience: Duration::from_secs(240),
+        ..hasty()
     }
 }
 
@@ -76,10 +87,11 @@ impl Drop for Running {
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Random changes with checkpoints in between, until at least `compactions` were installed.
-fn churn(worker: &mut Worker, model: &mut Model, seed: u64, compactions: u64) {
+/// Random changes with checkpoints in between, until the worker's figures are what is waited for. Compactions run beside the changes;
+/// now and then all come to their end, so that rounds bring that nearer however slow compactions are.
+fn churn(worker: &mut Worker, model: &mut Model, seed: u64, enough: impl Fn(&StoreStats) -> bool) {
     let mut random = Rng::new(seed);
-    for _ in 0..200 {
+    for round in 0..200 {
         for _ in 0..60 {
             let key = format!("{:04}", random.below(600)).into_bytes();
             if random.chance(250) {
@@ -92,24 +104,24 @@ fn churn(worker: &mut Worker, model: &mut Model, seed: u64, compactions: u64) {
             }
         }
         worker.checkpoint();
-        worker.wait_for_compactions();
-        if worker.store.stats().compactions >= compactions {
-            break;
+        if round % 4 == 3 {
+            worker.settle();
+        }
+        if enough(&worker.store.stats()) {
+            return;
         }
     }
-    assert!(worker.store.stats().compactions >= compactions);
+    panic!("it has not come about: {:?}", worker.store.stats());
+}
+
+/// So many more compactions than there have been.
+fn more_compactions(worker: &Worker, more: u64) -> impl Fn(&StoreStats) -> bool + use<> {
+    let enough = worker.store.stats().compactions + more;
+    move |stats| stats.compactions >= enough
 }
 
 fn finish(world: &World, worker: &mut Worker, model: &Model) {
-    let mut idle = 0;
-    while idle < 3 {
-        worker.settle();
-        idle = if worker.store.stats().compactions_running == 0 {
-            idle + 1
-        } else {
-            0
-        };
-    }
+    worker.settle();
     assert_eq!(worker.rows(SORTED, 3), *model);
     let last = worker.checkpoint();
     let again = world.open(options(), vec![(last, ALL)]);
@@ -126,17 +138,14 @@ fn a_compactor_does_the_work_and_nothing_is_left_behind() {
     let world = World::new(4 << 20);
     let _compactor = start(&world, world.bucket.clone(), "", "c1");
     let mut worker = world.open_with(options(), vec![], |env| {
-        env.remote_compaction = Some(RemoteCompaction {
-            claim_wait: Duration::from_secs(30),
-            ..remote()
-        });
+        env.remote_compaction = Some(patient());
     });
     let mut model = Model::new();
-    churn(&mut worker, &mut model, 1, 6);
-    finish(&world, &mut worker, &model);
-    let stats = worker.store.stats();
     // The others are files that just moved.
-    assert!(stats.compactions_elsewhere >= 3, "{stats:?}");
+    churn(&mut worker, &mut model, 1, |stats| {
+        stats.compactions >= 6 && stats.compactions_elsewhere >= 3
+    });
+    finish(&world, &mut worker, &model);
     world.until(|world| messages(world).is_empty());
 }
 
@@ -147,10 +156,7 @@ fn a_compactor_goes_by_the_tables_event_times() {
     let _compactor = start(&world, world.bucket.clone(), "", "c1");
     let mut worker = world.open_with(options(), vec![], |env| {
         env.clock = Arc::new(|| 1 << 40);
-        env.remote_compaction = Some(RemoteCompaction {
-            claim_wait: Duration::from_secs(30),
-            ..remote()
-        });
+        env.remote_compaction = Some(patient());
     });
     let tables = [TableId(5), TableId(6)];
     for table in tables {
@@ -181,8 +187,8 @@ fn a_compactor_goes_by_the_tables_event_times() {
             }
             worker.store.freeze(table).unwrap();
         }
-        let more = worker.store.stats().compactions + 2;
-        churn(&mut worker, &mut model, 60 + seed, more);
+        let enough = more_compactions(&worker, 2);
+        churn(&mut worker, &mut model, 60 + seed, enough);
     }
     finish(&world, &mut worker, &model);
     let stats = worker.store.stats();
@@ -210,33 +216,33 @@ fn a_compactor_may_see_the_files_under_another_root() {
     let inside = PrefixStore::new(world.bucket.clone(), "job");
     let _compactor = start(&world, Arc::new(inside), "", "c1");
     let mut worker = world.open_with(options(), vec![], |env| {
-        env.remote_compaction = Some(RemoteCompaction {
-            claim_wait: Duration::from_secs(30),
-            ..remote()
-        });
+        env.remote_compaction = Some(patient());
     });
     let mut model = Model::new();
-    churn(&mut worker, &mut model, 2, 3);
+    churn(&mut worker, &mut model, 2, |stats| {
+        stats.compactions_elsewhere >= 3
+    });
     finish(&world, &mut worker, &model);
-    assert!(worker.store.stats().compactions_elsewhere >= 3);
 }
 
 #[test]
 fn without_compactors_the_worker_does_it_and_stops_asking() {
     let world = World::new(4 << 20);
     let mut worker = world.open_with(options(), vec![], |env| {
-        env.remote_compaction = Some(remote());
+        env.remote_compaction = Some(hasty());
     });
     let mut model = Model::new();
-    churn(&mut worker, &mut model, 3, 4);
+    let enough = more_compactions(&worker, 4);
+    churn(&mut worker, &mut model, 3, enough);
     finish(&world, &mut worker, &model);
     let stats = worker.store.stats();
     assert_eq!(stats.compactions_elsewhere, 0);
     let before = world.objects.take_counts().requests(RequestKind::List);
     assert!(before > 0, "it has asked");
-    churn(&mut worker, &mut model, 4, stats.compactions + 3);
+    let enough = more_compactions(&worker, 3);
+    churn(&mut worker, &mut model, 4, enough);
     let after = world.objects.take_counts().requests(RequestKind::List);
-    assert!(after <= 4, "and asks no more for a while: {after} looks");
+    assert_eq!(after, 0, "and asks no more for a while");
     world.until(|world| messages(world).is_empty());
 }
 
@@ -246,14 +252,11 @@ fn of_two_compactors_one_gets_each_job() {
     let first = start(&world, world.bucket.clone(), "job", "c1");
     let second = start(&world, world.bucket.clone(), QUEUE, "c2");
     let mut worker = world.open_with(options(), vec![], |env| {
-        env.remote_compaction = Some(RemoteCompaction {
-            claim_wait: Duration::from_secs(30),
-            lease: Duration::from_secs(20),
-            ..remote()
-        });
+        env.remote_compaction = Some(patient());
     });
     let mut model = Model::new();
-    churn(&mut worker, &mut model, 5, 8);
+    let enough = more_compactions(&worker, 8);
+    churn(&mut worker, &mut model, 5, enough);
     finish(&world, &mut worker, &model);
     let elsewhere = worker.store.stats().compactions_elsewhere;
     world.until(|_| {
@@ -277,11 +280,12 @@ fn a_compactor_that_crashes_at_any_request_does_no_harm() {
             env.remote_compaction = Some(RemoteCompaction {
                 claim_wait: Duration::from_millis(150),
                 lease: Duration::from_millis(100),
-                ..remote()
+                ..hasty()
             });
         });
         let mut model = Model::new();
-        churn(&mut worker, &mut model, 100 + crash_at, 2);
+        let enough = more_compactions(&worker, 2);
+        churn(&mut worker, &mut model, 100 + crash_at, enough);
         finish(&world, &mut worker, &model);
     }
 }
@@ -316,22 +320,22 @@ fn a_zombie_changes_nothing_and_cleans_up_after_itself() {
         env.clock = Arc::new(move || now_ms.fetch_add(60_000, Ordering::SeqCst));
         env.remote_compaction = Some(RemoteCompaction {
             lease: Duration::from_millis(100),
-            ..remote()
+            ..hasty()
         });
     });
-    let mut froze = 0;
     for round in 0..8 {
         freezes_at.store(round + 1, Ordering::SeqCst);
-        let more = worker.store.stats().compactions + 3;
-        churn(&mut worker, &mut model, 40 + round as u64, more);
+        let enough = more_compactions(&worker, 3);
+        churn(&mut worker, &mut model, 40 + round as u64, |stats| {
+            frozen.load(Ordering::SeqCst) && enough(stats)
+        });
         finish(&world, &mut worker, &model);
-        froze += u32::from(frozen.swap(false, Ordering::SeqCst));
         freezes_at.store(i64::MAX, Ordering::SeqCst);
+        frozen.store(false, Ordering::SeqCst);
         finish(&world, &mut worker, &model);
     }
-    let lost = zombie.0.progress().lost.load(Ordering::SeqCst);
-    assert!(froze >= 4, "it froze {froze} times");
-    assert!(lost > 0, "some of its work came too late");
+    // Some of its work came too late.
+    world.until(|_| zombie.0.progress().lost.load(Ordering::SeqCst) > 0);
     // What it wrote in vain is gone, or would be swept as a file that no checkpoint names.
     let last = worker.checkpoint();
     let named: Vec<&str> = last.files.iter().map(|file| file.path.as_str()).collect();
