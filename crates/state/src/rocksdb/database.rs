@@ -3,6 +3,7 @@
 //! What always holds: rows are written by the worker's thread only; a frozen database is a directory of hard links that nothing changes;
 //! `writes` counts every write, so that a write between two freezes of one barrier is noticed.
 
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use aquifer_store::{Clock, KeyGroupRange, SCAN_BYTES_MAX, ScanRows, TableId};
 use bytes::{Bytes, BytesMut};
 
 use super::expiry::Expiry;
-use super::options::RocksdbOptions;
+use super::options::{RocksdbCompactionStyle, RocksdbOptions};
 use super::uploaded::Uploaded;
 use super::{failed, row, tuning};
 use crate::{DbFile, StateError};
@@ -401,13 +402,7 @@ impl Database {
 
     /// Looks how large its files are.
     pub(super) fn count_bytes(&mut self) {
-        let of = |name: &String| {
-            let family = self.db.cf_handle(name)?;
-            let property = properties::LIVE_SST_FILES_SIZE;
-            self.db.property_int_value_cf(family, property).ok()?
-        };
-        let families = self.families.iter().map(|(name, _)| name);
-        self.file_bytes = families.filter_map(of).fold(0, u64::saturating_add);
+        self.file_bytes = self.sum_of_families(properties::LIVE_SST_FILES_SIZE);
         self.new_bytes = 0;
     }
 
@@ -416,24 +411,41 @@ impl Database {
         self.file_bytes.saturating_add(self.new_bytes)
     }
 
-    /// Flushes and compactions that run or wait for a thread.
+    /// Flushes and compactions that run or wait for a thread. None means rest: without a write there will be none.
     pub(super) fn background_tasks(&self) -> u64 {
+        // What runs is not counted as waiting, so what begins and ends between two questions would be in neither number; but it makes a new
+        // version, and what that calls for waits.
+        let version = self.version();
+        let waiting = self.sum_of_families(properties::MEM_TABLE_FLUSH_PENDING);
+        // RocksDB says what is due also where it does nothing about it.
+        let waiting = match self.making.options.compaction_style {
+            RocksdbCompactionStyle::None => waiting,
+            _ => waiting + self.sum_of_families(properties::COMPACTION_PENDING),
+        };
         let of = |property| self.db.property_int_value(property).ok().flatten();
         let running = [
             properties::NUM_RUNNING_FLUSHES,
             properties::NUM_RUNNING_COMPACTIONS,
         ];
         let running: u64 = running.into_iter().filter_map(of).sum();
-        let waits = |(name, _): &(String, TableId)| {
+        match waiting + running {
+            0 => u64::from(self.version() != version),
+            tasks => tasks,
+        }
+    }
+
+    /// A number that grows with every flush and compaction that ends.
+    fn version(&self) -> u64 {
+        self.sum_of_families(properties::CURRENT_SUPER_VERSION_NUMBER)
+    }
+
+    fn sum_of_families(&self, property: &CStr) -> u64 {
+        let of = |(name, _): &(String, TableId)| {
             let family = self.db.cf_handle(name)?;
-            let pending = [
-                properties::MEM_TABLE_FLUSH_PENDING,
-                properties::COMPACTION_PENDING,
-            ];
-            let of = |property| self.db.property_int_value_cf(family, property).ok()?;
-            Some(pending.into_iter().filter_map(of).sum::<u64>())
+            self.db.property_int_value_cf(family, property).ok()?
         };
-        running + self.families.iter().filter_map(waits).sum::<u64>()
+        let families = self.families.iter();
+        families.filter_map(of).fold(0, u64::saturating_add)
     }
 
     /// Writes so far.

@@ -77,17 +77,13 @@ impl LocalDirectory {
                 .write(true)
                 .create_new(true)
                 .open(path.join(LOCK))?;
-            match lock.try_lock() {
-                // Whoever cleans up may have been faster.
-                Ok(()) if path.join(LOCK).exists() => {
-                    return Ok(Self {
-                        path,
-                        _lock: lock,
-                        named: AtomicU64::new(0),
-                    });
-                }
-                Ok(()) | Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(error),
+            // Whoever cleans up may have been faster, and somebody else may have made the directory again.
+            if is_taken(&lock, &path)? {
+                return Ok(Self {
+                    path,
+                    _lock: lock,
+                    named: AtomicU64::new(0),
+                });
             }
         }
         Err(io::Error::other("there are too many directories in it"))
@@ -121,6 +117,34 @@ impl Drop for LocalDirectory {
     }
 }
 
+/// Locks a directory by its open lock file; false if it is somebody else's. A lock that was had after the directory went counts for nothing:
+/// names are used again, and the directory of that name may be one that is in use.
+fn is_taken(lock: &File, directory: &Path) -> io::Result<bool> {
+    match lock.try_lock() {
+        Ok(()) => is_at(lock, &directory.join(LOCK)),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether an open file is the one at a path. Its number is not another's for as long as it is open.
+#[cfg(unix)]
+fn is_at(open: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let number = |file: fs::Metadata| (file.dev(), file.ino());
+    match fs::metadata(path) {
+        Ok(there) => Ok(number(there) == number(open.metadata()?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// An open file cannot be removed, so what is at the path is the one.
+#[cfg(not(unix))]
+fn is_at(_open: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
+}
+
 /// Removes what processes that are gone have left. What cannot be removed stays.
 fn remove_abandoned(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else {
@@ -136,7 +160,7 @@ fn remove_abandoned(base: &Path) {
         let Ok(lock) = OpenOptions::new().write(true).open(path.join(LOCK)) else {
             continue;
         };
-        if lock.try_lock().is_ok() {
+        if is_taken(&lock, &path).is_ok_and(|taken| taken) {
             tracing::info!(directory = %path.display(), "removing a local directory of RocksDB that a process has left");
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(directory = %path.display(), %error, "it could not be removed");
@@ -199,5 +223,30 @@ mod tests {
         assert!(!left.exists());
         assert!(begun.exists() && strange.exists());
         assert!(first.path().exists() && second.path().exists());
+    }
+
+    /// Somebody cleans up and has opened the lock file when the directory goes and one of the same name is made: what he locks then is a file
+    /// that is nowhere any more, and he removed a directory that was in use.
+    #[test]
+    fn a_lock_of_what_is_gone_takes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let made = || LocalDirectory::create(&[home.path().into()], 0, "w").unwrap();
+        let open = |path: &Path| OpenOptions::new().write(true).open(path.join(LOCK));
+        let first = made();
+        let path = first.path().to_owned();
+        let late = open(&path).unwrap();
+        assert!(!is_taken(&late, &path).unwrap());
+        drop(first);
+        assert!(!is_taken(&late, &path).unwrap());
+        let second = made();
+        assert_eq!(second.path(), path);
+        assert!(!is_taken(&late, &path).unwrap());
+        // Nor does it keep anybody from what a process has left in this place.
+        drop(second);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(LOCK), b"").unwrap();
+        assert!(is_taken(&open(&path).unwrap(), &path).unwrap());
+        remove_abandoned(home.path());
+        assert!(!path.exists());
     }
 }
