@@ -40,6 +40,11 @@ impl Clocks {
         self.watermark_ms.get()
     }
 
+    /// The newest watermark of this run, if one has come.
+    pub(crate) fn newest_watermark_ms(&self) -> Option<i64> {
+        self.first_watermark_ms.get().and(self.watermark_ms.get())
+    }
+
     /// What a restored table knows of the watermark.
     pub(crate) fn restored_event_time(&self, watermark_ms: Option<i64>) {
         self.watermark_ms

@@ -121,6 +121,9 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
                 migration.run::<V, S>(&serializer)?;
             }
         }
+        if by_event_time {
+            self.begin_event_time(table)?;
+        }
         let rule = ttl_ms.map(|ttl_ms| TtlRule {
             ttl_ms,
             untimed_as_ms: self.untimed_as_ms(&common.name),
@@ -128,11 +131,6 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
         let ttl = config
             .zip(rule)
             .map(|(config, rule)| Rc::new(Ttl::new(config, rule, Rc::clone(&self.clocks))));
-        if by_event_time {
-            self.event_time.borrow_mut().push(table);
-            let known = self.access.backend().borrow().event_time(table);
-            self.clocks.restored_event_time(known);
-        }
         Ok(Opened {
             table,
             serializer,
@@ -140,6 +138,21 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
             rule,
             prefix_len: prefix_len::<K, N>,
         })
+    }
+
+    /// A state has a TTL in event time. If it is opened when watermarks have come already, it begins with the newest of them.
+    fn begin_event_time(&self, table: TableId) -> Result<(), StateError> {
+        let mut tables = self.event_time.borrow_mut();
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+        let known = self.access.backend().borrow().event_time(table);
+        self.clocks.restored_event_time(known);
+        if let Some(now_ms) = self.clocks.newest_watermark_ms() {
+            self.access.count_untimed_as(table, now_ms)?;
+            self.access.advance_event_time(table, now_ms)?;
+        }
+        Ok(())
     }
 
     /// Registers timers.

@@ -33,6 +33,7 @@ conformance!(
     a_native_savepoint_stands_alone,
     a_savepoint_can_be_moved,
     what_has_expired_is_left_out,
+    event_time_goes_on_where_it_was,
     lists_are_numbered_anew,
     a_crash_leaves_no_readable_half,
 );
@@ -413,6 +414,74 @@ fn a_native_savepoint_stands_alone(world: &World) {
     let workers = world.workers(2, &restored);
     check(world, &workers, 60);
     check_timers(world, &workers);
+}
+
+/// A savepoint that forgot the watermark was noticed by no job that is told one before its first record. Until then nothing that had expired
+/// may show again, and what is written counts as written at the watermark of the savepoint: without it, it would have expired when the
+/// next one comes.
+fn event_time_goes_on_where_it_was(world: &World) {
+    const WATERMARK_MS: i64 = 1000;
+    type Opened = (KeyedStateStore<u64>, ValueState<u64>, ListState<u64>);
+    let open = |worker: &Worker| -> Opened {
+        let store = worker.store::<u64>("op");
+        let ttl = ttl().event_time();
+        let value = ValueStateDescriptor::new("value").ttl(ttl.clone());
+        let value = store.value_state(&value).unwrap();
+        let list = ListStateDescriptor::new("list").ttl(ttl);
+        let list = store.list_state(&list).unwrap();
+        (store, value, list)
+    };
+    let write = |(store, value, list): &Opened, key: u64| {
+        store.set_current_key(&key);
+        value.put(key).unwrap();
+        list.add(&key).unwrap();
+    };
+    let (early, late, new) = (0..KEYS, KEYS..2 * KEYS, 2 * KEYS..3 * KEYS);
+    let opened = world.workers(2, &Saved::default());
+    for (worker, store) in opened.iter().map(|worker| (worker, open(worker))) {
+        for (now_ms, keys) in [(0, early.clone()), (WATERMARK_MS, late.clone())] {
+            store.0.advance_event_time(now_ms).unwrap();
+            keys.filter(|key| worker.owns(key))
+                .for_each(|key| write(&store, key));
+        }
+    }
+    let saved = checkpoint_all(&opened, 1);
+    let canonical = savepoint(world, &saved, SavepointFormat::Canonical, "c");
+    let native = savepoint(world, &saved, SavepointFormat::Native, "n");
+    for (what, restored) in [
+        ("checkpoint", &saved),
+        ("canonical savepoint", &canonical),
+        ("native savepoint", &native),
+    ] {
+        let says = |at: &str| format!("{what}, {at}, {}", world.name());
+        // Another parallelism, and then a checkpoint of what was restored, that nobody told any watermark either.
+        let first = world.workers(3, restored);
+        first.iter().for_each(|worker| drop(open(worker)));
+        let workers = world.workers(2, &checkpoint_all(&first, 2));
+        let mut seen = 0;
+        for (worker, opened) in workers.iter().map(|worker| (worker, open(worker))) {
+            let (store, value, list) = &opened;
+            let there = |key: u64, expected: bool, at: &str| {
+                store.set_current_key(&key);
+                let expected = expected.then_some(key);
+                assert_eq!(ask!(worker, value.get()), expected, "{}", says(at));
+                let elements: Vec<u64> = expected.into_iter().collect();
+                assert_eq!(all!(worker, list.get()), elements, "{}", says(at));
+            };
+            let own = |keys: std::ops::Range<u64>| keys.filter(|key| worker.owns(key));
+            for key in own(early.clone()) {
+                there(key, false, "before the first watermark");
+                seen += 1;
+            }
+            own(late.clone()).for_each(|key| there(key, true, "before the first watermark"));
+            own(new.clone()).for_each(|key| write(&opened, key));
+            store.advance_event_time(WATERMARK_MS + 99).unwrap();
+            for key in own(late.start..new.end) {
+                there(key, true, "after 99 ms");
+            }
+        }
+        assert_eq!(seen, KEYS);
+    }
 }
 
 fn a_savepoint_can_be_moved(world: &World) {

@@ -29,6 +29,8 @@ conformance!(
     switching_off_makes_what_is_there_permanent,
     on_off_on,
     on_off_on_in_event_time,
+    a_state_that_is_opened_late_in_event_time,
+    a_ttl_that_is_switched_on_late_in_event_time,
     elements_expire_each_at_their_time,
     entries_expire_each_at_their_time,
     every_way_of_reading_a_map_keeps_alive_what_it_returns,
@@ -113,6 +115,17 @@ struct Kept<'a> {
 fn open<'a>(world: &'a World, kind: Kind, saved: &Saved, ttl: Option<&TtlConfig>) -> Kept<'a> {
     let worker = world.restore(saved);
     let store = worker.store::<u32>("op");
+    open_in(world, worker, store, kind, ttl)
+}
+
+/// The same in a worker that is at work.
+fn open_in<'a>(
+    world: &'a World,
+    worker: Worker,
+    store: KeyedStateStore<u32>,
+    kind: Kind,
+    ttl: Option<&TtlConfig>,
+) -> Kept<'a> {
     macro_rules! with_ttl {
         ($descriptor:expr) => {
             match ttl {
@@ -512,6 +525,58 @@ fn on_off_on_in_event_time(world: &World) {
         watermark(&state, 600);
         assert_eq!(state.read(), None, "{}", state.says());
     }
+}
+
+/// Of a state that was opened when watermarks had come already, nobody knew the event time. After a restore its rows came back: they counted from
+/// the first watermark of the new run.
+fn a_state_that_is_opened_late_in_event_time(world: &World) {
+    let by_event = ttl().event_time();
+    for kind in KINDS {
+        let worker = world.worker();
+        let store = worker.store::<u32>("op");
+        store.value_state(&first_state()).unwrap();
+        store.advance_event_time(1000).unwrap();
+        let state = open_in(world, worker, store, kind, Some(&by_event));
+        state.write(1);
+        let state = state.restored(&by_event);
+        state.store.advance_event_time(1050).unwrap();
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        let state = state.restored(&by_event);
+        state.store.advance_event_time(1099).unwrap();
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        state.store.advance_event_time(1100).unwrap();
+        assert_eq!(state.read(), None, "{}", state.says());
+    }
+}
+
+/// The same with rows from before: they count from the watermark at which the TTL begins, not from an earlier one of this run.
+fn a_ttl_that_is_switched_on_late_in_event_time(world: &World) {
+    let by_event = ttl().event_time();
+    for kind in KINDS {
+        let state = Kept::new(world, kind, &by_event);
+        state.store.advance_event_time(0).unwrap();
+        state.write(1);
+        let saved = state.worker.checkpoint(1);
+        let saved = open(world, kind, &saved, None).worker.checkpoint(2);
+        let worker = world.restore(&saved);
+        let store = worker.store::<u32>("op");
+        store.value_state(&first_state()).unwrap();
+        store.advance_event_time(500).unwrap();
+        store.advance_event_time(1000).unwrap();
+        let state = open_in(world, worker, store, kind, Some(&by_event));
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        state.store.advance_event_time(1099).unwrap();
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        let state = state.restored(&by_event);
+        assert_eq!(state.read(), Some(1), "{}", state.says());
+        state.store.advance_event_time(1100).unwrap();
+        assert_eq!(state.read(), None, "{}", state.says());
+    }
+}
+
+/// A state whose TTL counts in event time from the beginning.
+fn first_state() -> ValueStateDescriptor<u32> {
+    ValueStateDescriptor::new("first").ttl(ttl().event_time())
 }
 
 fn elements_expire_each_at_their_time(world: &World) {
