@@ -45,6 +45,8 @@ pub(super) struct Family {
 /// A database as it was at a barrier.
 pub(super) struct Frozen {
     pub(super) writes: u64,
+    /// Its column families and the tables they are.
+    pub(super) families: Vec<(String, TableId)>,
     pub(super) form: Form,
 }
 
@@ -124,11 +126,6 @@ impl Database {
         })
     }
 
-    /// Its column families and the tables they are.
-    pub(super) fn families(&self) -> &[(String, TableId)] {
-        &self.families
-    }
-
     /// What the column family of a table is called.
     pub(super) fn family_name(table: TableId) -> String {
         format!("table-{}", table.0)
@@ -142,6 +139,10 @@ impl Database {
         let created = self.db.create_cf(&family.name, &of);
         created.map_err(|error| self.failed("adding a column family", error))?;
         self.families.push((family.name.clone(), family.table));
+        if self.restored || self.writes > 0 {
+            // What was uploaded does not have it.
+            self.writes += 1;
+        }
         Ok(())
     }
 
@@ -394,6 +395,7 @@ impl Database {
         };
         self.frozen = Some(Frozen {
             writes: self.writes,
+            families: self.families.clone(),
             form,
         });
         self.count_bytes();
@@ -448,7 +450,7 @@ impl Database {
         families.filter_map(of).fold(0, u64::saturating_add)
     }
 
-    /// Writes so far.
+    /// Changes so far: writes, and column families that were added to what was there.
     pub(super) fn writes(&self) -> u64 {
         self.writes
     }

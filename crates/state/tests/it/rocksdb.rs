@@ -754,6 +754,41 @@ fn a_lost_local_directory_loses_nothing() {
     expect(&worker, table, 0..1000, Some(b"kept"));
 }
 
+/// A checkpoint of a database to which nothing was written named the files of the one before, in which a state that the program has got since is
+/// missing: nobody but a worker with the same key groups could open it.
+#[test]
+fn a_state_that_is_new_and_empty_is_in_the_next_checkpoint() {
+    let (world, _home) = incremental();
+    let worker = world.worker();
+    let table = register(&worker, "op", "s");
+    write(&worker, table, 0..100, b"v");
+    let saved = completed(&worker, 1);
+    drop(worker);
+    let worker = world.restore(&saved);
+    register(&worker, "op", "s");
+    register(&worker, "op", "new");
+    let second = completed(&worker, 2);
+    // And to a database that was written to, whose checkpoint is complete.
+    register(&worker, "op", "newer");
+    let third = completed(&worker, 3);
+    let last = completed(&worker, 4);
+    assert_eq!(paths(&last), paths(&third), "nothing has changed");
+    drop(worker);
+    for saved in [second, third] {
+        for kind in [BackendKind::Rocksdb, BackendKind::Forst] {
+            world.kind.set(kind);
+            let workers = world.workers(2, &saved);
+            for worker in &workers {
+                let table = register(worker, "op", "s");
+                let new = register(worker, "op", "new");
+                expect(worker, table, 0..100, Some(b"v"));
+                expect(worker, new, 0..100, None);
+            }
+            world.kind.set(BackendKind::Rocksdb);
+        }
+    }
+}
+
 /// Whoever reads databases of a checkpoint asks table by table and key by key; with a download for each, a job of three operators with four
 /// tables fetched every database four times.
 #[test]

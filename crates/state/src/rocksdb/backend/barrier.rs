@@ -63,7 +63,7 @@ impl RocksdbBackend {
             writes.push(taken.writes);
             frozen.push(Frozen {
                 operator: database.operator.clone(),
-                families: database.families().to_vec(),
+                families: taken.families,
                 form: taken.form,
                 shared: database.uploaded.shared(),
             });
