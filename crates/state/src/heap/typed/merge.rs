@@ -1,7 +1,8 @@
 //! Folding one layer into another, a bounded number of entries at a time.
 //!
 //! Whichever has fewer entries is moved into the other. Each key is moved at once with all that is known of it, so that the two layers, one
-//! over the other, say the same before and after. One entry is the least that is moved, however large it is.
+//! over the other, say the same before and after. One entry is the least that is moved, however large it is. An entry of which nothing is left
+//! goes, and its key counts as removed where something may lie below.
 
 use super::entry::Part;
 use super::key::Wanted;
@@ -68,8 +69,11 @@ impl<E: Part> Fold<'_, E> {
             } else {
                 below.add_newer(above);
             }
-            if oldest && below.is_empty() {
-                found.remove();
+            if below.stands_alone() && below.is_empty() {
+                let (key, _) = found.remove().0;
+                if !oldest {
+                    older.remember_removed(key);
+                }
             }
         })
     }
@@ -90,8 +94,11 @@ impl<E: Part> Fold<'_, E> {
                 std::mem::swap(above, &mut below);
                 above.add_newer(below);
             }
-            if oldest && above.is_empty() {
-                found.remove();
+            if above.stands_alone() && above.is_empty() {
+                let (key, _) = found.remove().0;
+                if !oldest {
+                    newer.remember_removed(key);
+                }
             }
         })
     }

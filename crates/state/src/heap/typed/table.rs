@@ -127,6 +127,11 @@ impl<E: Part, S> HeapTableOf<E, S> {
         Ok(group.remove(Wanted::new(key)))
     }
 
+    /// Entries of all layers; one that is in several counts as often.
+    pub(super) fn len(&self) -> usize {
+        self.groups.iter().map(Group::len).sum()
+    }
+
     #[inline]
     fn group(&self, group: u16) -> Result<&Group<E>, StateError> {
         // A group before the range wraps around and is past the end.
@@ -206,7 +211,7 @@ impl<E: HeapEntry<S>, S: Clone + Send + 'static> HeapTable for HeapTableOf<E, S>
     }
 
     fn bytes(&self) -> u64 {
-        let entries: usize = self.groups.iter().map(Group::len).sum();
+        let entries = self.len();
         if let Some(bytes) = self.measured.bytes_of(entries) {
             return bytes;
         }

@@ -71,6 +71,8 @@ trait Modelled: HeapTable + Sized {
     fn step(&mut self, model: &mut Self::Model, key: &[u8], random: &mut Random);
     fn check(&self, model: &Self::Model, key: &[u8]);
     fn rows(model: &Self::Model) -> Rows;
+    /// Entries of all layers.
+    fn entries(&self) -> usize;
 }
 
 fn row(value: u64) -> Vec<u8> {
@@ -78,6 +80,10 @@ fn row(value: u64) -> Vec<u8> {
 }
 
 impl Modelled for HeapValues<u64, Postcard<u64>> {
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
     type Model = BTreeMap<Vec<u8>, (u64, i64)>;
 
     fn empty() -> Self {
@@ -123,6 +129,10 @@ impl Modelled for HeapValues<u64, Postcard<u64>> {
 }
 
 impl Modelled for HeapLists<u64, Postcard<u64>> {
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
     type Model = BTreeMap<Vec<u8>, Vec<u64>>;
 
     fn empty() -> Self {
@@ -187,6 +197,10 @@ impl Modelled for HeapLists<u64, Postcard<u64>> {
 }
 
 impl Modelled for HeapMaps<u64, Postcard<u64>> {
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
     type Model = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, (u64, i64)>>;
 
     fn empty() -> Self {
@@ -289,6 +303,13 @@ fn run<T: Modelled>(seed: u64) {
     for key in 0..12 {
         table.check(&model, &[key]);
     }
+    let mut keys: Vec<u8> = T::rows(&model).iter().map(|(key, _, _)| key[0]).collect();
+    keys.dedup();
+    assert_eq!(
+        table.entries(),
+        keys.len(),
+        "seed {seed}: an entry of nothing"
+    );
 }
 
 #[test]
@@ -304,6 +325,26 @@ fn lists_agree_with_a_model() {
 #[test]
 fn maps_agree_with_a_model() {
     (0..24).for_each(run::<HeapMaps<u64, Postcard<u64>>>);
+}
+
+/// Of a map whose entries came and went between two barriers and the fold of both, an empty one stayed for ever.
+#[test]
+fn a_map_that_was_emptied_piece_by_piece_leaves_nothing() {
+    let value = || Timed::new(1, None);
+    for others in [0, 100u8] {
+        let mut maps: HeapMaps<u64, Postcard<u64>> = table(None);
+        maps.put_entry(GROUP, &[0], b"a", value()).unwrap();
+        drop(maps.freeze());
+        // Not in the oldest layer.
+        maps.put_entry(GROUP, &[1], b"a", value()).unwrap();
+        drop(maps.freeze());
+        maps.remove_entry(GROUP, &[1], b"a").unwrap();
+        for other in 0..others {
+            maps.put_entry(GROUP, &[2, other], b"a", value()).unwrap();
+        }
+        maps.fold_some(0, usize::MAX);
+        assert_eq!(maps.entries(), 1 + usize::from(others));
+    }
 }
 
 #[test]
