@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use aquifer_dataflow::connector::{
     ConnectorContext, Sink, SinkWriter, Source, SourcePoll, SourceReader,
 };
-use aquifer_dataflow::job::{Build, JobObserver, JobOptions, JobReport};
+use aquifer_dataflow::job::{Build, JobCounters, JobObserver, JobOptions, JobReport};
 use aquifer_dataflow::operator::{
     Collector, KeyedOperator, OpenContext, Router, StatelessOperator,
 };
@@ -50,7 +51,15 @@ pub struct Numbers {
     pub idle_from: u64,
     /// Milliseconds between batches of a split, by the reader's own waiting; 0 = none.
     pub pause_ms: u64,
+    /// Rows that a reader delivers between two barriers at most; then it waits for the next one. That is not triggered before the checkpoint
+    /// of the last one is complete: that there were checkpoints before a row comes depends on no clock, disk or thread.
+    pub rows_per_epoch: u64,
+    /// Whether the source may end after its last row; `None` = it may.
+    pub may_end: Option<MayEnd>,
 }
+
+/// Asked until it says so.
+pub type MayEnd = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Default for Numbers {
     fn default() -> Self {
@@ -60,6 +69,8 @@ impl Default for Numbers {
             keys: 10,
             idle_from: u64::MAX,
             pause_ms: 0,
+            rows_per_epoch: u64::MAX,
+            may_end: None,
         }
     }
 }
@@ -69,6 +80,7 @@ struct NumbersReader {
     splits: Vec<(u64, u64)>,
     turn: usize,
     paused: bool,
+    rows_of_epoch: u64,
 }
 
 impl Source for Numbers {
@@ -93,6 +105,7 @@ impl Source for Numbers {
             splits,
             turn: 0,
             paused: false,
+            rows_of_epoch: 0,
         }))
     }
 
@@ -109,6 +122,9 @@ impl SourceReader for NumbersReader {
             });
         }
         self.paused = false;
+        if self.rows_of_epoch >= self.spec.rows_per_epoch {
+            return Ok(SourcePoll::Pending { retry_ms: 1 });
+        }
         let mut idle = false;
         for _ in 0..self.splits.len() {
             self.turn = (self.turn + 1) % self.splits.len();
@@ -130,10 +146,12 @@ impl SourceReader for NumbersReader {
                 };
                 let rows: Vec<_> = (*position..end).map(row).collect();
                 *position = end;
+                self.rows_of_epoch += rows.len() as u64;
                 return Ok(SourcePoll::Batch(batch(&rows)));
             }
         }
-        Ok(if idle {
+        let held = self.spec.may_end.as_ref().is_some_and(|may_end| !may_end());
+        Ok(if idle || held {
             SourcePoll::Pending { retry_ms: 1 }
         } else {
             SourcePoll::Finished
@@ -141,6 +159,7 @@ impl SourceReader for NumbersReader {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Vec<u8>>, JobError> {
+        self.rows_of_epoch = 0;
         Ok(self
             .splits
             .iter()
@@ -351,10 +370,14 @@ impl KeyedOperator<ChangeBatch, ChangeBatch> for Count {
     }
 }
 
-/// Takes a while over each batch, so that queues would fill without flow control; counts what is under way.
+/// Takes a while over each batch, so that queues would fill without flow control; looks at each batch how many rows are under way.
 pub struct Slow {
-    pub each: std::time::Duration,
+    pub each: Duration,
+    pub counters: Arc<JobCounters>,
+    /// Rows that were handed on.
     pub seen: Arc<AtomicU64>,
+    /// The most that sources had read and nobody had handed on.
+    pub widest: Arc<AtomicU64>,
 }
 
 impl StatelessOperator<ChangeBatch, ChangeBatch> for Slow {
@@ -363,6 +386,10 @@ impl StatelessOperator<ChangeBatch, ChangeBatch> for Slow {
         batch: ChangeBatch,
         out: &mut Collector<ChangeBatch>,
     ) -> Result<(), JobError> {
+        // In this order: rows that come meanwhile are not counted twice.
+        let read = self.counters.rows_in.load(Ordering::Relaxed);
+        let under_way = read.saturating_sub(self.seen.load(Ordering::Relaxed));
+        self.widest.fetch_max(under_way, Ordering::Relaxed);
         #[allow(clippy::disallowed_methods, reason = "a slow operator is what this is")]
         std::thread::sleep(self.each);
         self.seen
@@ -400,6 +427,9 @@ pub const BACKENDS: [BackendKind; 3] = [
     BackendKind::Rocksdb,
 ];
 
+/// No job of these tests takes so long, on however slow a machine: it hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(300);
+
 /// Options of a job in a memory store of this name.
 pub fn options(name: &str, parallelism: u16, backend: BackendKind) -> JobOptions {
     #[allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
@@ -413,7 +443,7 @@ pub fn options(name: &str, parallelism: u16, backend: BackendKind) -> JobOptions
         checkpoint_dir: format!("memory://{name}"),
         checkpoint_interval_ms: Some(5),
         backend,
-        checkpoint_timeout_ms: 60_000,
+        checkpoint_timeout_ms: HANGS_AFTER.as_millis() as u64,
         plan: "test".to_owned(),
         observer: Arc::new(Notes::default()),
         rocksdb: aquifer_state::RocksdbOptions {
@@ -440,9 +470,7 @@ pub fn counting(source: Numbers, database: &Arc<Database>) -> Build {
 pub fn run(options: JobOptions, build: Build) -> Result<JobReport, JobError> {
     let (done, result) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(job::run(options, build)));
-    result
-        .recv_timeout(std::time::Duration::from_secs(60))
-        .expect("the job must end within a minute")
+    result.recv_timeout(HANGS_AFTER).expect("the job must end")
 }
 
 /// What a counting job commits: for each key, 1 to its number of rows.

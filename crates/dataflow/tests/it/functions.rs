@@ -228,6 +228,7 @@ fn timers_fire_once_in_order_through_failures_and_rescaling() {
             rows_per_split: 3000,
             keys: 7,
             pause_ms: 1,
+            rows_per_epoch: 500,
             ..Numbers::default()
         };
         let database = Database::new();

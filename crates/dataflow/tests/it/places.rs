@@ -29,10 +29,12 @@ fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// At three workers every three thousand rows have a complete checkpoint among them.
 fn slow() -> Numbers {
     Numbers {
         rows_per_split: 4000,
         pause_ms: 1,
+        rows_per_epoch: 500,
         keys: 997,
         ..Numbers::default()
     }
@@ -138,10 +140,9 @@ fn a_job_goes_on_from_another_runs_checkpoint() {
         database.fail_after.store(i64::MAX, Ordering::Relaxed);
         if mode == ClaimMode::NoClaim {
             assert_eq!(state_files(&old_run), before, "{name}: nothing was touched");
-            if !notes.checkpoints.lock().is_empty() {
-                // The first checkpoint stands alone.
-                std::fs::remove_dir_all(&old_run).unwrap();
-            }
+            // The first checkpoint stands alone.
+            assert!(!notes.checkpoints.lock().is_empty(), "{name}");
+            std::fs::remove_dir_all(&old_run).unwrap();
         }
         run(new.clone(), counting(source.clone(), &database)).unwrap();
         assert_eq!(database.committed(), expected_counts(&source), "{name}");
@@ -173,7 +174,7 @@ fn a_job_goes_on_from_another_runs_checkpoint() {
         assert!(report.already_finished);
         let left = state_files(&old_run);
         match mode {
-            ClaimMode::NoClaim => assert!(!old_run.exists() || left == before, "{name}"),
+            ClaimMode::NoClaim => assert!(!old_run.exists(), "{name}"),
             // Others may have been left behind by the run that failed.
             ClaimMode::Claim => {
                 let named = old.files();

@@ -62,11 +62,15 @@ impl JobObserver for Ask {
     }
 }
 
-/// A job that runs for a while.
+/// All rows of [`source`].
+const ROWS: u64 = 16_000;
+
+/// A job that runs for a while: on up to three workers it takes twenty checkpoints at least.
 fn source() -> Numbers {
     Numbers {
-        rows_per_split: 20_000,
+        rows_per_split: ROWS / 4,
         pause_ms: 1,
+        rows_per_epoch: 400,
         keys: 97,
         ..Numbers::default()
     }
@@ -127,7 +131,7 @@ fn a_stopped_job_goes_on_elsewhere_as_if_nothing_had_happened() {
             let name = format!("stop-{backend:?}-{format:?}").to_lowercase();
             let (database, uri, report) = stopped(&name, backend, format);
             let committed = database.committed().len() as u64;
-            assert!(committed > 0 && committed < 80_000, "{committed}");
+            assert!(committed > 0 && committed < ROWS, "{committed}");
             assert_eq!(
                 report.rows_out, committed,
                 "no row went out behind the savepoint"
@@ -186,12 +190,12 @@ fn a_job_goes_on_while_its_savepoint_is_written() {
         );
         let report = run(options, counting(source(), &database)).unwrap();
         assert!(
-            report.rows_in > 0 && report.rows_in < 80_000,
+            report.rows_in > 0 && report.rows_in < ROWS,
             "{}",
             report.rows_in
         );
         let all = database.committed();
-        assert_eq!(all.len() as u64, 80_000 + report.rows_out);
+        assert_eq!(all.len() as u64, ROWS + report.rows_out);
         let distinct: BTreeSet<_> = all.into_iter().collect();
         assert!(distinct.into_iter().eq(expected), "every count is right");
     }
@@ -241,7 +245,7 @@ fn state_without_an_operator_is_refused_unless_allowed() {
     next.plan = "without count".into();
     next.observer = Arc::clone(&ask) as _;
     let report = run(next, without).unwrap();
-    assert!(report.rows_in > 0 && report.rows_in < 80_000);
+    assert!(report.rows_in > 0 && report.rows_in < ROWS);
     let notes = ask.notes.lock().join("\n");
     assert!(
         notes.contains("`count`") && notes.contains("another job graph"),
@@ -320,8 +324,10 @@ fn savepoints_that_are_asked_for_together_share_a_checkpoint() {
         asked(good, true),
     ];
     let database = Database::new();
+    // No checkpoint is taken but those that are asked for.
     let options = JobOptions {
         savepoints: Some(Arc::clone(&requests)),
+        checkpoint_interval_ms: None,
         ..options("two-at-once", 2, BackendKind::Forst)
     };
     let report = run(options, counting(source(), &database)).unwrap();

@@ -13,7 +13,7 @@ use aquifer_state::{
 use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
 
-use crate::fixtures::{Database, DatabaseSink, Numbers, batch, run};
+use crate::fixtures::{Database, DatabaseSink, MayEnd, Numbers, batch, run};
 
 /// A key and a number.
 pub type Pair = (i64, i64);
@@ -179,8 +179,11 @@ impl StatelessOperator<Vec<Pair>, ChangeBatch> for Record {
 pub struct Job {
     pub options: JobOptions,
     pub steps: Vec<Step>,
-    /// Batches of the source, about two milliseconds each: time that passes after the last step.
+    /// Batches of the source, about two milliseconds each: time that passes after the last step. If the job takes checkpoints, five come between
+    /// two barriers at most.
     pub batches: u64,
+    /// The source ends, after its batches, when this is so of what has come out; `None` = at once.
+    pub until: Option<fn(&[Seen]) -> bool>,
     /// The sink fails after so many rows.
     pub fail_after: i64,
     /// Where the sink writes: the same for a job that goes on.
@@ -194,6 +197,7 @@ impl Job {
             options,
             steps,
             batches,
+            until: None,
             fail_after: i64::MAX,
             database: Database::new(),
         }
@@ -209,11 +213,20 @@ impl Job {
         database
             .fail_after
             .store(self.fail_after, std::sync::atomic::Ordering::Relaxed);
+        let may_end = self.until.map(|until| {
+            let seen = Arc::clone(&seen);
+            Arc::new(move || until(&seen.lock())) as MayEnd
+        });
         let source = Numbers {
             splits: 1,
             rows_per_split: 100 * self.batches,
             keys: 1,
             pause_ms: 2,
+            rows_per_epoch: match self.options.checkpoint_interval_ms {
+                Some(_) => 500,
+                None => u64::MAX,
+            },
+            may_end,
             ..Numbers::default()
         };
         let build: Build = {

@@ -64,6 +64,7 @@ fn a_job_goes_on_from_every_place_of_snapshots() {
         let directory = tempfile::tempdir().unwrap();
         let source = Numbers {
             pause_ms: 1,
+            rows_per_epoch: 400,
             ..Numbers::default()
         };
         let database = Database::new();

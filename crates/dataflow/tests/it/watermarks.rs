@@ -272,7 +272,8 @@ fn processing_time_timers_registered_while_firing_fire() {
             options(&format!("clock-{backend:?}"), 1, backend),
             vec![Step::Records((0..20).map(|key| (key, key)).collect())],
         );
-        job.batches = 60;
+        // Each key fires four times, by a clock that nobody waits for.
+        job.until = Some(|seen| rows_of(seen).len() >= 80);
         let (seen, ended) = job.play(|| {
             let mut function = Function::new(code(|_, (_, number), context| async move {
                 let now = context.current_processing_time();
@@ -360,6 +361,7 @@ fn processing_time_timers_are_restored() {
         second.options.now_ms = Arc::new(move || clock() + AWAY_MS);
         second.database = database;
         second.batches = 400;
+        second.until = Some(|seen| rows_of(seen).len() >= 10);
         let (seen, ended) = second.play(function);
         ended.unwrap();
         assert_eq!(rows_of(&seen), vec![(-1, 1); 10], "{backend:?}");
@@ -500,6 +502,7 @@ fn no_timer_fires_behind_the_savepoint_that_ends_a_job() {
         });
         // The rest of the first job's input, until it has shown where it goes on.
         second.batches = 2000;
+        second.until = Some(|seen| !rows_of(seen).is_empty());
         second.database = database;
         second.fail_after = last + 3;
         let (seen, _) = second.play(ticking);
