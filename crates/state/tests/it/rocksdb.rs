@@ -17,13 +17,11 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::cases::Case;
-use crate::world::{Saved, Worker, World, checkpoint_all};
+use crate::world::{Saved, Worker, World, checkpoint_all, local_directory};
 
 /// A world in which snapshots are RocksDB's files, with local directories of its own.
 fn incremental() -> (World, tempfile::TempDir) {
-    let home = tempfile::tempdir_in(FilePath::new("/dev/shm"))
-        .or_else(|_| tempfile::tempdir())
-        .unwrap();
+    let home = tempfile::tempdir_in(local_directory()).unwrap();
     let mut world = World::of(Case::ROCKSDB_INCREMENTAL, false);
     world.rocksdb.local_directories = vec![home.path().to_owned()];
     (world, home)
@@ -489,6 +487,8 @@ fn many_databases_share_one_budget() {
             let old = (round / 2 * 100).to_be_bytes();
             let access = &worker.access;
             assert!(access.get_blocking(*table, group, &old).unwrap().is_some());
+            // The budget is a soft one: memtables that wait for a thread that writes them exceed it.
+            worker.quiet();
             let (memtables, all) = shared.usage().unwrap();
             assert!(memtables <= all + (1 << 20), "{memtables} of {all}");
             largest = largest.max(all);

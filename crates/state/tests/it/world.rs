@@ -2,7 +2,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::Hash;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -27,6 +27,21 @@ use serde::de::DeserializeOwned;
 use crate::cases::Case;
 
 pub const MAX_PARALLELISM: u16 = 16;
+/// How often a test rests for what runs in the background before it gives up: some minutes at least.
+const RESTS_MAX: u32 = 100_000;
+
+/// Where databases lie: in memory, if there is such a directory with room for the tests that run at the same time, for nothing here has to
+/// outlive a crash. In containers it often has 64 MiB.
+pub fn local_directory() -> PathBuf {
+    const FREE_BYTES_MIN: u64 = 1 << 30;
+    let memory = Path::new("/dev/shm");
+    let free_bytes = rustix::fs::statvfs(memory)
+        .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize));
+    match free_bytes >= FREE_BYTES_MIN {
+        true => memory.to_owned(),
+        false => std::env::temp_dir(),
+    }
+}
 
 /// A place where jobs run: files stay, workers come and go.
 pub struct World {
@@ -80,11 +95,7 @@ impl World {
             },
             rocksdb: RocksdbOptions {
                 incremental: case.incremental,
-                // In memory, where there is such a directory: nothing here has to outlive a crash.
-                local_directories: Some(PathBuf::from("/dev/shm"))
-                    .filter(|memory| memory.is_dir())
-                    .into_iter()
-                    .collect(),
+                local_directories: vec![local_directory()],
                 shared: RocksdbShared::new(Some(MemoryBudget {
                     cache_bytes: 64 << 10,
                     write_buffer_bytes: 16 << 20,
@@ -111,9 +122,16 @@ impl World {
         Self::of(case, world.asynchronous.get())
     }
 
-    /// Lets what runs in the background go on for a moment.
-    pub fn rest(&self) {
-        Bell::default().rest();
+    /// Waits until what runs in the background has brought something about.
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let bell = Bell::default();
+        for _ in 0..RESTS_MAX {
+            if is_so() {
+                return;
+            }
+            bell.rest();
+        }
+        panic!("{what}: not so after minutes, {}", self.name());
     }
 
     pub fn hashmap(asynchronous: bool) -> Self {
@@ -380,7 +398,7 @@ impl Worker {
 
     /// Waits until no flush and no compaction runs or is due.
     pub fn quiet(&self) {
-        for _ in 0..60_000 {
+        for _ in 0..RESTS_MAX {
             let mut backend = self.backend.borrow_mut();
             assert!(
                 backend.poll().unwrap().is_none(),

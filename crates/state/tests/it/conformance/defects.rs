@@ -20,7 +20,7 @@ fn values(worker: &Worker) -> (KeyedStateStore<u32>, ValueState<Vec<u8>>) {
 /// changed, and does not need the one it began with.
 #[test]
 fn the_checkpoint_after_a_restore_names_the_restored_files() {
-    let world = World::forst(true);
+    let mut world = World::forst(true);
     let worker = world.worker();
     let (store, value) = values(&worker);
     for key in 0..2000u32 {
@@ -33,6 +33,8 @@ fn the_checkpoint_after_a_restore_names_the_restored_files() {
     }
     let saved = worker.settled(1);
     drop((worker, store, value));
+    // A compaction that the new file sets off rewrites what has not changed: that is not what the checkpoint costs.
+    world.options.l0_files_max = usize::MAX;
     let worker = world.restore(&saved);
     let (store, value) = values(&worker);
     let written = world.objects.counts().bytes_written;

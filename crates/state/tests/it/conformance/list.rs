@@ -424,7 +424,8 @@ fn a_long_list_is_read_in_pieces() {
     for i in 0..10_000u32 {
         list.add(&i.to_be_bytes().repeat(25)).unwrap();
     }
-    let saved = worker.checkpoint(1);
+    // What compactions read is not counted, and how many files there are does not depend on how far they have come.
+    let saved = worker.settled(1);
     let bytes_of = |take: usize| {
         let worker = world.restore(&saved);
         let list = open(&worker);

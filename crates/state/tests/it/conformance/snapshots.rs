@@ -200,19 +200,9 @@ fn a_dropped_worker_stops_its_snapshot(world: &World) {
     let again = operator.worker.checkpoint(2);
     Operator::new(world.restore(&again)).check(&kept, KEYS);
     // No task waits for ever: a runtime can end only when its blocking threads have.
-    let alive = || world.runtime.metrics().num_alive_tasks();
-    let mut rounds = 0;
     drop(operator);
-    while alive() > 0 {
-        rounds += 1;
-        assert!(
-            rounds < 5_000,
-            "{} tasks are left, {}",
-            alive(),
-            world.name()
-        );
-        world.rest();
-    }
+    let metrics = world.runtime.metrics();
+    world.until("no task is left", || metrics.num_alive_tasks() == 0);
 }
 
 fn a_snapshot_that_fails_leaves_the_worker_usable(world: &World) {
