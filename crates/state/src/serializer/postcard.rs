@@ -1,7 +1,10 @@
 //! serde values in postcard's format: the smallest, by position.
 
+mod numbers;
+
 use std::marker::PhantomData;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
@@ -98,30 +101,72 @@ pub(crate) fn shape_of(snapshot: &SerializerSnapshot) -> Option<Shape> {
     said(snapshot)?.shape
 }
 
-impl<T: Serialize + DeserializeOwned + 'static> Serializer<T> for Postcard<T> {
-    fn serialize(&self, value: &T, out: &mut Vec<u8>) -> Result<(), StateError> {
-        let buffer = std::mem::take(out);
-        *out = postcard::to_extend(value, buffer).map_err(|error| {
-            StateError::Usage(format!(
-                "a value of type {} cannot be serialized: {error}",
-                std::any::type_name::<T>()
-            ))
-        })?;
+/// Where postcard puts its bytes.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appended<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
         Ok(())
     }
 
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends any value; nothing if it fails.
+fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), StateError> {
+    let from = out.len();
+    postcard::serialize_with_flavor(value, Appended(out)).map_err(|error| {
+        out.truncate(from);
+        StateError::Usage(format!(
+            "a value of type {} cannot be serialized: {error}",
+            std::any::type_name::<T>()
+        ))
+    })
+}
+
+/// Reads any value.
+fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
+    let corrupt = |what: &str| {
+        StateError::Corrupt(format!(
+            "{} bytes of state do not hold a {}: {what}",
+            bytes.len(),
+            std::any::type_name::<T>()
+        ))
+    };
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(corrupt(&format!("{} bytes are left over", rest.len()))),
+        Err(error) => Err(corrupt(&error.to_string())),
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static> Serializer<T> for Postcard<T> {
+    #[inline]
+    fn serialize(&self, value: &T, out: &mut Vec<u8>) -> Result<(), StateError> {
+        if numbers::write(value, out) {
+            return Ok(());
+        }
+        append(value, out)
+    }
+
+    // Of a number little more than the number is left of it; of anything else, a call.
+    #[inline(always)]
     fn deserialize(&self, bytes: &[u8]) -> Result<T, StateError> {
-        let corrupt = |what: &str| {
-            StateError::Corrupt(format!(
-                "{} bytes of state do not hold a {}: {what}",
-                bytes.len(),
-                std::any::type_name::<T>()
-            ))
-        };
-        match postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(corrupt(&format!("{} bytes are left over", rest.len()))),
-            Err(error) => Err(corrupt(&error.to_string())),
+        match numbers::read(bytes) {
+            Some(number) => Ok(number),
+            None => take(bytes),
         }
     }
 

@@ -11,6 +11,9 @@ use crate::StateError;
 /// Bytes of frames after which a writer that knows the whole list starts the next chunk.
 pub(crate) const CHUNK_BYTES_TARGET: usize = 1 << 20;
 
+/// Bytes of the longest header.
+const HEADER_BYTES_MAX: usize = 10;
+
 /// One element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
@@ -19,13 +22,10 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Appends an element.
+#[inline]
 pub(crate) fn push_frame(out: &mut Vec<u8>, time_ms: Option<i64>, bytes: &[u8]) {
-    let mut header = (bytes.len() as u128) * 2 + u128::from(time_ms.is_some());
-    while header >= 0x80 {
-        out.push(header as u8 | 0x80);
-        header >>= 7;
-    }
-    out.push(header as u8);
+    let (header, len) = header_bytes(header(bytes.len(), time_ms));
+    out.extend_from_slice(header.get(..len).unwrap_or_default());
     if let Some(time_ms) = time_ms {
         out.extend_from_slice(&time_ms.to_be_bytes());
     }
@@ -55,20 +55,39 @@ pub(crate) fn write_frame(
             "a serializer of list elements has removed bytes that it did not write".into(),
         ));
     };
-    let mut header = (len as u128) * 2 + u128::from(time_ms.is_some());
+    let header = header(len, time_ms);
     match out.get_mut(start) {
         Some(first) if header < 0x80 => *first = header as u8,
-        _ => {
-            let mut bytes = Vec::new();
-            while header >= 0x80 {
-                bytes.push(header as u8 | 0x80);
-                header >>= 7;
-            }
-            bytes.push(header as u8);
-            out.splice(start..start + 1, bytes);
-        }
+        _ => lengthen_header(out, start, header),
     }
     Ok(())
+}
+
+/// Nothing in memory is so long that its length does not fit twice.
+#[inline]
+fn header(len: usize, time_ms: Option<i64>) -> u64 {
+    (len as u64) << 1 | u64::from(time_ms.is_some())
+}
+
+/// The bytes of a header, and how many they are.
+fn header_bytes(mut header: u64) -> ([u8; HEADER_BYTES_MAX], usize) {
+    let (mut bytes, mut len) = ([0; HEADER_BYTES_MAX], 0);
+    for byte in &mut bytes {
+        *byte = header as u8 & 0x7f;
+        len += 1;
+        header >>= 7;
+        if header == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    (bytes, len)
+}
+
+/// Puts a header of several bytes where one byte was left for it.
+fn lengthen_header(out: &mut Vec<u8>, start: usize, header: u64) {
+    let (bytes, len) = header_bytes(header);
+    out.splice(start..start + 1, bytes.into_iter().take(len));
 }
 
 /// Walks the frames of a chunk.
@@ -95,7 +114,24 @@ impl<'a> Frames<'a> {
     }
 
     /// The next frame.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Frame<'a>>, StateError> {
+        let rest = self.chunk.get(self.at..).unwrap_or_default();
+        // Most elements are short and have no time.
+        if let Some((&header, rest)) = rest.split_first()
+            && header & 0x81 == 0
+            && let Some(bytes) = rest.get(..usize::from(header >> 1))
+        {
+            self.at += 1 + bytes.len();
+            return Ok(Some(Frame {
+                time_ms: None,
+                bytes,
+            }));
+        }
+        self.next_of_any_kind()
+    }
+
+    fn next_of_any_kind(&mut self) -> Result<Option<Frame<'a>>, StateError> {
         let mut rest = self.chunk.get(self.at..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(None);
@@ -134,6 +170,7 @@ impl<'a> Frames<'a> {
         )))
     }
 
+    #[cold]
     fn cut_short(&self) -> StateError {
         StateError::Corrupt(format!(
             "a chunk of {} bytes ends in the middle of the element that starts at byte {}",

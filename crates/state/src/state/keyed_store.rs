@@ -129,7 +129,8 @@ impl<K: OrderedKey + KeyHash + 'static> KeyedStateStore<K> {
         let place = match self.place(opened)? {
             Place::Heap(heap) => ListPlace::Heap(heap, NotedTimes::new(ttl_ms, table)),
             Place::Rows(rows) => {
-                ListPlace::Rows(ChunkTable::new(rows, descriptor.chunk_bytes_max, ttl_ms))
+                let chunks = ChunkTable::new(rows, descriptor.chunk_bytes_max, ttl_ms);
+                ListPlace::Rows(Rc::new(chunks))
             }
         };
         Ok(ListState::new(

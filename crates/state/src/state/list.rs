@@ -11,6 +11,7 @@ mod sync;
 mod times;
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 pub(crate) use self::chunk_table::ChunkTable;
 use self::cursor::Cursor;
@@ -21,7 +22,7 @@ use crate::access::{StateAccess, Waiting};
 use crate::heap::typed::{HeapLists, Timed};
 use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
-use crate::state::chunks::write_frame;
+use crate::state::chunks::{Frame, push_frame, write_frame};
 use crate::state::namespace::Scope;
 use crate::state::pieces;
 use crate::state::place::HeapPlace;
@@ -39,7 +40,7 @@ pub struct ListState<V, S = Postcard<V>, N = ()> {
 
 /// Where lists are.
 pub(crate) enum ListPlace<V, S> {
-    Rows(ChunkTable),
+    Rows(Rc<ChunkTable>),
     /// Chunks are numbered when a snapshot is written; their times are noted as they come.
     Heap(HeapPlace<HeapLists<V, S>>, NotedTimes),
 }
@@ -47,7 +48,7 @@ pub(crate) enum ListPlace<V, S> {
 impl<V, S> Clone for ListPlace<V, S> {
     fn clone(&self) -> Self {
         match self {
-            Self::Rows(chunks) => Self::Rows(chunks.clone()),
+            Self::Rows(chunks) => Self::Rows(Rc::clone(chunks)),
             Self::Heap(heap, times) => Self::Heap(heap.clone(), times.clone()),
         }
     }
@@ -212,7 +213,7 @@ where
         };
         match &self.place {
             ListPlace::Rows(chunks) => {
-                let chunks = chunks.clone();
+                let chunks = Rc::clone(chunks);
                 StateFuture::started(async move { chunks.merge(&keys, waiting).await })
             }
             ListPlace::Heap(heap, _) => {
@@ -235,7 +236,7 @@ where
     fn cursor(&self, waiting: Waiting) -> Result<Cursor<V, S>, StateError> {
         self.scope.with(|group, prefix| match &self.place {
             ListPlace::Rows(chunks) => Ok(Cursor::rows(
-                chunks.clone(),
+                Rc::clone(chunks),
                 group,
                 prefix.to_vec(),
                 waiting,
@@ -273,19 +274,40 @@ fn heap_extend<V: StateValue, S: Serializer<V> + Send>(
 /// Elements on their way into chunks.
 pub(crate) struct FrameWriter<'a> {
     frames: &'a mut Vec<u8>,
-    /// Where frames end: chunks are cut there.
-    ends: &'a mut Vec<usize>,
+    /// Where a row ends and the next one begins.
+    cuts: &'a mut Vec<usize>,
+    row_start: usize,
+    row_bytes_max: usize,
     time_ms: Option<i64>,
 }
 
 impl FrameWriter<'_> {
     /// Appends an element that `write` serializes.
+    #[inline]
     fn push(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
         write_frame(self.frames, self.time_ms, write)?;
-        self.ends.push(self.frames.len());
+        self.cut_full_row();
         Ok(())
     }
+
+    /// Appends an element that was written before.
+    fn push_frame(&mut self, frame: Frame<'_>) {
+        push_frame(self.frames, frame.time_ms, frame.bytes);
+        self.cut_full_row();
+    }
+
+    #[inline]
+    fn cut_full_row(&mut self) {
+        let end = self.frames.len();
+        if end - self.row_start >= self.row_bytes_max {
+            self.cuts.push(end);
+            self.row_start = end;
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

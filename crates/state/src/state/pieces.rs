@@ -1,6 +1,5 @@
 //! Walks that load pieces: what is loaded is handed out without a future, and only loading a piece that memory cannot give at once is one.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::task::{Context, Poll, ready};
 
@@ -25,6 +24,23 @@ pub(crate) trait Pieces: Sized + 'static {
     fn load_now(&mut self) -> Result<bool, StateError>;
     /// Loads the next piece.
     fn load(&mut self) -> impl Future<Output = Result<(), StateError>>;
+
+    /// Hands the next items of what is loaded to `take`, so many at the most. Says how many that were.
+    #[inline]
+    fn pop_some(
+        &mut self,
+        count_max: usize,
+        mut take: impl FnMut(Self::Item) -> Result<(), StateError>,
+    ) -> (usize, Result<(), StateError>) {
+        for count in 0..count_max {
+            match self.pop().and_then(|item| item.map(&mut take).transpose()) {
+                Ok(Some(())) => {}
+                Ok(None) => return (count, Ok(())),
+                Err(error) => return (count, Err(error)),
+            }
+        }
+        (count_max, Ok(()))
+    }
 
     /// The next item of a walk whose loading blocks.
     #[inline]
@@ -74,33 +90,11 @@ enum At<P> {
     Done,
 }
 
-impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Decoded<P, D> {
-    /// Decodes what is loaded. Returns how many items that were.
-    fn decode_some(
-        pieces: &mut P,
-        decode: &mut D,
-        at_once: usize,
-        items: &mut VecDeque<T>,
-    ) -> (usize, Result<(), StateError>) {
-        for count in 0..at_once {
-            match pieces
-                .pop()
-                .and_then(|item| item.map(&mut *decode).transpose())
-            {
-                Ok(Some(item)) => items.push_back(item),
-                Ok(None) => return (count, Ok(())),
-                Err(error) => return (count, Err(error)),
-            }
-        }
-        (at_once, Ok(()))
-    }
-}
-
 impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Walk<T> for Decoded<P, D> {
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
-        items: &mut VecDeque<T>,
+        items: &mut Vec<T>,
     ) -> Poll<Result<(), StateError>> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
@@ -108,10 +102,17 @@ impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Walk<T> for Decod
         loop {
             match &mut self.at {
                 At::Here(pieces) => {
-                    let (count, outcome) =
-                        Self::decode_some(pieces, &mut self.decode, self.at_once, items);
+                    let at_once = self.at_once;
+                    let (count, outcome) = pieces.pop_some(at_once, |item| {
+                        let item = (self.decode)(item)?;
+                        if items.is_empty() {
+                            items.reserve(at_once);
+                        }
+                        items.push(item);
+                        Ok(())
+                    });
                     if count > 0 {
-                        self.at_once = (self.at_once * 2).min(DECODED_AT_ONCE_MAX);
+                        self.at_once = (at_once * 2).min(DECODED_AT_ONCE_MAX);
                     }
                     if let Err(error) = outcome {
                         self.at = At::Done;
@@ -121,11 +122,11 @@ impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Walk<T> for Decod
                         self.failed = Some(error);
                         return Poll::Ready(Ok(()));
                     }
-                    if count > 0 {
+                    if count < at_once && pieces.is_done() {
+                        self.at = At::Done;
                         return Poll::Ready(Ok(()));
                     }
-                    if pieces.is_done() {
-                        self.at = At::Done;
+                    if count > 0 {
                         return Poll::Ready(Ok(()));
                     }
                     match pieces.load_now() {

@@ -1,8 +1,8 @@
 //! The answer of a state method that has many items: those in hand, and how to get more.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::vec;
 
 use futures_util::stream::{FusedStream, LocalBoxStream, Stream};
 
@@ -13,7 +13,7 @@ use crate::StateError;
 /// What is in hand is handed out without asking anybody, so that an item that memory has costs about what it costs an iterator.
 #[must_use = "a stream loads nothing until it is polled"]
 pub struct StateStream<T> {
-    items: VecDeque<T>,
+    items: vec::IntoIter<T>,
     rest: Option<Rest<T>>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) trait Walk<T> {
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
-        items: &mut VecDeque<T>,
+        items: &mut Vec<T>,
     ) -> Poll<Result<(), StateError>>;
 }
 
@@ -36,7 +36,7 @@ impl<T> StateStream<T> {
     /// Nothing but these.
     pub(crate) fn of(items: Vec<T>) -> Self {
         Self {
-            items: items.into(),
+            items: items.into_iter(),
             rest: None,
         }
     }
@@ -44,7 +44,7 @@ impl<T> StateStream<T> {
     /// Nothing but an error.
     pub(crate) fn failed(error: StateError) -> Self {
         Self {
-            items: VecDeque::new(),
+            items: Vec::new().into_iter(),
             rest: Some(Rest::Failed(error)),
         }
     }
@@ -52,18 +52,20 @@ impl<T> StateStream<T> {
     /// What a walk comes to.
     pub(crate) fn walking(walk: impl Walk<T> + 'static) -> Self {
         Self {
-            items: VecDeque::new(),
+            items: Vec::new().into_iter(),
             rest: Some(Rest::Walk(Box::new(walk))),
         }
     }
 
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, StateError>>> {
+        let mut items = Vec::new();
         let outcome = match &mut self.rest {
             None => return Poll::Ready(None),
-            Some(Rest::Walk(walk)) => ready!(walk.poll_more(context, &mut self.items)),
+            Some(Rest::Walk(walk)) => ready!(walk.poll_more(context, &mut items)),
             Some(Rest::Failed(_)) => Ok(()),
         };
-        if let Some(item) = self.items.pop_front() {
+        self.items = items.into_iter();
+        if let Some(item) = self.items.next() {
             return Poll::Ready(Some(Ok(item)));
         }
         let failed = match self.rest.take() {
@@ -82,7 +84,7 @@ impl<T> Stream for StateStream<T> {
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.items.pop_front() {
+        match self.items.next() {
             Some(item) => Poll::Ready(Some(Ok(item))),
             None => self.poll_rest(context),
         }
@@ -96,7 +98,7 @@ impl<T> Stream for StateStream<T> {
 
 impl<T> FusedStream for StateStream<T> {
     fn is_terminated(&self) -> bool {
-        self.items.is_empty() && self.rest.is_none()
+        self.items.as_slice().is_empty() && self.rest.is_none()
     }
 }
 
@@ -110,7 +112,7 @@ impl<T> Walk<T> for LocalBoxStream<'static, Result<T, StateError>> {
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
-        items: &mut VecDeque<T>,
+        items: &mut Vec<T>,
     ) -> Poll<Result<(), StateError>> {
         let item = ready!(self.as_mut().poll_next(context)).transpose();
         Poll::Ready(item.map(|item| items.extend(item)))

@@ -29,6 +29,25 @@ fn values_survive_and_other_bytes_do_not_pass() {
 }
 
 #[test]
+fn a_value_that_cannot_be_written_leaves_no_bytes() {
+    struct Odd;
+    impl Serialize for Odd {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("this is odd"))
+        }
+    }
+    impl<'de> Deserialize<'de> for Odd {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    let mut bytes = b"kept".to_vec();
+    let written = Postcard::<(u32, Odd)>::default().serialize(&(7, Odd), &mut bytes);
+    assert!(matches!(written, Err(StateError::Usage(_))));
+    assert_eq!(bytes, b"kept");
+}
+
+#[test]
 fn layouts_name_types_without_their_paths() {
     assert_eq!(Postcard::<u64>::default().layout(), "postcard-1:u64");
     assert_eq!(

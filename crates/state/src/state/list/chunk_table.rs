@@ -1,7 +1,6 @@
 //! Lists as chunks of a raw table: appending, replacing, removing, loading and merging them.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -25,31 +24,51 @@ pub(super) const CHUNKS_PER_PIECE: usize = 4;
 const CHUNKS_PER_TTL: u64 = 6;
 
 /// See the module.
-#[derive(Clone)]
 pub(crate) struct ChunkTable {
     rows: RowTable,
     /// Bytes of a row in memory at which the table begins another chunk.
     chunk_bytes_max: usize,
     /// With a TTL: milliseconds after which the table begins another chunk, and when it last did.
     roll_after_ms: Option<u64>,
-    rolled_at_ms: Rc<Cell<Option<i64>>>,
+    rolled_at_ms: Cell<Option<i64>>,
     times: NotedTimes,
-    /// Reading an element that has expired and is shown removes it.
-    uses_up: bool,
-    scratch: Rc<RefCell<Scratch>>,
+    scratch: RefCell<Scratch>,
 }
 
 #[derive(Default)]
 struct Scratch {
     frames: Vec<u8>,
-    ends: Vec<usize>,
+    /// Where a row of these frames ends and the next one begins.
+    cuts: Vec<usize>,
     row_key: Vec<u8>,
+}
+
+impl Scratch {
+    /// Begins anew.
+    fn writer(&mut self, row_bytes_max: usize, time_ms: Option<i64>) -> FrameWriter<'_> {
+        self.frames.clear();
+        self.cuts.clear();
+        FrameWriter {
+            frames: &mut self.frames,
+            cuts: &mut self.cuts,
+            row_start: 0,
+            row_bytes_max,
+            time_ms,
+        }
+    }
 }
 
 /// A chunk that was loaded.
 pub(super) struct Loaded {
-    pub(super) key: Bytes,
-    pub(super) frames: Bytes,
+    number: u64,
+    frames: Bytes,
+}
+
+/// Some chunks of a list.
+pub(super) struct Piece {
+    pub(super) chunks: Vec<Loaded>,
+    /// The key from which on there are more.
+    pub(super) more: Option<Vec<u8>>,
 }
 
 impl ChunkTable {
@@ -60,16 +79,10 @@ impl ChunkTable {
             rows,
             chunk_bytes_max: chunk_bytes_max.unwrap_or(CHUNK_BYTES_TARGET).max(1),
             roll_after_ms: ttl_ms.map(|ttl_ms| ttl_ms.div_ceil(CHUNKS_PER_TTL).max(1)),
-            rolled_at_ms: Rc::default(),
+            rolled_at_ms: Cell::default(),
             times,
-            uses_up: true,
-            scratch: Rc::default(),
+            scratch: RefCell::default(),
         }
-    }
-
-    /// From now on this only looks whether there is something, which must not use up what is shown once more.
-    pub(super) fn only_look(&mut self) {
-        self.uses_up = false;
     }
 
     /// The table.
@@ -152,13 +165,13 @@ impl ChunkTable {
             .read_many(self.rows.table, &keys, &mut values, waiting)
             .await?;
         let mut loaded = Vec::new();
-        for (i, value) in values.iter().enumerate() {
-            if i % count as usize == 0 {
+        for (i, value) in (0u64..).zip(values.iter()) {
+            if i % count == 0 {
                 loaded.push(Vec::new());
             }
             if let (Some(value), Some(list)) = (value, loaded.last_mut()) {
                 list.push(Loaded {
-                    key: Bytes::copy_from_slice(keys.get(i).1),
+                    number: chunk.oldest + i % count,
                     frames: Bytes::copy_from_slice(value),
                 });
             }
@@ -177,17 +190,15 @@ impl ChunkTable {
         if chunk.number - oldest >= POINTS_MAX {
             return Ok(None);
         }
-        let (mut loaded, mut key) = (Vec::new(), Vec::with_capacity(prefix.len() + 8));
+        let mut loaded = Vec::new();
+        let key = &mut self.scratch.borrow_mut().row_key;
         for number in oldest..=chunk.number {
-            row_key(&mut key, prefix, number);
+            row_key(key, prefix, number);
             let access = &self.rows.access;
             let mut copy = |row: Option<&[u8]>, _| row.map(Bytes::copy_from_slice);
-            match access.look_up(self.rows.table, group, &key, &mut copy)? {
+            match access.look_up(self.rows.table, group, key, &mut copy)? {
                 Hot::Answer(None) => {}
-                Hot::Answer(Some(frames)) => loaded.push(Loaded {
-                    key: Bytes::copy_from_slice(&key),
-                    frames,
-                }),
+                Hot::Answer(Some(frames)) => loaded.push(Loaded { number, frames }),
                 Hot::Cold(_) => return Ok(None),
             }
         }
@@ -201,14 +212,14 @@ impl ChunkTable {
         Ok(key)
     }
 
-    /// The next chunks of a list, from a row's key on; says whether there are more.
+    /// The next chunks of a list, from a row's key on.
     pub(super) async fn load_piece(
         &self,
         group: u16,
         prefix: &[u8],
         from: &[u8],
         waiting: Waiting,
-    ) -> Result<(Vec<Loaded>, bool), StateError> {
+    ) -> Result<Piece, StateError> {
         let range = ScanRange {
             group,
             prefix,
@@ -219,18 +230,37 @@ impl ChunkTable {
         let access = &self.rows.access;
         let mut pieces = access.scan_many(self.rows.table, &[range], waiting).await?;
         let Some(piece) = pieces.pop() else {
-            return Ok((Vec::new(), false));
+            return Ok(Piece {
+                chunks: Vec::new(),
+                more: None,
+            });
+        };
+        let more = match piece.rows.last() {
+            Some((last, _)) if !piece.done => Some(after(last)),
+            _ => None,
         };
         let rows = piece.rows.into_iter();
-        let loaded = rows.map(|(key, frames)| Loaded { key, frames }).collect();
-        Ok((loaded, !piece.done))
+        let chunks = rows.map(|(key, frames)| Loaded {
+            number: chunk_number(&key),
+            frames,
+        });
+        Ok(Piece {
+            chunks: chunks.collect(),
+            more,
+        })
     }
 
     /// Settles a chunk that was just loaded: writes back what reading keeps alive, removes what has expired. Returns the frames that are
-    /// to be handed out.
-    pub(super) fn settle(&self, group: u16, chunk: Loaded) -> Result<Bytes, StateError> {
+    /// to be handed out. If it is only looked whether there is something, what is shown once more is not used up.
+    pub(super) fn settle(
+        &self,
+        group: u16,
+        prefix: &[u8],
+        chunk: Loaded,
+        uses_up: bool,
+    ) -> Result<Bytes, StateError> {
         let ttl = self.rows.ttl.as_deref();
-        let Some(ttl) = ttl.filter(|ttl| self.uses_up || !ttl.shows_expired()) else {
+        let Some(ttl) = ttl.filter(|ttl| uses_up || !ttl.shows_expired()) else {
             return Ok(chunk.frames);
         };
         let (mut shown, mut kept) = (Vec::new(), Vec::new());
@@ -255,15 +285,17 @@ impl ChunkTable {
             push_frame(&mut kept, time_ms, frame.bytes);
             newest = newest.max(time_ms);
         }
+        let mut key = Vec::new();
+        row_key(&mut key, prefix, chunk.number);
         if kept.is_empty() {
-            self.rows.delete(group, &chunk.key)?;
+            self.rows.delete(group, &key)?;
         } else if extended || (expired && ttl.shows_expired()) {
             if extended {
                 // An old chunk lives on.
-                let number = chunk_number(&chunk.key);
-                self.times.lives_on(&self.rows.access, number, newest)?;
+                let access = &self.rows.access;
+                self.times.lives_on(access, chunk.number, newest)?;
             }
-            self.put_row(group, &chunk.key, &kept, newest)?;
+            self.put_row(group, &key, &kept, newest)?;
         }
         if expired {
             return Ok(shown.into());
@@ -291,8 +323,7 @@ impl ChunkTable {
         };
         // From here on nothing waits.
         let mut scratch = self.scratch.take();
-        scratch.frames.clear();
-        scratch.ends.clear();
+        let mut writer = scratch.writer(self.chunk_bytes_max, None);
         // Elements keep their times, which may be later than the present one; and a row is never older than what is in it.
         let mut latest_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
         for chunk in lists.iter().flatten() {
@@ -300,8 +331,7 @@ impl ChunkTable {
             while let Some(frame) = frames.next()? {
                 if !self.rows.has_expired(frame.time_ms) {
                     latest_ms = latest_ms.max(frame.time_ms);
-                    push_frame(&mut scratch.frames, frame.time_ms, frame.bytes);
-                    scratch.ends.push(scratch.frames.len());
+                    writer.push_frame(frame);
                 }
             }
         }
@@ -336,14 +366,11 @@ impl ChunkTable {
         prefix: &[u8],
         waiting: Waiting,
     ) -> Result<Vec<Loaded>, StateError> {
-        let (mut all, mut from, mut more) = (Vec::new(), self.first_key(prefix)?, true);
-        while more {
-            let (piece, follow) = self.load_piece(group, prefix, &from, waiting).await?;
-            if let Some(last) = piece.last() {
-                after(&mut from, &last.key);
-            }
-            all.extend(piece);
-            more = follow;
+        let (mut all, mut next) = (Vec::new(), Some(self.first_key(prefix)?));
+        while let Some(from) = next {
+            let piece = self.load_piece(group, prefix, &from, waiting).await?;
+            all.extend(piece.chunks);
+            next = piece.more;
         }
         Ok(all)
     }
@@ -357,16 +384,10 @@ impl ChunkTable {
     ) -> Result<(), StateError> {
         // Taken, not borrowed: a serializer may use another state.
         let mut scratch = self.scratch.take();
-        scratch.frames.clear();
-        scratch.ends.clear();
         let stamp_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
-        let outcome = write(&mut FrameWriter {
-            frames: &mut scratch.frames,
-            ends: &mut scratch.ends,
-            time_ms: stamp_ms,
-        })
-        .map_err(|error| self.rows.named(group, error))
-        .and_then(|()| store(&mut scratch, stamp_ms));
+        let outcome = write(&mut scratch.writer(self.chunk_bytes_max, stamp_ms))
+            .map_err(|error| self.rows.named(group, error))
+            .and_then(|()| store(&mut scratch, stamp_ms));
         self.scratch.replace(scratch);
         outcome
     }
@@ -380,21 +401,20 @@ impl ChunkTable {
         stamp_ms: Option<i64>,
     ) -> Result<(), StateError> {
         let mut start = 0;
-        for (i, end) in scratch.ends.iter().enumerate() {
-            let is_last = i + 1 == scratch.ends.len();
-            if !is_last && end - start < self.chunk_bytes_max {
+        for end in scratch.cuts.iter().copied().chain([scratch.frames.len()]) {
+            if start == end {
                 continue;
             }
             let chunk = self.chunk(stamp_ms)?;
             row_key(&mut scratch.row_key, prefix, chunk.number);
             self.note(chunk.number, stamp_ms)?;
-            let frames = scratch.frames.get(start..*end).unwrap_or_default();
+            let frames = scratch.frames.get(start..end).unwrap_or_default();
             let access = &self.rows.access;
             let held = access.merge(self.rows.table, group, &scratch.row_key, frames, stamp_ms)?;
             if held > self.chunk_bytes_max {
                 self.present_chunk(true)?;
             }
-            start = *end;
+            start = end;
         }
         Ok(())
     }
@@ -465,9 +485,7 @@ fn chunk_number(key: &[u8]) -> u64 {
         .map_or(0, |number| u64::from_be_bytes(*number))
 }
 
-/// Makes `from` the first key after `key`.
-pub(super) fn after(from: &mut Vec<u8>, key: &[u8]) {
-    from.clear();
-    from.extend_from_slice(key);
-    from.push(0);
+/// The first key after `key`.
+fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }

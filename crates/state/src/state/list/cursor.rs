@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::chunk_table::{ChunkTable, Loaded, after};
+use super::chunk_table::{ChunkTable, Loaded};
 use crate::StateError;
 use crate::access::Waiting;
 use crate::heap::typed::{HeapLists, Timed};
@@ -26,14 +27,19 @@ pub(super) enum Cursor<V, S> {
 
 /// Walks the chunks of one list and decodes their elements.
 pub(super) struct RowsCursor<V, S> {
-    chunks: ChunkTable,
+    chunks: Rc<ChunkTable>,
     group: u16,
     prefix: Vec<u8>,
     waiting: Waiting,
+    /// Reading an element that has expired and is shown removes it.
+    uses_up: bool,
     next: Next,
-    loaded: VecDeque<Bytes>,
-    /// Where the next frame starts in the first of `loaded`.
+    /// The frames of the present chunk.
+    chunk: Bytes,
+    /// Where the next of them starts.
     at: usize,
+    /// Those of the chunks after it that are loaded. Most lists have one chunk.
+    loaded: VecDeque<Bytes>,
     serializer: S,
     element: PhantomData<fn() -> V>,
 }
@@ -50,7 +56,7 @@ enum Next {
 
 impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
     pub(super) fn rows(
-        chunks: ChunkTable,
+        chunks: Rc<ChunkTable>,
         group: u16,
         prefix: Vec<u8>,
         waiting: Waiting,
@@ -61,9 +67,11 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
             group,
             prefix,
             waiting,
+            uses_up: true,
             next: Next::First,
-            loaded: VecDeque::new(),
+            chunk: Bytes::new(),
             at: 0,
+            loaded: VecDeque::new(),
             serializer,
             element: PhantomData,
         })
@@ -88,13 +96,13 @@ impl<V: StateValue, S: Serializer<V> + Send> Cursor<V, S> {
 impl<V: StateValue, S: Serializer<V> + Send> RowsCursor<V, S> {
     /// Whether there is no element at all, if memory knows.
     pub(super) fn has_none_now(&mut self) -> Result<Option<bool>, StateError> {
-        self.chunks.only_look();
+        self.uses_up = false;
         Ok(self.load_now()?.then(|| !self.has_loaded()))
     }
 
     /// Whether there is no element at all.
     pub(super) async fn has_none(mut self) -> Result<bool, StateError> {
-        self.chunks.only_look();
+        self.uses_up = false;
         while !self.has_loaded() && !self.is_done() {
             self.load().await?;
         }
@@ -105,22 +113,47 @@ impl<V: StateValue, S: Serializer<V> + Send> RowsCursor<V, S> {
 impl<V: StateValue, S: Serializer<V> + Send> Pieces for RowsCursor<V, S> {
     type Item = V;
 
-    /// Decodes the next element of the first chunk.
+    /// Decodes the next element of the present chunk.
     #[inline]
     fn pop(&mut self) -> Result<Option<V>, StateError> {
         if !self.has_loaded() {
             return Ok(None);
         }
-        let Some(chunk) = self.loaded.front() else {
-            return Ok(None);
-        };
-        let mut frames = Frames::from(chunk, self.at);
-        let Some(frame) = frames.next()? else {
-            return Ok(None);
-        };
+        let mut frames = Frames::from(&self.chunk, self.at);
+        let element = next_element(&mut frames, &self.serializer);
         self.at = frames.at();
-        let element = self.serializer.deserialize(frame.bytes).map(Some);
         element.map_err(|error| self.chunks.rows().named(self.group, error))
+    }
+
+    /// As `pop`, with the place in the chunk noted once.
+    #[inline]
+    fn pop_some(
+        &mut self,
+        count_max: usize,
+        mut take: impl FnMut(V) -> Result<(), StateError>,
+    ) -> (usize, Result<(), StateError>) {
+        let mut count = 0;
+        while count < count_max && self.has_loaded() {
+            let mut frames = Frames::from(&self.chunk, self.at);
+            let outcome = loop {
+                if count == count_max {
+                    break Ok(());
+                }
+                match next_element(&mut frames, &self.serializer) {
+                    Ok(Some(element)) => match take(element) {
+                        Ok(()) => count += 1,
+                        Err(error) => break Err(error),
+                    },
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(self.chunks.rows().named(self.group, error)),
+                }
+            };
+            self.at = frames.at();
+            if outcome.is_err() {
+                return (count, outcome);
+            }
+        }
+        (count, Ok(()))
     }
 
     fn is_done(&self) -> bool {
@@ -150,44 +183,57 @@ impl<V: StateValue, S: Serializer<V> + Send> Pieces for RowsCursor<V, S> {
                 }
             }
             Next::Scan(from) => {
-                let (piece, more) = self
+                let piece = self
                     .chunks
                     .load_piece(self.group, &self.prefix, from, self.waiting)
                     .await?;
-                let next = match piece.last() {
-                    Some(last) if more => {
-                        let mut from = Vec::new();
-                        after(&mut from, &last.key);
-                        Next::Scan(from)
-                    }
-                    _ => Next::Done,
-                };
-                (piece, next)
+                (piece.chunks, piece.more.map_or(Next::Done, Next::Scan))
             }
         };
         self.take(pieces, next)
     }
 }
 
+#[inline]
+fn next_element<V, S: Serializer<V>>(
+    frames: &mut Frames<'_>,
+    serializer: &S,
+) -> Result<Option<V>, StateError> {
+    match frames.next()? {
+        Some(frame) => serializer.deserialize(frame.bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
 impl<V, S> RowsCursor<V, S> {
     /// Whether there is an element in hand.
+    #[inline]
     fn has_loaded(&mut self) -> bool {
-        while let Some(first) = self.loaded.front() {
-            if self.at < first.len() {
+        self.at < self.chunk.len() || self.begin_next()
+    }
+
+    /// Goes on to the next chunk that is loaded and has elements; false if there is none.
+    fn begin_next(&mut self) -> bool {
+        while let Some(chunk) = self.loaded.pop_front() {
+            if !chunk.is_empty() {
+                (self.chunk, self.at) = (chunk, 0);
                 return true;
             }
-            self.loaded.pop_front();
-            self.at = 0;
         }
         false
     }
 
-    /// Takes chunks in that were loaded.
+    /// Takes chunks in that were loaded. Nothing is in hand.
     fn take(&mut self, chunks: Vec<Loaded>, next: Next) -> Result<(), StateError> {
         self.next = next;
         for chunk in chunks {
-            let frames = self.chunks.settle(self.group, chunk)?;
-            self.loaded.push_back(frames);
+            let frames = self
+                .chunks
+                .settle(self.group, &self.prefix, chunk, self.uses_up)?;
+            match self.has_loaded() {
+                true => self.loaded.push_back(frames),
+                false => (self.chunk, self.at) = (frames, 0),
+            }
         }
         Ok(())
     }
