@@ -322,15 +322,19 @@ fn holds_something(
     value: &[u8],
     time_ms: Option<i64>,
 ) -> Result<bool, StateError> {
-    if rows.has_expired(time_ms) {
+    let Some(ttl) = rows.ttl.as_deref() else {
+        return Ok(true);
+    };
+    let now_ms = ttl.now_ms();
+    if ttl.expired(time_ms, now_ms) {
         return Ok(false);
     }
-    if !list || rows.ttl.is_none() {
+    if !list {
         return Ok(true);
     }
     let mut frames = Frames::new(value);
     while let Some(frame) = frames.next()? {
-        if !rows.has_expired(frame.time_ms) {
+        if !ttl.expired(frame.time_ms, now_ms) {
             return Ok(true);
         }
     }

@@ -224,7 +224,8 @@ where
                         merged.extend(heap.with(|table, _| table.take(group, source))?);
                     }
                     if let Some(ttl) = heap.ttl.as_deref() {
-                        merged.retain(|element| !ttl.expired(element.time(), ttl.now_ms()));
+                        let now_ms = ttl.now_ms();
+                        merged.retain(|element| !ttl.expired(element.time(), now_ms));
                     }
                     heap_extend(heap, group, target, merged)
                 };

@@ -138,7 +138,12 @@ impl Ttl {
 
     /// What to do with something of this time that is read now.
     pub(crate) fn judge(&self, time_ms: Option<i64>) -> Life {
-        let Some(now_ms) = self.now_ms() else {
+        self.judge_at(time_ms, self.now_ms())
+    }
+
+    /// What to do with something of this time that is read at `now_ms`: whoever judges many things asks the clock once.
+    pub(crate) fn judge_at(&self, time_ms: Option<i64>, now_ms: Option<i64>) -> Life {
+        let Some(now_ms) = now_ms else {
             return Life::Live;
         };
         if self.rule.expired(self.effective(time_ms), now_ms) {

@@ -263,11 +263,15 @@ impl ChunkTable {
         let Some(ttl) = ttl.filter(|ttl| uses_up || !ttl.shows_expired()) else {
             return Ok(chunk.frames);
         };
+        let now_ms = ttl.now_ms();
+        if !chunk.frames.is_empty() && all_live(ttl, &chunk.frames, now_ms)? {
+            return Ok(chunk.frames);
+        }
         let (mut shown, mut kept) = (Vec::new(), Vec::new());
         let (mut newest, mut extended, mut expired) = (None, false, false);
         let mut frames = Frames::new(&chunk.frames);
         while let Some(frame) = frames.next()? {
-            let time_ms = match ttl.judge(frame.time_ms) {
+            let time_ms = match ttl.judge_at(frame.time_ms, now_ms) {
                 Life::Live => frame.time_ms,
                 Life::Extended(now_ms) => {
                     extended = true;
@@ -325,11 +329,12 @@ impl ChunkTable {
         let mut scratch = self.scratch.take();
         let mut writer = scratch.writer(self.chunk_bytes_max, None);
         // Elements keep their times, which may be later than the present one; and a row is never older than what is in it.
-        let mut latest_ms = self.rows.ttl.as_deref().and_then(Ttl::stamp_ms);
+        let ttl = self.rows.ttl.as_deref();
+        let (mut latest_ms, now_ms) = (ttl.and_then(Ttl::stamp_ms), ttl.and_then(Ttl::now_ms));
         for chunk in lists.iter().flatten() {
             let mut frames = Frames::new(&chunk.frames);
             while let Some(frame) = frames.next()? {
-                if !self.rows.has_expired(frame.time_ms) {
+                if ttl.is_none_or(|ttl| !ttl.expired(frame.time_ms, now_ms)) {
                     latest_ms = latest_ms.max(frame.time_ms);
                     writer.push_frame(frame);
                 }
@@ -471,6 +476,17 @@ impl ChunkTable {
     fn present_chunk(&self, roll: bool) -> Result<ListChunk, StateError> {
         self.rows.access.list_chunk(self.rows.table, roll)
     }
+}
+
+/// Whether nothing of a chunk has expired or is kept alive by being read: as a rule.
+fn all_live(ttl: &Ttl, chunk: &[u8], now_ms: Option<i64>) -> Result<bool, StateError> {
+    let mut frames = Frames::new(chunk);
+    while let Some(frame) = frames.next()? {
+        if ttl.judge_at(frame.time_ms, now_ms) != Life::Live {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn row_key(out: &mut Vec<u8>, prefix: &[u8], chunk: u64) {

@@ -264,9 +264,9 @@ fn settle<V: StateValue, S: Serializer<V> + Send>(
     let Some(ttl) = ttl else {
         return table.for_each(group, key, see);
     };
-    let mut changes = false;
+    let (mut changes, now_ms) = (false, ttl.now_ms());
     table.for_each(group, key, |element| {
-        let life = ttl.judge(element.time());
+        let life = ttl.judge_at(element.time(), now_ms);
         changes |= life != Life::Live;
         if life != Life::Expired || ttl.shows_expired() {
             see(element);
@@ -275,12 +275,12 @@ fn settle<V: StateValue, S: Serializer<V> + Send>(
     if !changes {
         return Ok(());
     }
-    table.retain(group, key, |element| match ttl.judge(element.time()) {
-        Life::Live => true,
-        Life::Extended(now_ms) => {
-            element.time_ms = now_ms;
-            true
+    table.retain(group, key, |element| {
+        match ttl.judge_at(element.time(), now_ms) {
+            Life::Live => {}
+            Life::Extended(now_ms) => element.time_ms = now_ms,
+            Life::Expired => return false,
         }
-        Life::Expired => false,
+        true
     })
 }

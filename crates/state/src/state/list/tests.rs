@@ -1,6 +1,8 @@
 //! Chunks that nobody wrote, read through both APIs: what is whole comes, then an error, then the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions};
 use futures_util::{FutureExt, StreamExt};
@@ -8,24 +10,42 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::state::chunks::push_frame;
-use crate::{BackendKind, KeyedStateStore, ListStateDescriptor, open_backend};
+use crate::{BackendKind, KeyedStateStore, ListStateDescriptor, TtlConfig, open_backend};
 
 const GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: 7 };
 
-fn store(runtime: &tokio::runtime::Runtime) -> KeyedStateStore<u32> {
-    let environment = Environment::new(
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+/// A store of this kind, with a current key, and how often its clock was asked.
+fn store(
+    kind: BackendKind,
+    runtime: &tokio::runtime::Runtime,
+) -> (KeyedStateStore<u32>, Arc<AtomicU64>) {
+    let asked = Arc::new(AtomicU64::new(0));
+    let mut environment = Environment::new(
         Arc::new(InMemory::new()),
         "job/shared".into(),
         runtime.handle().clone(),
         BlockCache::new(8 << 20),
         "w0",
     );
-    let (kind, options) = (BackendKind::Forst, StoreOptions::default());
+    let counted = Arc::clone(&asked);
+    environment.clock = Arc::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        1_000
+    });
+    let options = StoreOptions::default();
     let backend = open_backend(kind, environment, options, GROUPS, vec![], vec![]).unwrap();
     let access = StateAccess::new(backend, runtime.handle().clone(), GROUPS, 8, true);
     let store = KeyedStateStore::new(access, "op");
     store.set_current_key(&1);
-    store
+    (store, asked)
 }
 
 /// Puts bytes in the place of the current key's only chunk.
@@ -100,12 +120,8 @@ fn sample() -> Vec<u8> {
 
 #[test]
 fn damaged_chunks_end_in_an_error_and_never_panic() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .unwrap();
-    let store = store(&runtime);
+    let runtime = runtime();
+    let (store, _) = store(BackendKind::Forst, &runtime);
     let list = store.list_state(&ListStateDescriptor::new("list")).unwrap();
     let sample = sample();
     check(&list, &sample);
@@ -155,4 +171,23 @@ fn elements_are_cut_into_rows_where_they_fill_one() {
     // A row ends with the element that makes it long enough.
     assert_eq!(*writer.cuts, [12, 53, 65, 75]);
     assert_eq!(writer.frames.len(), 75);
+}
+
+#[test]
+fn the_clock_is_asked_for_a_list_and_not_for_its_elements() {
+    let runtime = runtime();
+    for kind in [BackendKind::Forst, BackendKind::Hashmap] {
+        let (store, asked) = store(kind, &runtime);
+        let ttl = TtlConfig::new(Duration::from_secs(60));
+        let descriptor = ListStateDescriptor::<i64>::new("list").ttl(ttl);
+        let list = store.list_state(&descriptor).unwrap();
+        let elements: Vec<i64> = (0..500).collect();
+        list.update(&elements).unwrap();
+        list.add_all(&elements).unwrap();
+        let before = asked.load(Ordering::Relaxed);
+        let seen: Result<Vec<i64>, _> = list.sync().get().collect();
+        assert_eq!(seen.unwrap(), [&elements[..], &elements].concat());
+        let times = asked.load(Ordering::Relaxed) - before;
+        assert!(times <= 10, "{kind:?}: {times} times");
+    }
 }
