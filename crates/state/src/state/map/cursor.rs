@@ -78,7 +78,7 @@ pub(super) struct Cursor<UV, S> {
     place: Place<HeapMaps<UV, S>>,
     group: u16,
     prefix: Vec<u8>,
-    /// Where the next piece starts: the key of a row, or an encoded user key.
+    /// Where the next piece starts: the key of a row, or an encoded user key. Empty: at the first.
     from: Vec<u8>,
     waiting: Waiting,
     /// Entries of the next piece.
@@ -136,15 +136,11 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
         prefix: Vec<u8>,
         waiting: Waiting,
     ) -> Self {
-        let from = match &place {
-            Place::Rows(_) => prefix.clone(),
-            Place::Heap(_) => Vec::new(),
-        };
         Self {
             place,
             group,
             prefix,
-            from,
+            from: Vec::new(),
             waiting,
             rows_max: ENTRIES_PER_PIECE,
             loaded: VecDeque::new(),
@@ -185,10 +181,14 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
 
     /// The rows of the next piece.
     fn range(&self, rows_max: usize) -> ScanRange<'_> {
+        let from = match self.from.is_empty() {
+            true => &self.prefix,
+            false => &self.from,
+        };
         ScanRange {
             group: self.group,
             prefix: &self.prefix,
-            from: &self.from,
+            from,
             until: None,
             rows_max,
         }
@@ -197,12 +197,14 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
     /// Takes a piece in that was loaded.
     fn take(&mut self, rows: &RowTable, piece: ScanRows) -> Result<(), StateError> {
         self.done = piece.done;
-        if let Some((key, _)) = piece.rows.last() {
+        if let Some((key, _)) = piece.rows.last().filter(|_| !piece.done) {
             self.from.clear();
             self.from.extend_from_slice(key);
             self.from.push(0);
         }
         let mut times = piece.times.into_iter();
+        let now_ms = rows.ttl.as_deref().and_then(Ttl::now_ms);
+        self.loaded.reserve(piece.rows.len());
         for (key, value) in piece.rows {
             let time_ms = times.next().flatten();
             if !key.starts_with(&self.prefix) {
@@ -212,7 +214,7 @@ impl<UV: StateValue, S: Serializer<UV> + Send> Cursor<UV, S> {
             }
             let mut expired = false;
             if let Some(ttl) = rows.ttl.as_deref() {
-                match ttl.judge(time_ms) {
+                match ttl.judge_at(time_ms, now_ms) {
                     Life::Live => {}
                     Life::Extended(now_ms) => {
                         let access = &rows.access;
@@ -333,8 +335,9 @@ fn settle<UV: StateValue, S: Serializer<UV> + Send>(
         });
     };
     let mut changed: Vec<(Box<[u8]>, Life)> = Vec::new();
+    let now_ms = ttl.now_ms();
     table.walk(group, prefix, from, |key, found| {
-        let life = ttl.judge(found.time());
+        let life = ttl.judge_at(found.time(), now_ms);
         let seen = Some(life).filter(|life| *life != Life::Expired || ttl.shows_expired());
         let go_on = see(key, found, seen);
         let is_left = seen.is_some_and(|life| !matches!(life, Life::Extended(_)));
