@@ -17,7 +17,7 @@ use aquifer_state::{
     RocksdbOptions, RocksdbShared, SharedBackend, SnapshotStorage, StateDescription, StateError,
     StateValue, TimerService, ValueState, open,
 };
-use aquifer_store::{BlockCache, Environment, KeyGroupRange, StoreOptions, TableId};
+use aquifer_store::{BlockCache, Environment, IoOptions, KeyGroupRange, StoreOptions, TableId};
 use aquifer_testkit::FaultyObjects;
 use futures_util::StreamExt;
 use object_store::memory::InMemory;
@@ -91,6 +91,11 @@ impl World {
                 l0_files_max: 3,
                 file_bytes_target: 8 << 10,
                 filter_bits_per_key: 10,
+                // A gate may hold requests back, and a busy machine a thread, for long; a repeated request would be counted.
+                io: IoOptions {
+                    request_timeout: Duration::from_secs(3600),
+                    ..IoOptions::default()
+                },
                 ..StoreOptions::default()
             },
             rocksdb: RocksdbOptions {
@@ -304,11 +309,11 @@ impl Bell {
         let rung = self.rung.lock().unwrap();
         let (mut rung, timeout) = self
             .condvar
-            .wait_timeout_while(rung, Duration::from_secs(60), |rung| !*rung)
+            .wait_timeout_while(rung, Duration::from_secs(300), |rung| !*rung)
             .unwrap();
         assert!(
             !timeout.timed_out(),
-            "the backend did not call its waker for a minute"
+            "the backend did not call its waker for five minutes"
         );
         *rung = false;
     }
