@@ -64,15 +64,19 @@ async fn watched(compactor: &Arc<Compactor>, screen: &Screen) -> Result<(), aqui
     let progress = compactor.progress();
     let work = compactor.run();
     tokio::pin!(work);
+    // One listener until it has heard something: Ctrl-C may come while the status line is drawn.
+    let pressed = tokio::signal::ctrl_c();
+    tokio::pin!(pressed);
     let mut stopping = false;
     loop {
         tokio::select! {
             ended = &mut work => return ended,
-            pressed = tokio::signal::ctrl_c() => {
-                if stopping || pressed.is_err() {
+            heard = &mut pressed => {
+                if stopping || heard.is_err() {
                     return Ok(());
                 }
                 stopping = true;
+                pressed.set(tokio::signal::ctrl_c());
                 compactor.stop();
                 if progress.running.load(Ordering::Relaxed) > 0 {
                     screen.tell("finishing the jobs under way; Ctrl-C again ends at once");
