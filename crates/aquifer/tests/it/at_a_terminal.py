@@ -12,7 +12,8 @@ import select
 import sys
 
 PROMPT = b"aquifer> "
-SECONDS_MAX = 30
+# Nothing is silent for so long, on however busy a machine: it hangs.
+SECONDS_MAX = 300
 
 CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\r")
 

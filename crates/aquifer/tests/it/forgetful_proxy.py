@@ -1,6 +1,8 @@
 """A proxy before an S3 server that drops the If-None-Match header, so that create-if-absent overwrites, as it does on some S3 look-alikes.
 
-Usage: forgetful_proxy.py PORT http://HOST:PORT
+Usage: forgetful_proxy.py http://HOST:PORT
+
+Listens on a loopback port that the system chooses, and says on its first line which.
 """
 
 import http.client
@@ -8,7 +10,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-PORT, SERVER = int(sys.argv[1]), urlsplit(sys.argv[2])
+SERVER = urlsplit(sys.argv[1])
 NOT_FORWARDED = {"if-none-match", "connection", "transfer-encoding"}
 
 
@@ -18,7 +20,7 @@ class Proxy(BaseHTTPRequestHandler):
     def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in NOT_FORWARDED}
-        connection = http.client.HTTPConnection(SERVER.hostname, SERVER.port, timeout=30)
+        connection = http.client.HTTPConnection(SERVER.hostname, SERVER.port, timeout=300)
         connection.request(self.command, self.path, body=body, headers=headers)
         answer = connection.getresponse()
         content = answer.read()
@@ -40,4 +42,11 @@ class Proxy(BaseHTTPRequestHandler):
         pass
 
 
-ThreadingHTTPServer(("127.0.0.1", PORT), Proxy).serve_forever()
+class Server(ThreadingHTTPServer):
+    # Connections that wait while the machine does something else.
+    request_queue_size = 128
+
+
+server = Server(("127.0.0.1", 0), Proxy)
+print(server.server_address[1], flush=True)
+server.serve_forever()

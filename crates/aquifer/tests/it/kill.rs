@@ -6,18 +6,19 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::support::{Place, Seeded, ended, files, kill, wait_ms};
+use crate::support::{Place, Seeded, ended, files, kill, wait_ms, wait_until};
 
 /// How often each row is there.
 type Rows = BTreeMap<String, usize>;
 
-/// Events of the stream, made at [`EVENTS_PER_SECOND`] by the clock while the job is being killed, so that it outlives ten kills on any machine.
+/// Events of the stream. While the job is being killed they are made at [`EVENTS_PER_SECOND`] by the clock, and the job stays when there are no more:
+/// it does not end before it is killed, however long that takes on a busy machine.
 const EVENTS: u64 = 24_000;
 const EVENTS_PER_SECOND: u64 = 3_000;
 const KILLS: usize = 10;
 
-/// A window aggregate and a plain filter over the same stream, both exactly once into files.
-fn script(paced: bool) -> String {
+/// A window aggregate and a plain filter over the same stream, both exactly once into files. `stays`: the job is there to be killed.
+fn script(stays: bool) -> String {
     format!(
         "SET 'pipeline.name' = 'killed';
 SET 'execution.checkpointing.interval' = '100 ms';
@@ -33,7 +34,8 @@ CREATE TABLE nexmark (
   'events.num' = '{EVENTS}',
   'first-event.rate' = '{EVENTS_PER_SECOND}',
   'next-event.rate' = '{EVENTS_PER_SECOND}',
-  'rate.limited' = '{paced}'
+  'rate.limited' = '{stays}',
+  'keep-alive' = '{stays}'
 );
 CREATE VIEW bid AS SELECT bid.auction, bid.bidder, bid.price, `dateTime` FROM nexmark WHERE event_type = 2;
 CREATE TABLE windows (window_start TIMESTAMP(3), window_end TIMESTAMP(3), auction BIGINT, bids BIGINT, total BIGINT)
@@ -73,18 +75,6 @@ fn committed(place: &Place) -> Rows {
     rows
 }
 
-/// Waits until rows are committed, so that there is a checkpoint to resume however slow the machine is. A job that has ended without any is found
-/// out when it is to be killed.
-fn wait_for_rows(place: &Place) {
-    const TRIES: usize = 6_000;
-    for _ in 0..TRIES {
-        if !committed(place).is_empty() {
-            return;
-        }
-        wait_ms(20);
-    }
-}
-
 fn hidden(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with('.') || name.starts_with('_')
@@ -113,11 +103,12 @@ pub fn survives(seed: u64, arguments: &[&str], environment: &[(&str, &str)]) {
     assert_eq!(in_progress(&calm), Vec::<PathBuf>::new());
 
     let place = Place::new();
-    let file = place.file("killed.sql", &script(true));
+    let killed = place.file("killed.sql", &script(true));
+    let last = place.file("last.sql", &script(false));
     let mut random = Seeded(seed);
     let mut parallelisms = Vec::new();
-    let start = |parallelism: &str, resume: bool| {
-        let mut all = vec!["sql", "-f", file.as_str(), "-p", parallelism];
+    let start = |file: &str, parallelism: &str, resume: bool| {
+        let mut all = vec!["sql", "-f", file, "-p", parallelism];
         all.extend(arguments);
         all.extend(resume.then_some("--resume"));
         let mut command = place.aquifer(&all);
@@ -127,7 +118,7 @@ pub fn survives(seed: u64, arguments: &[&str], environment: &[(&str, &str)]) {
     for kills in 1..=KILLS {
         let parallelism = (1 + random.below(3)).to_string();
         let resume = kills > 1;
-        let mut child = start(&parallelism, resume)
+        let mut child = start(&killed, &parallelism, resume)
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");
@@ -140,7 +131,10 @@ pub fn survives(seed: u64, arguments: &[&str], environment: &[(&str, &str)]) {
             messages.read_line(&mut said).expect("a message");
         }
         if !resume {
-            wait_for_rows(&place);
+            // There is a checkpoint to resume then.
+            wait_until("rows are committed", || {
+                !committed(&place).is_empty() || child.try_wait().is_ok_and(|ended| ended.is_some())
+            });
         }
         wait_ms(random.below(match (resume, early) {
             (false, _) => 500,
@@ -160,7 +154,7 @@ pub fn survives(seed: u64, arguments: &[&str], environment: &[(&str, &str)]) {
             );
         }
     }
-    let last = ended(start("2", true).output().expect("the binary starts")).with_status(0);
+    let last = ended(start(&last, "2", true).output().expect("the binary starts")).with_status(0);
     assert!(
         last.stderr.contains("Resumed from checkpoint"),
         "{}",

@@ -10,12 +10,21 @@ const CREDENTIALS: &[(&str, &str)] = &[
     ("AWS_REGION", "us-east-1"),
 ];
 
+/// A server in Python on a busy machine answers late.
+const PATIENCE: [&str; 4] = [
+    "-D",
+    "s3.connection.request.timeout=2 min",
+    "-D",
+    "s3.retry.timeout=5 min",
+];
+
 #[test]
 fn ten_kills_on_s3_lose_nothing_and_double_nothing() {
     let Some(server) = Moto::start() else { return };
     let endpoint = format!("s3.endpoint={}", server.endpoint());
     let directory = format!("execution.checkpointing.dir=s3://{}/kills", server.bucket());
-    survives(seed(77), &["-D", &endpoint, "-D", &directory], CREDENTIALS);
+    let place = ["-D", &endpoint, "-D", &directory];
+    survives(seed(77), &[&place[..], &PATIENCE].concat(), CREDENTIALS);
 }
 
 #[test]
@@ -34,7 +43,7 @@ fn a_store_that_ignores_create_if_absent_is_refused_unless_overridden() {
     );
     let arguments = ["sql", "-f", &script, "-D", &endpoint, "-D", &directory];
     let run = |more: &[&str]| {
-        let all: Vec<&str> = arguments.iter().chain(more).copied().collect();
+        let all = [&arguments[..], &PATIENCE, more].concat();
         crate::support::ended(
             place
                 .aquifer(&all)

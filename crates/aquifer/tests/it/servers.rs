@@ -3,17 +3,16 @@
 //! `AQUIFER_TEST_S3_ENDPOINT` names a server that runs already; otherwise moto is started (`atomic_moto.py`) from the environment that
 //! `scripts/prepare-test-servers` makes below the target directory. Without either the tests are skipped with a note, and fail where `CI=true`.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-
-use crate::support::wait_ms;
 
 /// A moto server with one bucket; it ends with the value.
 pub struct Moto {
     endpoint: String,
-    process: Option<Child>,
+    /// Ends with the value. `None`: it was there before us.
+    _process: Option<Served>,
 }
 
 impl Moto {
@@ -22,7 +21,7 @@ impl Moto {
         let server = match std::env::var("AQUIFER_TEST_S3_ENDPOINT") {
             Ok(endpoint) => Self {
                 endpoint,
-                process: None,
+                _process: None,
             },
             Err(_) => {
                 let program = environment().join("bin/python");
@@ -35,14 +34,12 @@ impl Moto {
                     eprintln!("skipped: {message}");
                     return None;
                 }
-                let port = free_port();
                 let mut command = Command::new(program);
-                let script =
-                    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/atomic_moto.py");
-                command.arg(script).args(["127.0.0.1", &port.to_string()]);
+                command.arg(script("atomic_moto.py"));
+                let process = Served::start(command);
                 Self {
-                    endpoint: format!("http://127.0.0.1:{port}"),
-                    process: Some(spawn(command)),
+                    endpoint: process.endpoint.clone(),
+                    _process: Some(process),
                 }
             }
         };
@@ -70,48 +67,66 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        stop(self.process.take());
-    }
-}
-
 /// A proxy that forgets the `If-None-Match` header, so that the server behind it behaves like those that ignore create-if-absent.
-pub struct Forgetful {
-    endpoint: String,
-    process: Option<Child>,
-}
+pub struct Forgetful(Served);
 
 impl Forgetful {
     pub fn before(server: &Moto) -> Self {
-        let port = free_port();
         let mut command = Command::new("python3");
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/forgetful_proxy.py");
         command
-            .arg(script)
-            .arg(port.to_string())
+            .arg(script("forgetful_proxy.py"))
             .arg(server.endpoint());
-        let proxy = Self {
-            endpoint: format!("http://127.0.0.1:{port}"),
-            process: Some(spawn(command)),
-        };
-        let address = format!("127.0.0.1:{port}");
-        ask(
-            &address,
-            &format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
-        );
-        proxy
+        Self(Served::start(command))
     }
 
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.0.endpoint
     }
 }
 
-impl Drop for Forgetful {
-    fn drop(&mut self) {
-        stop(self.process.take());
+/// A server that we have started; it ends with the value.
+struct Served {
+    process: Child,
+    endpoint: String,
+}
+
+impl Served {
+    /// Starts a server. It chooses its port itself, so that nobody else can take it, and prints it when it listens.
+    fn start(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let mut said = String::new();
+        let mut out = BufReader::new(process.stdout.take().expect("its output"));
+        out.read_line(&mut said).expect("its port");
+        let mut served = Self {
+            process,
+            endpoint: String::new(),
+        };
+        let port: u16 = said
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{command:?} did not say its port: `{said}`"));
+        served.endpoint = format!("http://127.0.0.1:{port}");
+        served
     }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it")
+        .join(name)
 }
 
 /// The Python environment: below the directory in which the binary was built.
@@ -124,42 +139,14 @@ fn environment() -> PathBuf {
     target.join("ci/venv")
 }
 
-fn spawn(mut command: Command) -> Child {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
-}
-
-fn stop(process: Option<Child>) {
-    if let Some(mut process) = process {
-        let _ = process.kill();
-        let _ = process.wait();
-    }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    listener.local_addr().expect("its address").port()
-}
-
-/// Sends a request as soon as somebody listens, and returns the whole answer.
+/// Sends a request and returns the whole answer.
 fn ask(address: &str, request: &str) -> String {
-    const TRIES: usize = 300;
-    for _ in 0..TRIES {
-        if let Ok(mut stream) = TcpStream::connect(address) {
-            let mut answer = String::new();
-            stream
-                .write_all(request.as_bytes())
-                .expect("the request is taken");
-            stream.read_to_string(&mut answer).expect("an answer");
-            return answer;
-        }
-        wait_ms(100);
-    }
-    panic!("nobody listens on {address}");
+    let mut stream = TcpStream::connect(address)
+        .unwrap_or_else(|error| panic!("nobody listens on {address}: {error}"));
+    let mut answer = String::new();
+    stream
+        .write_all(request.as_bytes())
+        .expect("the request is taken");
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }

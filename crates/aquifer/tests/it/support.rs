@@ -109,6 +109,18 @@ pub fn wait_ms(ms: u64) {
     );
 }
 
+/// Waits until something is so in another process. Five minutes are more than any machine needs: then it never will be.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..15_000 {
+        if is_so() {
+            return;
+        }
+        wait_ms(20);
+    }
+    panic!("waited in vain until {what}");
+}
+
 /// Ends a process the hard way, if it has not ended by itself. Returns whether it was still running.
 pub fn kill(mut child: Child) -> bool {
     let running = child
