@@ -138,7 +138,12 @@ impl Job {
             under_way: None,
             says,
         };
-        job.advance_event_time();
+        // States whose TTL goes on know the watermark without being told.
+        let by_event = |ttl: Option<Ttl>| ttl.is_some_and(|ttl| ttl.event_time);
+        let is_known = by_event(kept.ttl) && !kept.saved.tables.is_empty();
+        if !(is_known && by_event(program.ttl)) {
+            job.advance_event_time();
+        }
         if kept.ttl.is_none() && program.ttl.is_some() {
             let now = job.present(None).now;
             job.model
