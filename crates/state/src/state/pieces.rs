@@ -95,39 +95,38 @@ impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Walk<T> for Decod
         &mut self,
         context: &mut Context<'_>,
         items: &mut Vec<T>,
-    ) -> Poll<Result<(), StateError>> {
+    ) -> Poll<Result<Option<T>, StateError>> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
         loop {
             match &mut self.at {
                 At::Here(pieces) => {
-                    let at_once = self.at_once;
+                    let (at_once, mut first) = (self.at_once, None);
                     let (count, outcome) = pieces.pop_some(at_once, |item| {
                         let item = (self.decode)(item)?;
-                        if items.is_empty() {
-                            items.reserve(at_once);
+                        match first {
+                            Some(_) => items.push(item),
+                            None => {
+                                first = Some(item);
+                                items.reserve(at_once - 1);
+                            }
                         }
-                        items.push(item);
                         Ok(())
                     });
-                    if count > 0 {
+                    let ended = outcome.is_err() || (count < at_once && pieces.is_done());
+                    if ended || first.is_some() {
                         self.at_once = (at_once * 2).min(DECODED_AT_ONCE_MAX);
-                    }
-                    if let Err(error) = outcome {
-                        self.at = At::Done;
-                        if count == 0 {
-                            return Poll::Ready(Err(error));
+                        if ended {
+                            self.at = At::Done;
                         }
-                        self.failed = Some(error);
-                        return Poll::Ready(Ok(()));
-                    }
-                    if count < at_once && pieces.is_done() {
-                        self.at = At::Done;
-                        return Poll::Ready(Ok(()));
-                    }
-                    if count > 0 {
-                        return Poll::Ready(Ok(()));
+                        return Poll::Ready(match outcome {
+                            Err(error) if first.is_none() => Err(error),
+                            outcome => {
+                                self.failed = outcome.err();
+                                Ok(first)
+                            }
+                        });
                     }
                     match pieces.load_now() {
                         Ok(true) => {}
@@ -154,7 +153,7 @@ impl<P: Pieces, T, D: FnMut(P::Item) -> Result<T, StateError>> Walk<T> for Decod
                     }
                     self.at = At::Here(pieces);
                 }
-                At::Done => return Poll::Ready(Ok(())),
+                At::Done => return Poll::Ready(Ok(None)),
             }
         }
     }

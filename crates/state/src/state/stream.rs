@@ -24,12 +24,12 @@ enum Rest<T> {
 
 /// Where the items of a stream come from.
 pub(crate) trait Walk<T> {
-    /// Appends the next items; none if there are no more, or it failed.
+    /// The next item, or `None` if there are no more; what comes with it is put into `items`.
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
         items: &mut Vec<T>,
-    ) -> Poll<Result<(), StateError>>;
+    ) -> Poll<Result<Option<T>, StateError>>;
 }
 
 impl<T> StateStream<T> {
@@ -59,18 +59,20 @@ impl<T> StateStream<T> {
 
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, StateError>>> {
         let mut items = Vec::new();
-        let outcome = match &mut self.rest {
+        let next = match &mut self.rest {
             None => return Poll::Ready(None),
             Some(Rest::Walk(walk)) => ready!(walk.poll_more(context, &mut items)),
-            Some(Rest::Failed(_)) => Ok(()),
+            Some(Rest::Failed(_)) => Ok(None),
         };
         self.items = items.into_iter();
-        if let Some(item) = self.items.next() {
-            return Poll::Ready(Some(Ok(item)));
-        }
+        let failed = match next {
+            Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
         let failed = match self.rest.take() {
             Some(Rest::Failed(error)) => Some(error),
-            _ => outcome.err(),
+            _ => failed,
         };
         Poll::Ready(failed.map(Err))
     }
@@ -112,9 +114,8 @@ impl<T> Walk<T> for LocalBoxStream<'static, Result<T, StateError>> {
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
-        items: &mut Vec<T>,
-    ) -> Poll<Result<(), StateError>> {
-        let item = ready!(self.as_mut().poll_next(context)).transpose();
-        Poll::Ready(item.map(|item| items.extend(item)))
+        _items: &mut Vec<T>,
+    ) -> Poll<Result<Option<T>, StateError>> {
+        Poll::Ready(ready!(self.as_mut().poll_next(context)).transpose())
     }
 }

@@ -1,5 +1,8 @@
 //! Lists as chunks of a raw table: appending, replacing, removing, loading and merging them.
 
+mod merge;
+mod settle;
+
 use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
@@ -9,14 +12,12 @@ use super::times::NotedTimes;
 use crate::StateError;
 use crate::access::{Hot, Keys, ScanRange, Values, Waiting};
 use crate::backend::ListChunk;
-use crate::state::chunks::{CHUNK_BYTES_TARGET, Frames, push_frame};
+use crate::state::chunks::CHUNK_BYTES_TARGET;
 use crate::state::place::RowTable;
-use crate::state::ttl::{Life, Ttl};
+use crate::state::ttl::Ttl;
 
 /// As long as so few chunks can hold something, lists are read and removed by point. Beyond, their rows are looked for.
 const POINTS_MAX: u64 = 8;
-/// Times that a merge looks for its sources before it blocks.
-const MERGE_ATTEMPTS_MAX: usize = 4;
 /// Chunks that a scan loads at once.
 pub(super) const CHUNKS_PER_PIECE: usize = 4;
 /// Parts of a TTL after which its table begins a new chunk. The chunks of one TTL, the one that is just expiring and the present one
@@ -250,136 +251,6 @@ impl ChunkTable {
         })
     }
 
-    /// Settles a chunk that was just loaded: writes back what reading keeps alive, removes what has expired. Returns the frames that are
-    /// to be handed out. If it is only looked whether there is something, what is shown once more is not used up.
-    pub(super) fn settle(
-        &self,
-        group: u16,
-        prefix: &[u8],
-        chunk: Loaded,
-        uses_up: bool,
-    ) -> Result<Bytes, StateError> {
-        let ttl = self.rows.ttl.as_deref();
-        let Some(ttl) = ttl.filter(|ttl| uses_up || !ttl.shows_expired()) else {
-            return Ok(chunk.frames);
-        };
-        let now_ms = ttl.now_ms();
-        if !chunk.frames.is_empty() && all_live(ttl, &chunk.frames, now_ms)? {
-            return Ok(chunk.frames);
-        }
-        let (mut shown, mut kept) = (Vec::new(), Vec::new());
-        let (mut newest, mut extended, mut expired) = (None, false, false);
-        let mut frames = Frames::new(&chunk.frames);
-        while let Some(frame) = frames.next()? {
-            let time_ms = match ttl.judge_at(frame.time_ms, now_ms) {
-                Life::Live => frame.time_ms,
-                Life::Extended(now_ms) => {
-                    extended = true;
-                    Some(now_ms)
-                }
-                Life::Expired => {
-                    expired = true;
-                    if ttl.shows_expired() {
-                        push_frame(&mut shown, frame.time_ms, frame.bytes);
-                    }
-                    continue;
-                }
-            };
-            push_frame(&mut shown, time_ms, frame.bytes);
-            push_frame(&mut kept, time_ms, frame.bytes);
-            newest = newest.max(time_ms);
-        }
-        let mut key = Vec::new();
-        row_key(&mut key, prefix, chunk.number);
-        if kept.is_empty() {
-            self.rows.delete(group, &key)?;
-        } else if extended || (expired && ttl.shows_expired()) {
-            if extended {
-                // An old chunk lives on.
-                let access = &self.rows.access;
-                self.times.lives_on(access, chunk.number, newest)?;
-            }
-            self.put_row(group, &key, &kept, newest)?;
-        }
-        if expired {
-            return Ok(shown.into());
-        }
-        Ok(chunk.frames)
-    }
-
-    /// Appends the lists of all keys but the first to that of the first, and removes them.
-    pub(super) async fn merge(&self, keys: &Keys, waiting: Waiting) -> Result<(), StateError> {
-        let (group, target) = keys.get(0);
-        let mut attempts = 0;
-        let lists = loop {
-            attempts += 1;
-            let waiting = if attempts > MERGE_ATTEMPTS_MAX {
-                Waiting::Blocking
-            } else {
-                waiting
-            };
-            let before = self.present_chunk(false)?.number;
-            let lists = self.load_sources(keys, waiting).await?;
-            // What came to a source meanwhile may lie in a chunk that was not there.
-            if self.present_chunk(false)?.number == before {
-                break lists;
-            }
-        };
-        // From here on nothing waits.
-        let mut scratch = self.scratch.take();
-        let mut writer = scratch.writer(self.chunk_bytes_max, None);
-        // Elements keep their times, which may be later than the present one; and a row is never older than what is in it.
-        let ttl = self.rows.ttl.as_deref();
-        let (mut latest_ms, now_ms) = (ttl.and_then(Ttl::stamp_ms), ttl.and_then(Ttl::now_ms));
-        for chunk in lists.iter().flatten() {
-            let mut frames = Frames::new(&chunk.frames);
-            while let Some(frame) = frames.next()? {
-                if ttl.is_none_or(|ttl| !ttl.expired(frame.time_ms, now_ms)) {
-                    latest_ms = latest_ms.max(frame.time_ms);
-                    writer.push_frame(frame);
-                }
-            }
-        }
-        for ((group, source), list) in keys.iter().skip(1).zip(&lists) {
-            if !list.is_empty() {
-                self.clear(group, source)?;
-            }
-        }
-        let merged = self.merge_frames(group, target, &mut scratch, latest_ms);
-        self.scratch.replace(scratch);
-        merged
-    }
-
-    async fn load_sources(
-        &self,
-        keys: &Keys,
-        waiting: Waiting,
-    ) -> Result<Vec<Vec<Loaded>>, StateError> {
-        if let Some(lists) = self.load_points(keys.iter().skip(1), waiting).await? {
-            return Ok(lists);
-        }
-        let mut lists = Vec::new();
-        for (group, source) in keys.iter().skip(1) {
-            lists.push(self.load_all(group, source, waiting).await?);
-        }
-        Ok(lists)
-    }
-
-    async fn load_all(
-        &self,
-        group: u16,
-        prefix: &[u8],
-        waiting: Waiting,
-    ) -> Result<Vec<Loaded>, StateError> {
-        let (mut all, mut next) = (Vec::new(), Some(self.first_key(prefix)?));
-        while let Some(from) = next {
-            let piece = self.load_piece(group, prefix, &from, waiting).await?;
-            all.extend(piece.chunks);
-            next = piece.more;
-        }
-        Ok(all)
-    }
-
     /// Runs `write`, then hands what it has written to `store`.
     fn written(
         &self,
@@ -476,17 +347,6 @@ impl ChunkTable {
     fn present_chunk(&self, roll: bool) -> Result<ListChunk, StateError> {
         self.rows.access.list_chunk(self.rows.table, roll)
     }
-}
-
-/// Whether nothing of a chunk has expired or is kept alive by being read: as a rule.
-fn all_live(ttl: &Ttl, chunk: &[u8], now_ms: Option<i64>) -> Result<bool, StateError> {
-    let mut frames = Frames::new(chunk);
-    while let Some(frame) = frames.next()? {
-        if ttl.judge_at(frame.time_ms, now_ms) != Life::Live {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn row_key(out: &mut Vec<u8>, prefix: &[u8], chunk: u64) {
