@@ -264,7 +264,7 @@ impl IndexBlock {
 
 /// The first eight bytes as a number that orders like them, except that it may tie.
 #[inline]
-fn head(rest: &[u8]) -> u64 {
+pub(super) fn head(rest: &[u8]) -> u64 {
     match rest.first_chunk::<8>() {
         Some(bytes) => u64::from_be_bytes(*bytes),
         None => {

@@ -92,7 +92,7 @@ pub(crate) struct Located<'a> {
 
 /// A partition of the index, however it is held.
 enum Partition<'a> {
-    Pinned(&'a Arc<[IndexBlock]>, &'a IndexBlock),
+    Pinned(&'a IndexBlock),
     Paged(Arc<IndexBlock>),
 }
 
@@ -101,7 +101,7 @@ impl Deref for Partition<'_> {
     #[inline]
     fn deref(&self) -> &IndexBlock {
         match self {
-            Self::Pinned(_, block) => block,
+            Self::Pinned(block) => block,
             Self::Paged(block) => block,
         }
     }
@@ -155,19 +155,19 @@ impl SstFile {
                 return Err(Missing([Some(filter), end]));
             }
         }
-        let Some((at, partition)) = self.seek_in(key, blocks)? else {
-            return Ok(None);
-        };
-        let slot = match partition {
-            Partition::Pinned(index, _) => Some(SlotAt {
-                index,
-                partition: at.partition as u32,
-                entry: at.entry as u32,
-            }),
-            Partition::Paged(_) => None,
-        };
+        Ok(self.seek(key, blocks)?.map(|at| self.located(at)))
+    }
+
+    /// The short way to a block that a search has come to.
+    #[inline]
+    pub(crate) fn located(&self, at: BlockAt) -> Located<'_> {
+        let slot = self.index.get().map(|(index, _)| SlotAt {
+            index,
+            partition: at.partition as u32,
+            entry: at.entry as u32,
+        });
         let place = at.place;
-        Ok(Some(Located { place, slot }))
+        Located { place, slot }
     }
 
     /// What the file says of a key; `None`: nothing.
@@ -225,16 +225,6 @@ impl SstFile {
         key: &[u8],
         blocks: &impl Blocks,
     ) -> Result<Option<BlockAt>, PartPlace> {
-        Ok(self.seek_in(key, blocks)?.map(|(at, _)| at))
-    }
-
-    /// Like [`Self::seek`], with the partition of the index.
-    #[inline]
-    fn seek_in(
-        &self,
-        key: &[u8],
-        blocks: &impl Blocks,
-    ) -> Result<Option<(BlockAt, Partition<'_>)>, PartPlace> {
         let Some((end, _)) = self.end.get() else {
             return Err(self.end_part());
         };
@@ -246,12 +236,11 @@ impl SstFile {
         let Some(place) = index.place(entry) else {
             return Ok(None);
         };
-        let at = BlockAt {
+        Ok(Some(BlockAt {
             partition,
             entry,
             place,
-        };
-        Ok(Some((at, index)))
+        }))
     }
 
     /// The block after another.
@@ -281,7 +270,7 @@ impl SstFile {
     ) -> Result<Option<Partition<'a>>, PartPlace> {
         if let Some((index, _)) = self.index.get() {
             let block = index.get(number);
-            return Ok(block.map(|block| Partition::Pinned(index, block)));
+            return Ok(block.map(Partition::Pinned));
         }
         let Some((end, _)) = self.end.get() else {
             return Err(self.end_part());

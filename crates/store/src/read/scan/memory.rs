@@ -55,13 +55,16 @@ impl MemoryRows {
         let until = until.and_then(|upper| upper.get(KEY_HEADER_BYTES..));
         let mut this = Self::default();
         let mut sources = Vec::new();
-        for memtable in memtables {
+        for memtable in memtables.filter(|memtable| !memtable.is_empty()) {
             let ranges = memtable.ranges();
             for (start, end) in ranges.overlapping(&window.lower, window.upper.as_deref()) {
                 this.ranges.add(start, end);
             }
             let rows = memtable.rows_from(group, from, until).peekable();
             sources.push((rows, ranges));
+        }
+        if sources.is_empty() {
+            return Ok(this);
         }
         let (mut values, mut value_bytes) = (0, 0);
         let mut merging = Merging::default();

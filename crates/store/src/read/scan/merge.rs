@@ -59,7 +59,7 @@ impl<'a> Merge<'a> {
             begun_together: BEGUN_TOGETHER_MIN,
             at_key: Vec::new(),
             merging: Merging::default(),
-            output: Output::default(),
+            output: Output::with_room(window.rows_max),
         }
     }
 

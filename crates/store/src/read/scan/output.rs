@@ -8,7 +8,6 @@ const ROWS_USUAL: usize = 16;
 const ROW_BYTES_USUAL: usize = 32;
 
 /// The rows put out so far, in one allocation.
-#[derive(Default)]
 pub(super) struct Output {
     bytes: Vec<u8>,
     /// Where each key starts, where it ends and its value starts, and where that ends.

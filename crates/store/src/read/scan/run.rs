@@ -128,7 +128,7 @@ impl<'a> FileRun<'a> {
                     return false;
                 }
             };
-            let Some(block) = blocks.block(&file.file, at.place) else {
+            let Some(block) = blocks.located(&file.file, file.file.located(at)) else {
                 // The block in hand is asked for without a second look: another thread may have brought it in just now, and a
                 // scan that stops must say what for.
                 needs.part(&file.file, PartPlace::block(at.place));
@@ -139,7 +139,10 @@ impl<'a> FileRun<'a> {
                     let Ok(Some(next)) = file.file.block_after(ahead, blocks) else {
                         break;
                     };
-                    if blocks.block(&file.file, next.place).is_none() {
+                    if blocks
+                        .located(&file.file, file.file.located(next))
+                        .is_none()
+                    {
                         needs.part(&file.file, PartPlace::block(next.place));
                     }
                     ahead = next;
