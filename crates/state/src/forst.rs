@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aquifer_store::{
-    Clock, ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows, Store,
-    TableId, TableOptions,
+    Clock, ColdRead, ColdScan, Environment, KeyGroupRange, Lookup, ScanLookup, ScanRows, SeeValue,
+    Store, TableId, TableOptions,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -143,6 +143,7 @@ impl ForstBackend {
         Ok(())
     }
 
+    #[inline]
     fn check(&self, group: u16) -> Result<(), StateError> {
         crate::backend::check_group(self.range, group)
     }
@@ -172,6 +173,17 @@ impl KeyedStateBackend for ForstBackend {
     fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError> {
         self.check(group)?;
         Ok(self.store.get(table, group, key)?)
+    }
+
+    fn look_up(
+        &self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        see: SeeValue<'_>,
+    ) -> Result<Option<Box<ColdRead>>, StateError> {
+        self.check(group)?;
+        Ok(self.store.look_up(table, group, key, see)?)
     }
 
     fn multi_get(
@@ -258,6 +270,22 @@ impl KeyedStateBackend for ForstBackend {
         Ok(self
             .store
             .scan(table, group, prefix, from, until, rows_max)?)
+    }
+
+    fn holds_any(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<Option<bool>, StateError> {
+        self.check(group)?;
+        if let Some(holds) = self.store.holds_any(table, group, prefix)? {
+            return Ok(Some(holds));
+        }
+        match self.store.scan(table, group, prefix, prefix, None, 1)? {
+            ScanLookup::Rows(found) => Ok(Some(!found.rows.is_empty())),
+            ScanLookup::Cold(_) => Ok(None),
+        }
     }
 
     fn fetch(

@@ -170,5 +170,5 @@ pub use options::{
 pub use pool::{BackgroundPool, BackgroundThreads};
 pub use rate_limit::RateLimiter;
 pub use read::scan::{ColdScan, SCAN_BYTES_MAX, ScanLookup, ScanRows};
-pub use read::{ColdRead, Lookup, Moment, Value};
+pub use read::{ColdRead, Lookup, Moment, SeeValue, Value};
 pub use store::Store;

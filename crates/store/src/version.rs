@@ -156,18 +156,28 @@ impl VersionFile {
     }
 
     #[inline]
-    fn begins_by(&self, sought: Sought<'_>) -> bool {
+    pub(crate) fn begins_by(&self, sought: Sought<'_>) -> bool {
         reaches(self.lower_head, &self.lower, sought)
     }
 
     #[inline]
-    fn ends_by(&self, sought: Sought<'_>) -> bool {
+    pub(crate) fn ends_by(&self, sought: Sought<'_>) -> bool {
         reaches(self.upper_head, &self.upper, sought)
+    }
+
+    #[inline]
+    fn begins_before(&self, sought: Sought<'_>) -> bool {
+        match self.lower_head.cmp(&sought.head) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => self.lower.as_ref() < sought.key,
+        }
     }
 
     /// Whether any key in `lower..upper` may count (`None`: no upper end).
     pub(crate) fn overlaps(&self, lower: &[u8], upper: Option<&[u8]>) -> bool {
-        lower < self.upper.as_ref() && upper.is_none_or(|upper| self.lower.as_ref() < upper)
+        let begins = || upper.is_none_or(|upper| self.begins_before(Sought::new(upper)));
+        !self.ends_by(Sought::new(lower)) && begins()
     }
 
     /// Up to where a range tombstone of the file hides what older files hold from `key` on; `None` if it does not hide `key`. An
@@ -338,14 +348,14 @@ impl Version {
         lower: &[u8],
         upper: Option<&[u8]>,
     ) -> &[Arc<VersionFile>] {
+        let (lower, upper) = (Sought::new(lower), upper.map(Sought::new));
         let files = self
             .levels
             .get(level)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let start = files.partition_point(|file| file.upper.as_ref() <= lower);
-        let end =
-            files.partition_point(|file| upper.is_none_or(|upper| file.lower.as_ref() < upper));
+        let start = files.partition_point(|file| file.ends_by(lower));
+        let end = files.partition_point(|file| upper.is_none_or(|upper| file.begins_before(upper)));
         files.get(start..end).unwrap_or_default()
     }
 

@@ -29,7 +29,7 @@ use futures_util::future::LocalBoxFuture;
 pub use self::batch::{Keys, Values};
 use self::gather::Gatherer;
 use self::newest::Written;
-pub(crate) use self::read::{Hot, ScanRange, Waiting, ready};
+pub(crate) use self::read::{Hot, Planned, ScanRange, Waiting, ready};
 use self::read::{copied, unanswered};
 use crate::{ListChunk, ListTimes, SharedBackend, StateError};
 
@@ -346,6 +346,7 @@ impl StateAccess {
     }
 
     /// How reads of this access wait.
+    #[inline]
     pub(crate) fn waiting_mode(&self) -> Waiting {
         if self.inner.asynchronous {
             Waiting::Asynchronous

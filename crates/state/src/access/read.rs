@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use aquifer_store::{ColdRead, Lookup, ScanLookup, ScanRows, TableId};
+use aquifer_store::{ColdRead, Lookup, ScanLookup, ScanRows, SeeValue, TableId};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
@@ -31,7 +31,7 @@ pub(crate) enum Waiting {
 
 /// A cold read and what must not have moved for its answer to be the newest.
 pub(crate) struct Planned {
-    read: ColdRead,
+    read: Box<ColdRead>,
     writes: u64,
     basis: Basis,
 }
@@ -54,19 +54,35 @@ impl StateAccess {
         key: &[u8],
         decode: &mut impl FnMut(Option<&[u8]>, Option<i64>) -> R,
     ) -> Result<Hot<R>, StateError> {
+        let mut answer = None;
+        let see = &mut |row: Option<&[u8]>, time_ms| answer = Some(decode(row, time_ms));
+        match self.see(table, group, key, see)? {
+            None => answer.map(Hot::Answer).ok_or_else(unanswered),
+            Some(planned) => Ok(Hot::Cold(planned)),
+        }
+    }
+
+    /// Shows `see` what memory knows of a key, once; `Some`: it cannot answer, and nothing was shown.
+    #[inline]
+    pub(crate) fn see(
+        &self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        see: SeeValue<'_>,
+    ) -> Result<Option<Planned>, StateError> {
         let backend = self.inner.backend.borrow();
-        Ok(match backend.get(table, group, key)? {
-            Lookup::Found(value) => Hot::Answer(decode(Some(&value), value.time_ms())),
-            Lookup::Absent => Hot::Answer(decode(None, None)),
-            Lookup::Cold(read) => {
+        match backend.look_up(table, group, key, see)? {
+            None => Ok(None),
+            Some(read) => {
                 let writes = self.written(table);
-                Hot::Cold(Planned {
+                Ok(Some(Planned {
                     basis: writes.basis(&read, backend.installs()),
                     writes: writes.count,
                     read,
-                })
+                }))
             }
-        })
+        }
     }
 
     /// Finishes a read that memory could not answer.
@@ -92,7 +108,7 @@ impl StateAccess {
                 writes,
                 basis,
             } = planned;
-            let fetched = self.fetch(vec![read], waiting).await?.pop().flatten();
+            let fetched = self.fetch(vec![*read], waiting).await?.pop().flatten();
             let fetched = fetched.as_ref();
             let value = fetched.map(|row| &row.value[..]);
             let time_ms = fetched.and_then(|row| row.time_ms);
@@ -267,6 +283,16 @@ impl StateAccess {
                     .collect();
             }
         }
+    }
+
+    /// Whether a key with this prefix has a value; `None` if memory cannot tell.
+    pub(crate) fn holds_any(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<Option<bool>, StateError> {
+        (self.inner.backend.borrow()).holds_any(table, group, prefix)
     }
 
     /// A scan that memory can answer; `None` if it cannot.

@@ -12,7 +12,9 @@ mod snapshot;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use aquifer_store::{ColdRead, ColdScan, Lookup, ScanLookup, ScanRows, TableId, TableOptions};
+use aquifer_store::{
+    ColdRead, ColdScan, Lookup, ScanLookup, ScanRows, SeeValue, TableId, TableOptions,
+};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
@@ -146,6 +148,22 @@ pub trait KeyedStateBackend {
     }
     /// Reads one key.
     fn get(&self, table: TableId, group: u16, key: &[u8]) -> Result<Lookup<'_>, StateError>;
+    /// Like `get`, but shows the value and its row's time where they lie (`None`: there is no value), once, and hands out only what memory
+    /// cannot answer; then nothing is shown.
+    fn look_up(
+        &self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        see: SeeValue<'_>,
+    ) -> Result<Option<Box<ColdRead>>, StateError> {
+        match self.get(table, group, key)? {
+            Lookup::Found(value) => see(Some(&value), value.time_ms()),
+            Lookup::Absent => see(None, None),
+            Lookup::Cold(read) => return Ok(Some(Box::new(read))),
+        }
+        Ok(None)
+    }
     /// Reads many keys; `answer(i, lookup)` is called once per key, in any order.
     fn multi_get(
         &self,
@@ -216,6 +234,18 @@ pub trait KeyedStateBackend {
         until: Option<&[u8]>,
         rows_max: usize,
     ) -> Result<ScanLookup, StateError>;
+    /// Whether a key of the group that starts with `prefix` has a value; `None`: memory cannot tell, and `scan` hands out the rest.
+    fn holds_any(
+        &self,
+        table: TableId,
+        group: u16,
+        prefix: &[u8],
+    ) -> Result<Option<bool>, StateError> {
+        match self.scan(table, group, prefix, prefix, None, 1)? {
+            ScanLookup::Rows(found) => Ok(Some(!found.rows.is_empty())),
+            ScanLookup::Cold(_) => Ok(None),
+        }
+    }
     /// Finishes cold reads, all in one grouped request; answers come in the order of `reads`. A backend whose reads are always hot has none.
     fn fetch(
         &self,
@@ -339,15 +369,21 @@ pub(crate) fn unknown_table(table: TableId) -> StateError {
 }
 
 /// Reads and writes outside the worker's key groups are mistakes of routing: another worker owns that state.
+#[inline]
 pub(crate) fn check_group(
     range: aquifer_store::KeyGroupRange,
     group: u16,
 ) -> Result<(), StateError> {
     if group < range.start || group > range.end {
-        return Err(StateError::Usage(format!(
-            "key group {group} does not belong to this worker, which owns {}..={}",
-            range.start, range.end
-        )));
+        return Err(foreign_group(range, group));
     }
     Ok(())
+}
+
+#[cold]
+fn foreign_group(range: aquifer_store::KeyGroupRange, group: u16) -> StateError {
+    StateError::Usage(format!(
+        "key group {group} does not belong to this worker, which owns {}..={}",
+        range.start, range.end
+    ))
 }

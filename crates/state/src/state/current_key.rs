@@ -60,13 +60,19 @@ impl CurrentKey {
     }
 
     /// Shows the current key to `use_key`.
+    #[inline]
     pub fn with<R>(&self, use_key: impl FnOnce(u16, &[u8]) -> R) -> Result<R, StateError> {
         let key = self.inner.borrow();
         if key.is_set {
             return Ok(use_key(key.group, &key.bytes));
         }
-        Err(StateError::Usage(
-            "keyed state was used without a current key, i.e. outside the processing of a record or a timer, or before its sync point".into(),
-        ))
+        Err(without_key())
     }
+}
+
+#[cold]
+fn without_key() -> StateError {
+    StateError::Usage(
+        "keyed state was used without a current key, i.e. outside the processing of a record or a timer, or before its sync point".into(),
+    )
 }

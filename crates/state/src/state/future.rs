@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use futures_util::future::LocalBoxFuture;
 
 use crate::StateError;
-use crate::access::Waiting;
+use crate::access::{Waiting, ready};
 
 /// What an asynchronous state method returns. When memory could answer, it holds the answer and nothing was allocated.
 #[must_use = "a cold read does nothing until it is awaited"]
@@ -65,7 +65,17 @@ impl<T> StateFuture<T> {
         }
     }
 
+    /// The answer of a read that never waits.
+    #[inline]
+    pub(crate) fn now(self) -> Result<T, StateError> {
+        match self.0 {
+            Repr::Ready(answer) => Ok(answer),
+            other => ready(Self(other)),
+        }
+    }
+
     /// The same with another answer.
+    #[inline]
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U + 'static) -> StateFuture<U>
     where
         T: 'static,

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use self::cursor::{Cursor, Entry};
 pub use self::sync::{SyncMapIter, SyncMapState};
 use crate::StateError;
-use crate::access::{ScanRange, StateAccess, Waiting};
+use crate::access::{StateAccess, Waiting};
 use crate::heap::typed::{HeapMaps, Timed};
 use crate::ordered::{OrderedKey, decode_ordered};
 use crate::serializer::{Postcard, Serializer};
@@ -266,15 +266,8 @@ where
     /// Whether there is an entry, as far as memory knows at once.
     fn is_empty_now(&self, rows: &RowTable) -> Result<Option<bool>, StateError> {
         self.scope.with(|group, prefix| {
-            let range = ScanRange {
-                group,
-                prefix,
-                from: prefix,
-                until: None,
-                rows_max: 1,
-            };
-            let piece = rows.access.scan_now(rows.table, range)?;
-            Ok(piece.map(|piece| piece.rows.is_empty()))
+            let holds = rows.access.holds_any(rows.table, group, prefix)?;
+            Ok(holds.map(|holds| !holds))
         })?
     }
 }

@@ -112,6 +112,7 @@ impl<N: OrderedKey + 'static> Scope<N> {
     }
 }
 
+#[cold]
 fn without_namespace<N: OrderedKey>() -> StateError {
     StateError::Usage(format!(
         "keyed state with namespaces of type {} was used before a namespace was set",

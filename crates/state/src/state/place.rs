@@ -10,7 +10,7 @@ use std::rc::Rc;
 use aquifer_store::TableId;
 
 use crate::StateError;
-use crate::access::{Hot, StateAccess, Waiting};
+use crate::access::{Hot, Planned, StateAccess, Waiting};
 use crate::heap::typed::HeapTable;
 use crate::state::StateFuture;
 use crate::state::ttl::{Life, Ttl};
@@ -130,6 +130,33 @@ impl RowTable {
         context: &C,
         decode: impl Fn(&C, &[u8]) -> Result<R, StateError> + Copy + 'static,
     ) -> StateFuture<Option<R>> {
+        if self.ttl.is_some() {
+            return self.read_timed(group, key, waiting, context, decode);
+        }
+        // Decoded to where it is handed out from: nothing is left to be settled.
+        let mut answer = StateFuture::ready(Ok(None));
+        let see = &mut |row: Option<&[u8]>, _: Option<i64>| {
+            if let Some(bytes) = row {
+                let value = decode(context, bytes).map_err(|error| self.named(group, error));
+                answer = StateFuture::ready(value.map(Some));
+            }
+        };
+        match self.access.see(self.table, group, key, see) {
+            Ok(None) => answer,
+            Ok(Some(planned)) => self.read_cold(group, key, waiting, context, decode, planned),
+            Err(error) => StateFuture::ready(Err(error)),
+        }
+    }
+
+    /// Reads one row of a state with a TTL.
+    fn read_timed<C: Clone + 'static, R: 'static>(
+        &self,
+        group: u16,
+        key: &[u8],
+        waiting: Waiting,
+        context: &C,
+        decode: impl Fn(&C, &[u8]) -> Result<R, StateError> + Copy + 'static,
+    ) -> StateFuture<Option<R>> {
         let hot = self
             .access
             .look_up(self.table, group, key, &mut |row, time_ms| {
@@ -143,22 +170,34 @@ impl RowTable {
                     .map_err(|error| self.named(group, error))
                     .and_then(|found| self.settle(group, key, found)),
             ),
-            Ok(Hot::Cold(planned)) => {
-                let (this, context, key) = (self.clone(), context.clone(), key.to_vec());
-                StateFuture::cold(waiting, async move {
-                    let ttl = this.ttl.as_deref();
-                    let found = this
-                        .access
-                        .finish(this.table, group, &key, planned, waiting, |row, time_ms| {
-                            find(ttl, row, time_ms, |bytes| decode(&context, bytes))
-                        })
-                        .await?
-                        .map_err(|error| this.named(group, error))?;
-                    this.settle(group, &key, found)
-                })
-            }
+            Ok(Hot::Cold(planned)) => self.read_cold(group, key, waiting, context, decode, planned),
             Err(error) => StateFuture::ready(Err(error)),
         }
+    }
+
+    /// Reads one row that memory does not have.
+    #[cold]
+    fn read_cold<C: Clone + 'static, R: 'static>(
+        &self,
+        group: u16,
+        key: &[u8],
+        waiting: Waiting,
+        context: &C,
+        decode: impl Fn(&C, &[u8]) -> Result<R, StateError> + Copy + 'static,
+        planned: Planned,
+    ) -> StateFuture<Option<R>> {
+        let (this, context, key) = (self.clone(), context.clone(), key.to_vec());
+        StateFuture::cold(waiting, async move {
+            let ttl = this.ttl.as_deref();
+            let found = this
+                .access
+                .finish(this.table, group, &key, planned, waiting, |row, time_ms| {
+                    find(ttl, row, time_ms, |bytes| decode(&context, bytes))
+                })
+                .await?
+                .map_err(|error| this.named(group, error))?;
+            this.settle(group, &key, found)
+        })
     }
 
     /// Reads one row and writes what `fold` makes of it, with nothing in between.

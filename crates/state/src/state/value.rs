@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::StateError;
-use crate::access::{Waiting, ready};
+use crate::access::Waiting;
 use crate::ordered::OrderedKey;
 use crate::serializer::{Postcard, Serializer};
 use crate::state::single::Single;
@@ -65,7 +65,7 @@ where
     /// Like `get`, but blocks on a cold key (state API V1).
     #[inline]
     pub fn value(&self) -> Result<Option<V>, StateError> {
-        ready(self.read(Waiting::Blocking))
+        self.read(Waiting::Blocking).now()
     }
 
     /// Sets the value of the current key.
@@ -118,6 +118,7 @@ where
     N: OrderedKey + 'static,
 {
     /// The value of the current key; if there is none, the default, if the state has one.
+    #[inline]
     pub fn get(&self) -> Result<Option<V>, StateError> {
         self.state.value()
     }

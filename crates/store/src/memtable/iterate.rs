@@ -1,10 +1,10 @@
 //! The rows of a memtable in key order.
 use std::cmp::Ordering;
 
-use super::Memtable;
 use super::arena::{Arena, Place};
-use super::layout::{Head, compare, first_lines, said};
+use super::layout::{Head, compare, first_lines};
 use super::ordered::{OrderedIndex, Prefix};
+use super::{FoundRow, Memtable};
 use crate::row::SourceRow;
 
 /// Rows whose cache lines are fetched together.
@@ -96,7 +96,7 @@ impl Memtable {
             let lines = ahead.map(|&place| first_lines(self.arena.at(place)));
             std::hint::black_box(lines.fold(0, |all, line| all ^ line));
         }
-        Some(row_at(&self.arena, place))
+        Some(row_of(FoundRow::at(&self.arena, place)))
     }
 }
 
@@ -116,7 +116,16 @@ pub(crate) struct RowIter<'a> {
 impl<'a> Iterator for RowIter<'a> {
     type Item = Row<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Row<'a>> {
+        self.next_found().map(row_of)
+    }
+}
+
+impl<'a> RowIter<'a> {
+    /// The next row, for asking it for no more than is wanted.
+    #[inline]
+    pub(crate) fn next_found(&mut self) -> Option<FoundRow<'a>> {
         let place = match &mut self.at {
             Position::Ordered(index, at) => index.next(at)?,
             Position::Sorted(places, at) => {
@@ -126,17 +135,15 @@ impl<'a> Iterator for RowIter<'a> {
             }
             Position::Rows(rows) => rows.next()?.1,
         };
-        Some(row_at(self.arena, place)).filter(|row| row.group == self.group)
+        Some(FoundRow::at(self.arena, place)).filter(|row| row.group() == self.group)
     }
 }
 
 #[inline]
-fn row_at(arena: &Arena, place: Place) -> Row<'_> {
-    let row = arena.at(place);
-    let head = Head::read(row);
+fn row_of(found: FoundRow<'_>) -> Row<'_> {
     Row {
-        group: head.group,
-        key: head.key(row),
-        said: said(arena, place),
+        group: found.group(),
+        key: found.key(),
+        said: found.said(),
     }
 }

@@ -11,6 +11,7 @@
 //! A row that outgrows its place moves to one with twice the room, so that a list grows at a cost in proportion to what is
 //! appended.
 mod arena;
+mod found;
 mod index;
 mod iterate;
 mod layout;
@@ -24,14 +25,14 @@ mod tests;
 use std::sync::OnceLock;
 
 use self::arena::{Arena, Place};
+pub(crate) use self::found::FoundRow;
 use self::index::HashIndex;
 pub(crate) use self::iterate::{Row, RowIter};
-use self::layout::{HEAD_BYTES, Head, Kind, TIMES_BYTES, compare, first_lines, row_is, said};
+use self::layout::{HEAD_BYTES, Head, Kind, TIMES_BYTES, compare, first_lines, row_is};
 use self::ordered::{OrderedIndex, Prefix};
 use self::ranges::RangeSet;
 use crate::error::{Error, Result};
 use crate::key::{self, KEY_HEADER_BYTES};
-use crate::row::SourceRow;
 
 /// Longer values lie in vectors of their own, which grow without leaving holes in the arena.
 const LONG_VALUE_BYTES: usize = 4 << 10;
@@ -100,13 +101,28 @@ impl Memtable {
     }
 
     /// What the memtable says of a key, if anything.
+    #[cfg(test)]
+    pub(crate) fn get(
+        &self,
+        hash: u64,
+        group: u16,
+        key: &[u8],
+    ) -> Option<crate::row::SourceRow<'_>> {
+        self.row(hash, group, key).map(FoundRow::said)
+    }
+
+    /// The row of a key, if there is one.
     #[inline]
-    pub(crate) fn get(&self, hash: u64, group: u16, key: &[u8]) -> Option<SourceRow<'_>> {
+    pub(crate) fn row(&self, hash: u64, group: u16, key: &[u8]) -> Option<FoundRow<'_>> {
+        // Most keys are in one memtable, and the others have few rows or none.
+        if self.index.len() == 0 {
+            return None;
+        }
         let arena = &self.arena;
         let (_, place) = self
             .index
             .find(hash, |place| row_is(arena, place, group, key))?;
-        Some(said(arena, place))
+        Some(FoundRow::at(arena, place))
     }
 
     /// Has a look at what looking up a hash will need first.

@@ -35,7 +35,7 @@ impl Memtable {
             let head = Head::read(row);
             let key = head.key(row);
             let hash = key::hash_parts(key::header(head.group, table), key);
-            let said = said(&newer.arena, place);
+            let said = said(&newer.arena, row);
             match said.content {
                 Content::Value(value) => {
                     self.put(hash, head.group, key, Some(value), said.time_ms)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::TableId;
 use crate::fold::{Fold, Folds};
-use crate::row::{Content, List};
+use crate::row::{Content, List, SourceRow};
 use crate::rules::{MergeRule, Rules};
 
 struct Seeded(u64);

@@ -39,6 +39,9 @@ pub enum Lookup<'a> {
     Cold(ColdRead),
 }
 
+/// Takes a value where it lies, and when its row was written, if its writer said so; `None`: the key has no value.
+pub type SeeValue<'a> = &'a mut dyn FnMut(Option<&[u8]>, Option<i64>);
+
 /// A value borrowed from the memtable, held with the cached block it lies in, or made of operands.
 pub struct Value<'a> {
     bytes: Repr<'a>,

@@ -11,6 +11,7 @@
 //!
 //! A store whose flush has failed for good reports that error from then on: its memory can no longer become durable, and
 //! the job must go back to its last checkpoint.
+mod existence;
 mod pressure;
 mod reads;
 mod retained;

@@ -15,7 +15,7 @@ use crate::read::multi_get::{PendingKeys, Terms};
 use crate::read::scan::{
     Asked, ColdScan, MemoryRows, ScanLookup, ScanRows, Window, fetch_scan, scan, scan_alone,
 };
-use crate::read::{self, Cached, ColdRead, Lookup, Value};
+use crate::read::{self, Cached, ColdRead, Lookup, SeeValue, Value};
 use crate::row::SourceRow;
 use crate::rules::Rules;
 
@@ -23,7 +23,7 @@ use crate::rules::Rules;
 const KEYS_AHEAD: usize = 16;
 
 /// The hash by which filters know the part of a scan's prefix that the table's prefix takes up; `None` if the scan's is shorter.
-fn prefix_hash(rules: &Rules, group: u16, table: TableId, prefix: &[u8]) -> Option<u64> {
+pub(super) fn prefix_hash(rules: &Rules, group: u16, table: TableId, prefix: &[u8]) -> Option<u64> {
     let len = key::prefix_len(&rules.prefix, prefix).filter(|&len| len > 0)?;
     Some(key::hash_prefix(
         key::header(group, table),
@@ -31,9 +31,19 @@ fn prefix_hash(rules: &Rules, group: u16, table: TableId, prefix: &[u8]) -> Opti
     ))
 }
 
+/// Shows an answer; hands out what is none.
+fn shown(lookup: Lookup<'_>, see: SeeValue<'_>) -> Option<Box<ColdRead>> {
+    match lookup {
+        Lookup::Found(value) => see(Some(&value), value.time_ms()),
+        Lookup::Absent => see(None, None),
+        Lookup::Cold(read) => return Some(Box::new(read)),
+    }
+    None
+}
+
 impl Store {
     #[inline]
-    fn cached(&self) -> Cached<'_> {
+    pub(super) fn cached(&self) -> Cached<'_> {
         Cached {
             cache: &self.context.env.block_cache,
             hits: &self.hits,
@@ -45,7 +55,7 @@ impl Store {
     }
 
     /// The time that decides what has expired; not asked for where nothing does.
-    fn now_ms(&self, table: &Table) -> i64 {
+    pub(super) fn now_ms(&self, table: &Table) -> i64 {
         match table.rules.ttl_ms {
             None => 0,
             Some(_) if table.rules.event_time => table.event_ms,
@@ -73,6 +83,41 @@ impl Store {
         let now_ms = self.now_ms(found);
         let value = answer(below, &[], &memory, &found.rules, now_ms)?;
         Ok(value.map_or(Lookup::Absent, Lookup::Found))
+    }
+
+    /// Like [`Self::get`], but shows what memory knows where it lies, and hands out only what memory cannot answer: a hot read moves
+    /// nothing from one function to the next. `see` is called if nothing is handed out, once.
+    #[inline]
+    pub fn look_up(
+        &self,
+        table: TableId,
+        group: u16,
+        key: &[u8],
+        see: SeeValue<'_>,
+    ) -> Result<Option<Box<ColdRead>>> {
+        let header = key::header(group, table);
+        let hash = key::hash_parts(header, key);
+        let found = self.table(table)?;
+        let mut memory = Vec::new();
+        let below = match found.look(hash, header, key, &mut memory) {
+            Seen::Value(value, time_ms) => Some((value, time_ms)),
+            Seen::Files(before) if !self.version.is_empty() => {
+                let lookup = self.get_from_files(found, before, hash, header, key, &memory)?;
+                return Ok(shown(lookup, see));
+            }
+            Seen::Gone | Seen::Files(_) => None,
+        };
+        if memory.is_empty() && found.rules.ttl_ms.is_none() {
+            match below {
+                Some((value, time_ms)) => see(Some(value), time_ms),
+                None => see(None, None),
+            }
+            return Ok(None);
+        }
+        let now_ms = self.now_ms(found);
+        let below = below.map(|(value, time_ms)| Value::with_time(value, time_ms));
+        let value = answer(below, &[], &memory, &found.rules, now_ms)?;
+        Ok(shown(value.map_or(Lookup::Absent, Lookup::Found), see))
     }
 
     fn get_from_files(
@@ -211,9 +256,12 @@ impl Store {
             };
             return Ok(ScanLookup::Rows(scan_alone(memtables, &asked)?));
         }
-        let whole_prefix = key::encode(group, table, prefix);
-        let lower = whole_prefix.clone().max(key::encode(group, table, from));
-        let mut upper = key::successor(&whole_prefix);
+        let mut lower = key::encode(group, table, prefix);
+        let mut upper = key::successor(&lower);
+        if from > prefix {
+            lower.truncate(KEY_HEADER_BYTES);
+            lower.extend_from_slice(from);
+        }
         if let Some(until) = until {
             let until = key::encode(group, table, until);
             upper = Some(upper.map_or(until.clone(), |upper| upper.min(until)));

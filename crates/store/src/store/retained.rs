@@ -52,6 +52,11 @@ impl Retained {
         self.memtables.is_empty()
     }
 
+    #[inline]
+    pub(super) fn are_several(&self) -> bool {
+        self.memtables.len() > 1
+    }
+
     /// Files of this flush and of newer ones have no row of the table that is not here.
     #[inline]
     pub(super) fn since(&self) -> u64 {

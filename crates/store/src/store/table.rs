@@ -43,7 +43,7 @@ const NO_FLUSH: u64 = u64::MAX;
 
 impl Table {
     /// What the memtables know of a key; operands upon that are pushed to `operands`, newest first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look<'a>(
         &'a self,
         hash: u64,
@@ -65,34 +65,47 @@ impl Table {
         self.look_into_retained(hash, header, key)
     }
 
+    #[inline]
     fn look_into_retained(
         &self,
         hash: u64,
         header: [u8; KEY_HEADER_BYTES],
         key: &[u8],
     ) -> Seen<'_> {
-        // What decides lies somewhere else in each of them: it is fetched at once, so that the key waits for one and not for one after
-        // the other.
-        let touched = self.retained.newest_first();
-        std::hint::black_box(touched.fold(0, |all, memtable| all ^ memtable.touch(hash)));
+        if self.retained.are_several() {
+            // What decides lies somewhere else in each of them: it is fetched at once, so that the key waits for one and not for one
+            // after the other.
+            let touched = self.retained.newest_first();
+            std::hint::black_box(touched.fold(0, |all, memtable| all ^ memtable.touch(hash)));
+        }
         let group = u16::from_be_bytes([header[0], header[1]]);
         for memtable in self.retained.newest_first() {
-            if let Some(row) = memtable.get(hash, group, key) {
-                return match row.content {
-                    _ if self.joins_expired() && self.rules.expired(row.time_ms, self.event_ms) => {
-                        Seen::Files(NO_FLUSH)
-                    }
-                    Content::Value(value) => Seen::Value(value, row.time_ms),
-                    Content::Tombstone => Seen::Gone,
-                    // The files have them, too. Before ranges: those of a memtable that has taken up others may be older.
-                    Content::Operands(_) => Seen::Files(NO_FLUSH),
-                };
+            if let Some(row) = memtable.row(hash, group, key) {
+                if let Some((value, time_ms)) = row.value()
+                    && !self.joins_expired()
+                {
+                    return Seen::Value(value, time_ms);
+                }
+                return self.judge_retained(row.said());
             }
             if is_hidden(memtable, header, key) {
                 return Seen::Gone;
             }
         }
         Seen::Files(self.retained.since())
+    }
+
+    /// What a row of a retained memtable says that is more than a value.
+    fn judge_retained<'a>(&self, row: SourceRow<'a>) -> Seen<'a> {
+        match row.content {
+            _ if self.joins_expired() && self.rules.expired(row.time_ms, self.event_ms) => {
+                Seen::Files(NO_FLUSH)
+            }
+            Content::Value(value) => Seen::Value(value, row.time_ms),
+            Content::Tombstone => Seen::Gone,
+            // The files have them, too. Before ranges: those of a memtable that has taken up others may be older.
+            Content::Operands(_) => Seen::Files(NO_FLUSH),
+        }
     }
 
     /// Whether an operand joins a row that has expired as long as no compaction has dropped it: then only files know.
@@ -144,11 +157,14 @@ fn look_into<'a>(
     operands: &mut Vec<SourceRow<'a>>,
 ) -> Option<Seen<'a>> {
     let group = u16::from_be_bytes([header[0], header[1]]);
-    if let Some(row) = memtable.get(hash, group, key) {
-        match row.content {
-            Content::Value(value) => return Some(Seen::Value(value, row.time_ms)),
-            Content::Tombstone => return Some(Seen::Gone),
-            Content::Operands(_) => operands.push(row),
+    if let Some(row) = memtable.row(hash, group, key) {
+        if let Some((value, time_ms)) = row.value() {
+            return Some(Seen::Value(value, time_ms));
+        }
+        let said = row.said();
+        match said.content {
+            Content::Operands(_) => operands.push(said),
+            Content::Value(_) | Content::Tombstone => return Some(Seen::Gone),
         }
     }
     is_hidden(memtable, header, key).then_some(Seen::Gone)

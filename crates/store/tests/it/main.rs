@@ -2,6 +2,7 @@
 mod cold;
 mod compaction;
 mod damage;
+mod existence;
 mod expiry;
 mod file_cache;
 mod harness;

@@ -133,6 +133,8 @@ struct Job<'w> {
     model: Rows,
     /// The last completed checkpoint and what it should hold.
     last: (Vec<Checkpoint>, Rows),
+    /// How often nothing was found under a prefix, how often something, and how often only a scan could have said.
+    existence: [u64; 3],
 }
 
 /// Files so small that all levels come into play.
@@ -295,6 +297,34 @@ impl Job<'_> {
             }
         };
         assert_eq!(found, expected, "{at:?} at {}", self.now());
+        let mut shown = Vec::new();
+        let see = &mut |value: Option<&[u8]>, time_ms: Option<i64>| {
+            shown.push(value.map(|value| (value.to_vec(), time_ms)));
+        };
+        let store = &self.worker(at.1).store;
+        match store.look_up(at.0, at.1, &at.2, see).unwrap() {
+            None => assert_eq!(shown, [expected], "{at:?}"),
+            Some(_) => assert!(shown.is_empty(), "{at:?} is cold, and was shown"),
+        }
+    }
+
+    /// Whether there is anything under a prefix, where that is found out without a scan.
+    fn check_existence(&mut self) {
+        let (table, group, mut prefix) = self.key();
+        let entry = prefix.len();
+        prefix.truncate([0, 3, 5, entry - 1, entry][self.random.below(5) as usize]);
+        let expected = self
+            .expected_from(table, group, &prefix)
+            .any(|(key, _)| key.starts_with(&prefix));
+        let store = &self.worker(group).store;
+        let found = store.holds_any(table, group, &prefix).unwrap();
+        assert!(
+            found.is_none_or(|found| found == expected),
+            "table {table:?} group {group} prefix {}: {found:?}, expected {expected}",
+            prefix.escape_ascii()
+        );
+        let at = found.map_or(2, usize::from);
+        self.existence[at] += 1;
     }
 
     fn check_multi_get(&mut self) {
@@ -361,6 +391,7 @@ impl Job<'_> {
         for _ in 0..self.random.below(200) {
             match self.random.below(20) {
                 0 => self.check_multi_get(),
+                6..8 => self.check_existence(),
                 1..4 => self.check_scan(),
                 4..6 => self.check_get(),
                 _ => self.write(),
@@ -425,8 +456,15 @@ impl Job<'_> {
     }
 }
 
-/// Returns how many reads were cold and how many compactions there were, of the workers that were there at the end.
-fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
+/// What a run came across.
+struct Seen {
+    /// Of the workers that were there at the end.
+    cold_reads: u64,
+    compactions: u64,
+    existence: [u64; 3],
+}
+
+fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> Seen {
     let mut world = World::new(cache_bytes);
     let mut job = Job {
         world: &mut world,
@@ -436,6 +474,7 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
         workers: Vec::new(),
         model: Rows::new(),
         last: (Vec::new(), Rows::new()),
+        existence: [0; 3],
     };
     job.restart();
     for _ in 0..steps {
@@ -460,6 +499,7 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
             15..30 => job.check_multi_get(),
             30..80 => job.check_scan(),
             80..130 => job.check_get(),
+            200..260 => job.check_existence(),
             130..140 => {
                 for (_, worker) in &mut job.workers {
                     worker.store.poll().unwrap();
@@ -475,17 +515,24 @@ fn run(seed: u64, cache_bytes: u64, steps: u64, faults: bool) -> (u64, u64) {
         .for_each(|(_, worker)| worker.settle());
     job.check_all();
     let stats = || job.workers.iter().map(|(_, worker)| worker.store.stats());
-    (
-        stats().map(|s| s.cold_reads).sum(),
-        stats().map(|s| s.compactions).sum(),
-    )
+    Seen {
+        cold_reads: stats().map(|s| s.cold_reads).sum(),
+        compactions: stats().map(|s| s.compactions).sum(),
+        existence: job.existence,
+    }
 }
 
 #[test]
 fn like_a_sorted_map_with_a_roomy_cache() {
     let mut compactions = 0;
     for seed in 0..4 {
-        compactions += run(seed, 8 << 20, 12_000, false).1;
+        let seen = run(seed, 8 << 20, 12_000, false);
+        compactions += seen.compactions;
+        assert!(
+            seen.existence.iter().all(|&n| n > 20),
+            "{:?}",
+            seen.existence
+        );
     }
     assert!(compactions > 0);
 }
@@ -493,7 +540,7 @@ fn like_a_sorted_map_with_a_roomy_cache() {
 #[test]
 fn like_a_sorted_map_when_almost_nothing_is_in_memory() {
     for seed in 100..103 {
-        assert!(run(seed, 2 << 10, 6_000, false).0 > 100);
+        assert!(run(seed, 2 << 10, 6_000, false).cold_reads > 100);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::MapState;
 use super::cursor::{Cursor, Entry, EntryKey};
 use crate::StateError;
-use crate::access::{Waiting, ready};
+use crate::access::Waiting;
 use crate::ordered::{OrderedKey, decode_ordered};
 use crate::serializer::{Postcard, Serializer};
 use crate::state::StateValue;
@@ -27,12 +27,12 @@ where
 
     /// The value under a user key.
     pub fn get(&self, user_key: &UK) -> Result<Option<UV>, StateError> {
-        ready(self.map.get_waiting(user_key, Waiting::Blocking))
+        self.map.get_waiting(user_key, Waiting::Blocking).now()
     }
 
     /// Whether there is a value under a user key.
     pub fn contains(&self, user_key: &UK) -> Result<bool, StateError> {
-        ready(self.map.contains_waiting(user_key, Waiting::Blocking))
+        self.map.contains_waiting(user_key, Waiting::Blocking).now()
     }
 
     /// Sets the value under a user key.
@@ -81,7 +81,7 @@ where
 
     /// True if the current key has no entry.
     pub fn is_empty(&self) -> Result<bool, StateError> {
-        ready(self.map.is_empty_waiting(Waiting::Blocking))
+        self.map.is_empty_waiting(Waiting::Blocking).now()
     }
 
     /// Removes every entry of the current key.

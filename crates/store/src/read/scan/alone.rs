@@ -6,7 +6,7 @@ use super::ScanRows;
 use super::output::Output;
 use crate::error::Result;
 use crate::key::{self, KEY_HEADER_BYTES};
-use crate::memtable::{Memtable, Row, RowIter};
+use crate::memtable::{FoundRow, Memtable, RowIter};
 use crate::merge::Merging;
 use crate::options::TableId;
 use crate::row::{Content, SourceRow};
@@ -33,13 +33,14 @@ impl Asked<'_> {
 /// A memtable that has rows of what is asked for, or range tombstones.
 struct Source<'a> {
     memtable: &'a Memtable,
-    head: Option<Row<'a>>,
+    head: Option<FoundRow<'a>>,
     rest: RowIter<'a>,
 }
 
 impl<'a> Source<'a> {
     fn advance(&mut self, asked: &Asked<'_>) {
-        self.head = self.rest.next().filter(|row| asked.is_within(row.key));
+        let next = self.rest.next_found();
+        self.head = next.filter(|row| asked.is_within(row.key()));
     }
 
     fn hides_older(&self, whole: &[u8]) -> bool {
@@ -90,12 +91,14 @@ fn scan_one(source: &mut Source<'_>, asked: &Asked<'_>, output: &mut Output) -> 
     while !output.is_full(asked.rows_max)
         && let Some(row) = source.head
     {
-        match row.said.content {
-            Content::Tombstone => {}
-            Content::Value(value) => put_out(row.key, value, row.said.time_ms, asked, output),
-            Content::Operands(_) => {
-                let merging = merging.get_or_insert_with(Merging::default);
-                fold_out(row.key, &[row.said], merging, asked, output)?;
+        match row.value() {
+            Some((value, time_ms)) => put_out(row.key(), value, time_ms, asked, output),
+            None => {
+                let said = row.said();
+                if matches!(said.content, Content::Operands(_)) {
+                    let merging = merging.get_or_insert_with(Merging::default);
+                    fold_out(row.key(), &[said], merging, asked, output)?;
+                }
             }
         }
         source.advance(asked);
@@ -114,7 +117,7 @@ fn scan_several(
     let mut chain: Vec<SourceRow<'_>> = Vec::new();
     while !output.is_full(asked.rows_max) {
         let heads = sources.iter().filter_map(|source| source.head);
-        let Some(key) = heads.map(|row| row.key).min() else {
+        let Some(key) = heads.map(FoundRow::key).min() else {
             break;
         };
         if ranged {
@@ -126,11 +129,12 @@ fn scan_several(
         let mut open = true;
         for source in sources.iter_mut() {
             if let Some(row) = source.head
-                && row.key == key
+                && row.key() == key
             {
                 if open {
-                    open = matches!(row.said.content, Content::Operands(_));
-                    chain.push(row.said);
+                    let said = row.said();
+                    open = matches!(said.content, Content::Operands(_));
+                    chain.push(said);
                 }
                 source.advance(asked);
             }

@@ -48,6 +48,11 @@ impl<'a> Merge<'a> {
             .filter(|files| files.iter().any(|file| window.reads(file)))
             .map(|files| FileRun::new(files, window))
             .collect();
+        if let Some(hash) = window.prefix_hash {
+            // All at once, as gets do it.
+            let lines = runs.iter().map(|run| run.touch_filter(hash));
+            std::hint::black_box(lines.fold(0, |all, line| all ^ line));
+        }
         let mut ahead: Vec<usize> = (0..runs.len()).filter(|&i| runs[i].is_ahead()).collect();
         ahead.sort_unstable_by(|&a, &b| runs[b].begins_at().cmp(runs[a].begins_at()));
         Self {
@@ -81,6 +86,11 @@ impl<'a> Merge<'a> {
             }
             if !settled {
                 return Ok(None);
+            }
+            if let Some(only) = self.only_run()
+                && self.put_out_run(only)
+            {
+                continue;
             }
             let memory = self.memory;
             let mut least = memory.key(self.memory_at);
@@ -159,6 +169,46 @@ impl<'a> Merge<'a> {
                 }
             }
         }
+    }
+}
+
+impl Merge<'_> {
+    /// The run whose rows are all that is left and depend on nothing newer, if there is one: as in most small scans.
+    fn only_run(&self) -> Option<usize> {
+        let memory_is_done = self.memory.key(self.memory_at).is_none();
+        if !memory_is_done || !self.memory.ranges.is_empty() || !self.ahead.is_empty() {
+            return None;
+        }
+        let mut standing = (0..self.runs.len()).filter(|&i| self.runs[i].key().is_some());
+        let only = standing.next().filter(|_| standing.next().is_none())?;
+        let newer = self.runs.get(..only)?;
+        newer.iter().all(|run| !run.is_ranged()).then_some(only)
+    }
+
+    /// Puts out rows of a run one after the other, as long as they are in its block. Returns whether there was any.
+    fn put_out_run(&mut self, only: usize) -> bool {
+        let (window, output) = (self.window, &mut self.output);
+        let Some(run) = self.runs.get_mut(only) else {
+            return false;
+        };
+        let mut any = false;
+        while !output.is_full(window.rows_max)
+            && let Some(key) = run.key()
+            && let Some(row) = run.settled_row()
+        {
+            match row.kind {
+                RowKind::Tombstone => {}
+                RowKind::Value => {
+                    if !window.rules.hides(row.time_ms, window.now_ms) {
+                        output.push(user_key(key), row.value, row.time_ms);
+                    }
+                }
+                RowKind::Operands => break,
+            }
+            run.advance(window);
+            any = true;
+        }
+        any
     }
 }
 

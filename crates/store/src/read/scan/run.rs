@@ -28,6 +28,8 @@ pub(super) struct FileRun<'a> {
     from: Option<&'a [u8]>,
     /// Some of the files that are read have range tombstones.
     ranged: bool,
+    /// Of the bounds of the window and of the first of `files`, the window's comes first.
+    ends_in_file: bool,
     at: At,
     cursor: BlockCursor,
     /// The value of the row at the cursor, if it lies aside.
@@ -62,11 +64,18 @@ impl<'a> FileRun<'a> {
             files,
             from: None,
             ranged: files.iter().any(has_ranges),
+            ends_in_file: false,
             at: if is_ahead { At::Ahead } else { At::Start },
             cursor: BlockCursor::default(),
             aside: None,
             read_ahead: READ_AHEAD_BLOCKS_MIN,
         }
+    }
+
+    /// Has the cache line fetched by which the filter of the first file will decide about a prefix.
+    pub(super) fn touch_filter(&self, hash: u64) -> u64 {
+        let first = self.files.first();
+        first.map_or(0, |file| file.file.touch_filter(hash))
     }
 
     /// Whether the run has not been begun.
@@ -102,6 +111,10 @@ impl<'a> FileRun<'a> {
                 self.at = At::End;
                 return true;
             };
+            if matches!(self.at, At::Start) {
+                let upper = window.upper.as_deref();
+                self.ends_in_file = upper.is_some_and(|upper| upper <= file.upper.as_ref());
+            }
             let lower = self.from.unwrap_or(&window.lower).max(file.lower.as_ref());
             if matches!(self.at, At::Start)
                 && (lower >= file.upper.as_ref()
@@ -193,10 +206,11 @@ impl<'a> FileRun<'a> {
         let (At::Row(..), Some(file)) = (&self.at, self.files.first()) else {
             return;
         };
-        if !window.is_below_upper(self.cursor.key()) {
-            self.at = At::End;
-        } else if self.cursor.key() >= file.upper.as_ref() {
-            self.leave_file();
+        let key = self.cursor.key();
+        match self.ends_in_file {
+            true if !window.is_below_upper(key) => self.at = At::End,
+            false if key >= file.upper.as_ref() => self.leave_file(),
+            _ => {}
         }
     }
 
@@ -211,6 +225,17 @@ impl<'a> FileRun<'a> {
         let row = self.cursor.row(block)?;
         let value = self.aside.as_deref().unwrap_or(row.value);
         Some(RowRef { value, ..row })
+    }
+
+    /// The row, if its value is in hand.
+    pub(super) fn settled_row(&self) -> Option<RowRef<'_>> {
+        let lacks_value = self.aside.is_none() && self.cursor.aside().is_some();
+        self.row().filter(|_| !lacks_value)
+    }
+
+    /// Whether the run may hide rows of older ones.
+    pub(super) fn is_ranged(&self) -> bool {
+        self.ranged
     }
 
     /// Up to where the run's range tombstones hide older rows from a key on.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use aquifer_store::{ColdRead, ErrorKind, Lookup, ScanLookup};
 use aquifer_testkit::Rng;
 
-use super::super::model::compare;
+use super::super::model::{Sight, compare};
 use super::apply::place;
 use super::process::{Planned, id};
 use super::{Simulation, Stop, fail};
@@ -171,6 +171,20 @@ impl Simulation<'_> {
             from.escape_ascii(),
             until.map(|until| until.escape_ascii().to_string())
         );
+        match worker.store.holds_any(id(table), group, prefix) {
+            Ok(None) => {}
+            Ok(Some(holds)) => {
+                let under = process.live.scan(table, group, prefix, b"", None, now);
+                let surely = under.iter().any(|(_, _, sight)| *sight == Sight::There);
+                if (holds && under.is_empty()) || (!holds && surely) {
+                    let said = format!("{what}: that there is a row is said to be {holds}");
+                    return fail("S1", said);
+                }
+            }
+            Err(error) => self.tolerate(&what, &error)?,
+        }
+        let process = self.process();
+        let worker = process.worker(group);
         let found = match worker
             .store
             .scan(id(table), group, prefix, from, until, rows_max)
