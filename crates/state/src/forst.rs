@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 
 use crate::backend::Moments;
 use crate::registry::{Registered, TableRegistry};
-use crate::rows::{LocalCopies, row_source_with};
+use crate::rows::{LocalCopies, counted, row_source_with};
 use crate::serializer::Compatibility;
 use crate::{
     BackendSetup, BackendStats, KeyedSnapshot, KeyedStateBackend, ListChunk, ListTimes, Row,
@@ -112,7 +112,8 @@ impl ForstBackend {
                 continue;
             };
             let store = &mut self.store;
-            let mut source = row_source_with(part, clip, &known, &self.environment, &self.copies)?;
+            let source = row_source_with(part, clip, &known, &self.environment, &self.copies)?;
+            let mut source = counted(source, part);
             while source.next(ROWS_PER_PIECE, &mut |row| {
                 match row.time_ms {
                     None => store.put(table, row.group, row.key, row.value)?,

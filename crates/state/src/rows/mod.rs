@@ -5,12 +5,14 @@
 //! ([`SstRowSink`]). What always holds: rows come in the order (key group, table, key), each key once, with its operands folded. Sources
 //! and sinks block, so they are used at a restore or on a thread of their own.
 
+mod counted;
 mod inline;
 mod sink;
 mod sst;
 
 use aquifer_store::{Environment, KeyGroupRange, TableId};
 
+pub(crate) use self::counted::counted;
 pub(crate) use self::inline::environment as environment_with_inline;
 pub use self::sink::{SstRowSink, WrittenRows};
 use self::sst::SstRowSource;
@@ -59,7 +61,7 @@ pub(crate) struct LocalCopies {
 }
 
 /// The rows of a snapshot that lie within `clip`, of these tables. Rows that have expired by the tables' options are left out: pass
-/// options without a TTL to see them all.
+/// options without a TTL to see them all, but for chunks of lists that do not count any more.
 ///
 /// `environment.runtime` must have worker threads of its own; nothing is written.
 pub fn row_source(
@@ -68,10 +70,12 @@ pub fn row_source(
     tables: &[(StateDescription, TableId)],
     environment: &Environment,
 ) -> Result<Box<dyn RowSource>, StateError> {
-    row_source_with(snapshot, clip, tables, environment, &LocalCopies::default())
+    let copies = LocalCopies::default();
+    let rows = row_source_with(snapshot, clip, tables, environment, &copies)?;
+    Ok(counted(rows, snapshot))
 }
 
-/// The same, for whoever asks for rows of a snapshot several times.
+/// The same with all chunks of lists, for whoever asks for rows of a snapshot several times.
 pub(crate) fn row_source_with(
     snapshot: &KeyedSnapshot,
     clip: KeyGroupRange,

@@ -34,6 +34,7 @@ conformance!(
     a_savepoint_can_be_moved,
     what_has_expired_is_left_out,
     event_time_goes_on_where_it_was,
+    chunks_that_have_expired_stay_gone,
     lists_are_numbered_anew,
     a_crash_leaves_no_readable_half,
 );
@@ -484,6 +485,45 @@ fn event_time_goes_on_where_it_was(world: &World) {
             }
         }
         assert_eq!(seen, KEYS);
+    }
+}
+
+/// Once all of a chunk has expired nobody looks for it any more, also when the TTL is off later. Its row is still in the files, and a savepoint, or
+/// another backend, brought it back.
+fn chunks_that_have_expired_stay_gone(world: &World) {
+    const EXPIRED_MS: i64 = 1000;
+    let plain = || ListStateDescriptor::<u32>::new("list").chunk_bytes_max(64);
+    let (plain, brief) = (plain(), plain().ttl(ttl().disable_cleanup_in_background()));
+    let opened = |worker: &Worker, descriptor: &ListStateDescriptor<u32>| {
+        let store = worker.store::<u64>("op");
+        let list = store.list_state(descriptor).unwrap();
+        store.set_current_key(&1);
+        list
+    };
+    world.at(0);
+    let worker = world.worker();
+    let list = opened(&worker, &brief);
+    for element in 0..100 {
+        list.add(&element).unwrap();
+    }
+    world.at(EXPIRED_MS);
+    // It begins another chunk.
+    list.add(&100).unwrap();
+    assert_eq!(all!(worker, list.get()), [100]);
+    let worker = world.restore(&worker.checkpoint(1));
+    let list = opened(&worker, &plain);
+    assert_eq!(all!(worker, list.get()), [100], "{}", world.name());
+    let saved = worker.checkpoint(2);
+    let canonical = savepoint(world, &saved, SavepointFormat::Canonical, "c");
+    let from = world.name();
+    for to in CASES {
+        become_case(world, *to);
+        for (what, saved) in [("checkpoint", &saved), ("savepoint", &canonical)] {
+            let worker = world.restore(saved);
+            let list = opened(&worker, &plain);
+            let says = format!("{what} of {from} in {}", world.name());
+            assert_eq!(all!(worker, list.get()), [100], "{says}");
+        }
     }
 }
 
