@@ -14,8 +14,9 @@ use crate::options::TableId;
 
 /// Memtables that are kept of a table.
 const MEMTABLES_MAX: usize = 4;
-/// Rows of a memtable that another takes up while the worker waits: some milliseconds.
+/// Rows and bytes of a memtable that another takes up while the worker waits: some milliseconds.
 const TAKEN_ROWS_MAX: usize = 16 << 10;
+const TAKEN_BYTES_MAX: usize = 8 << 20;
 
 /// See the module.
 pub(super) struct Retained {
@@ -114,7 +115,9 @@ impl Retained {
         let small = followers
             .filter(|(_, kept)| {
                 let memtable = &kept.memtable;
-                memtable.rows() <= TAKEN_ROWS_MAX && memtable.ranges().is_empty()
+                memtable.rows() <= TAKEN_ROWS_MAX
+                    && memtable.bytes() <= TAKEN_BYTES_MAX
+                    && memtable.ranges().is_empty()
             })
             .min_by_key(|(_, kept)| kept.memtable.rows());
         let Some((at, _)) = small else {
@@ -207,20 +210,25 @@ mod tests {
         assert_eq!((retained.since(), retained.bytes()), (41, 0));
     }
 
+    /// Few rows were taken up however large they were: the worker copied a whole memtable of them at every checkpoint.
     #[test]
     fn of_memtables_that_are_not_small_the_newest_stay() {
-        let mut retained = Retained::new();
-        for flush in 1..=6u8 {
-            let mut many = Memtable::new(false);
-            for i in 0..=TAKEN_ROWS_MAX as u32 {
-                let key = i.to_be_bytes();
-                let hash = key::hash_parts(key::header(0, TABLE), &key);
-                many.put(hash, 0, &key, Some(&[flush]), None).unwrap();
+        let large = TAKEN_BYTES_MAX / 4;
+        for (rows, value_bytes) in [(TAKEN_ROWS_MAX as u32 + 1, 1), (4, large)] {
+            let mut retained = Retained::new();
+            for flush in 1..=6u8 {
+                let mut memtable = Memtable::new(false);
+                for i in 0..rows {
+                    let key = i.to_be_bytes();
+                    let hash = key::hash_parts(key::header(0, TABLE), &key);
+                    let value = vec![flush; value_bytes];
+                    memtable.put(hash, 0, &key, Some(&value), None).unwrap();
+                }
+                retained.keep(TABLE, u64::from(flush), vec![Arc::new(memtable)]);
             }
-            retained.keep(TABLE, u64::from(flush), vec![Arc::new(many)]);
+            assert_eq!(retained.newest_first().count(), MEMTABLES_MAX);
+            assert_eq!((retained.oldest(), retained.since()), (Some(3), 3));
         }
-        assert_eq!(retained.newest_first().count(), MEMTABLES_MAX);
-        assert_eq!((retained.oldest(), retained.since()), (Some(3), 3));
     }
 
     #[test]
