@@ -173,9 +173,14 @@ impl Store {
         }
         found.passed = true;
         self.barrier = true;
-        self.active_bytes -= found.active.bytes();
+        let before = found.active.bytes();
         found.freeze();
-        self.active_bytes += found.active.bytes();
+        let frozen = before - found.active.bytes();
+        self.active_bytes -= frozen;
+        // What was frozen still takes memory, and the next look has to come as much earlier.
+        if self.retained_bytes > 0 {
+            self.look_at_bytes = self.look_at_bytes.saturating_sub(frozen);
+        }
         Ok(())
     }
 

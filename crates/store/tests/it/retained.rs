@@ -179,6 +179,45 @@ fn memory_is_given_back_before_there_is_too_much() {
     }
 }
 
+/// What a barrier froze left room for as much again before anybody looked: memtables took up to three times the size of one.
+#[test]
+fn memory_is_given_back_while_a_checkpoint_is_written() {
+    const MEMTABLE_BYTES: u64 = 16 << 20;
+    let world = World::new(8 << 20);
+    let options = StoreOptions {
+        memtable_bytes_max: MEMTABLE_BYTES as usize,
+        ..small()
+    };
+    let mut worker = world.open(options, vec![]);
+    let write = |worker: &mut Worker, i: u32| {
+        worker.put(POINTS, 0, &key(i), &key(i).repeat(256));
+        let stats = worker.store.stats();
+        let all = stats.memtable_bytes + stats.retained_bytes;
+        assert!(
+            stats.retained_bytes == 0 || all <= 2 * MEMTABLE_BYTES,
+            "write {i}: {stats:?}"
+        );
+        stats.memtable_bytes
+    };
+    let mut retained = 0;
+    for _ in 0..4 {
+        let mut rows = 0..;
+        while write(&mut worker, rows.next().unwrap()) < MEMTABLE_BYTES / 2 {}
+        let before = worker.store.stats();
+        retained += before.retained_bytes;
+        // Nobody waits until it is written.
+        worker.start_checkpoint();
+        let full = before.memtable_bytes + MEMTABLE_BYTES * 9 / 10;
+        for i in 0..100_000 {
+            if write(&mut worker, i) > full {
+                break;
+            }
+        }
+        worker.wait();
+    }
+    assert!(retained > 0, "nothing was retained");
+}
+
 #[test]
 fn nothing_stays_if_nothing_is_asked_to() {
     let world = World::new(8 << 20);
