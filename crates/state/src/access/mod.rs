@@ -156,6 +156,7 @@ impl StateAccess {
     }
 
     /// Writes one key. Never waits for a read; may block while too much is unflushed.
+    #[inline]
     pub fn put(
         &self,
         table: TableId,

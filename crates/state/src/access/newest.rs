@@ -50,6 +50,7 @@ impl StateAccess {
         self.written(table).count
     }
 
+    #[inline]
     pub(super) fn count_write(&self, table: TableId) {
         self.count(table).count += 1;
     }
@@ -60,6 +61,7 @@ impl StateAccess {
         written.merged = true;
     }
 
+    #[inline]
     fn count(&self, table: TableId) -> RefMut<'_, Written> {
         let mut writes = self.inner.writes.borrow_mut();
         let index = usize::from(table.0);

@@ -68,6 +68,19 @@ impl CurrentKey {
         }
         Err(without_key())
     }
+
+    /// Like [`Self::with`], for what may fail by itself: its answer is handed out as it is, and not within another.
+    #[inline]
+    pub(crate) fn try_with<R>(
+        &self,
+        use_key: impl FnOnce(u16, &[u8]) -> Result<R, StateError>,
+    ) -> Result<R, StateError> {
+        let key = self.inner.borrow();
+        if key.is_set {
+            return use_key(key.group, &key.bytes);
+        }
+        Err(without_key())
+    }
 }
 
 #[cold]

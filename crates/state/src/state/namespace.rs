@@ -95,13 +95,37 @@ impl<N: OrderedKey + 'static> Scope<N> {
             return self.current.with(use_key);
         }
         let mut joined = self.cell.joined.borrow_mut();
+        let group = self.join(&mut joined, &namespace)?;
+        Ok(use_key(group, &joined))
+    }
+
+    /// Like [`Self::with`], for what may fail by itself: its answer is handed out as it is, and not within another.
+    #[inline]
+    pub(crate) fn try_with<R>(
+        &self,
+        use_key: impl FnOnce(u16, &[u8]) -> Result<R, StateError>,
+    ) -> Result<R, StateError> {
+        let namespace = self.cell.bytes.borrow();
+        if namespace.is_empty() {
+            if !self.cell.set.get() {
+                return Err(without_namespace::<N>());
+            }
+            return self.current.try_with(use_key);
+        }
+        let mut joined = self.cell.joined.borrow_mut();
+        let group = self.join(&mut joined, &namespace)?;
+        use_key(group, &joined)
+    }
+
+    /// Puts current key and namespace side by side; returns the key group.
+    fn join(&self, joined: &mut Vec<u8>, namespace: &[u8]) -> Result<u16, StateError> {
         joined.clear();
         let group = self.current.with(|group, key| {
             joined.extend_from_slice(key);
             group
         })?;
-        joined.extend_from_slice(&namespace);
-        Ok(use_key(group, &joined))
+        joined.extend_from_slice(namespace);
+        Ok(group)
     }
 
     /// Key group and `current key ‖ namespace` for another namespace than the one that is set.

@@ -263,8 +263,10 @@ impl RowTable {
         // Taken, not borrowed: a serializer may use another state.
         let mut bytes = self.scratch.take();
         bytes.clear();
-        let written = write(&mut bytes).map_err(|error| self.named(group, error));
-        let written = written.and_then(|()| self.put(group, key, &bytes));
+        let written = match write(&mut bytes) {
+            Ok(()) => self.put(group, key, &bytes),
+            Err(error) => Err(self.named(group, error)),
+        };
         self.scratch.replace(bytes);
         written
     }

@@ -89,22 +89,22 @@ where
     pub(crate) fn put_owned(&self, value: V) -> Result<(), StateError> {
         match &self.place {
             Place::Rows(rows) => self.put_row(rows, &value),
-            Place::Heap(heap) => self.scope.with(|group, key| {
+            Place::Heap(heap) => self.scope.try_with(|group, key| {
                 let value = Timed::new(value, heap.stamp_ms());
                 heap.with(|table, _| table.put(group, key, value))
-            })?,
+            }),
         }
     }
 
     #[inline]
     fn put_row(&self, rows: &RowTable, value: &V) -> Result<(), StateError> {
-        self.scope.with(|group, key| {
+        self.scope.try_with(|group, key| {
             rows.put_with(group, key, |out| self.serializer.serialize(value, out))
-        })?
+        })
     }
 
     pub(crate) fn clear(&self) -> Result<(), StateError> {
-        self.scope.with(|group, key| self.remove(group, key))?
+        self.scope.try_with(|group, key| self.remove(group, key))
     }
 
     fn remove(&self, group: u16, key: &[u8]) -> Result<(), StateError> {
