@@ -169,7 +169,9 @@ fn a_restore_reads_and_copies_nothing() {
                 .map(|worker| States::open(worker, Some(Ttl::PLAIN)))
                 .collect();
             let counts = world.objects.take_counts();
-            assert_eq!(counts.total(), 0, "{from} to {to}: {counts:?}");
+            // Files that compactions before have replaced may still be on their way out.
+            let asked = counts.total() - counts.requests(RequestKind::Delete);
+            assert_eq!(asked, 0, "{from} to {to}: {counts:?}");
             drop(states);
             let opened = Job::restored(&world, &kept, program(to), now, "opened");
             let counts = world.objects.take_counts();
